@@ -1,0 +1,116 @@
+"""Voxels and nearest neighbours."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from purify3d.types import Voxels
+
+_BITS = 21  # three coordinates of 21 bits fill a positive int64: 2 million cells along each axis
+
+
+def pack_cells(cells: np.ndarray) -> np.ndarray:
+    """(M, 3) integer cells in [0, 2^21) -> (M,) int64 keys that sort lexicographically."""
+    cells = cells.astype(np.int64, copy=False)
+    return (cells[:, 0] << (2 * _BITS)) | (cells[:, 1] << _BITS) | cells[:, 2]
+
+
+def unpack_cells(keys: np.ndarray) -> np.ndarray:
+    """(M,) int64 keys -> (M, 3) int64 cells."""
+    mask = (1 << _BITS) - 1
+    return np.stack([keys >> (2 * _BITS), (keys >> _BITS) & mask, keys & mask], axis=1)
+
+
+def voxelize(xyz: Tensor, size: float) -> Voxels:
+    """Cut points (N, 3) into cubic cells of `size` metres; only occupied cells are kept.
+
+    Cells are counted from the cloud's minimum corner, snapped to a multiple of `size`, so that the same
+    world position falls into the same cell whatever else the cloud holds.
+
+    Raises:
+        ValueError: no points, a size that is not positive, or an extent of more than 2^21 cells.
+    """
+    if len(xyz) == 0:
+        raise ValueError("cannot voxelise an empty cloud")
+    if not size > 0:
+        raise ValueError(f"voxel size must be positive, found {size}")
+    world = xyz.numpy().astype(np.float64)
+    cells = np.floor(world / size).astype(np.int64)
+    first = cells.min(axis=0)
+    cells -= first
+    if cells.max() >= 1 << _BITS:
+        raise ValueError(
+            f"the cloud spans {cells.max() + 1} voxels of {size} m, at most {1 << _BITS} fit: "
+            "are the coordinates in metres?"
+        )
+    keys, of_point = np.unique(pack_cells(cells), return_inverse=True)
+    return Voxels(
+        index=torch.from_numpy(unpack_cells(keys).astype(np.int32)),
+        size=size,
+        origin=torch.from_numpy(first * size),
+        of_point=torch.from_numpy(of_point.reshape(-1).astype(np.int64)),
+    )
+
+
+def grid_neighbors(index: Tensor, k: int) -> Tensor:
+    """The k nearest other cells of every cell of a grid.
+
+    Distances on a grid tie (most cells tie at the 96th neighbour), so the order is part of the definition:
+    by (squared distance, cell number). The result does not depend on the search library.
+
+    Args:
+        index: (V, 3) integer cell coordinates, all different.
+        k: neighbours wanted; a grid of V cells gives at most V - 1.
+
+    Returns:
+        (V, min(k, V - 1)) int64, nearest first, self excluded.
+    """
+    cells = index.numpy().astype(np.int64)
+    count = len(cells)
+    k = min(k, count - 1)
+    if k <= 0:
+        return torch.empty(count, 0, dtype=torch.int64)
+    tree = cKDTree(cells)
+    result = np.empty((count, k), dtype=np.int64)
+    pending = np.arange(count)
+    wanted = k + 1 + 48  # room for the shell of equal distances that the k-th neighbour lies on
+    while len(pending):
+        wanted = min(wanted, count)
+        unfinished = []
+        for rows in np.array_split(pending, max(1, len(pending) * wanted // 4_000_000)):
+            _, found = tree.query(cells[rows], k=wanted, workers=-1)
+            offset = cells[found] - cells[rows, None]
+            squared = np.einsum("nki,nki->nk", offset, offset)
+            # Self has distance 0 and no other cell has, so it sorts first.
+            order = np.sort(squared * count + found, axis=1)[:, 1:]
+            result[rows] = order[:, :k] % count
+            if wanted < count:
+                unfinished.append(rows[order[:, -1] // count == order[:, k - 1] // count])
+        pending = np.concatenate(unfinished) if unfinished else np.empty(0, dtype=np.int64)
+        wanted *= 2
+    return torch.from_numpy(result)
+
+
+def nearest(query: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    """For each of (M, 3) query positions the nearest of (N, 3) points: index (M,) int64, distance (M,)."""
+    distance, found = cKDTree(points.numpy()).query(query.numpy(), workers=-1)
+    return torch.from_numpy(found.astype(np.int64)), torch.from_numpy(distance.astype(np.float32))
+
+
+def fill_from_nearest(values: Tensor, known: Tensor, xyz: Tensor) -> Tensor:
+    """Rows of (N, ...) values that are not `known` (N,) bool take the row of the nearest known point.
+
+    Raises:
+        ValueError: nothing is known.
+    """
+    if not known.any():
+        raise ValueError("no point has a value to copy")
+    if known.all():
+        return values
+    source, _ = nearest(xyz[~known], xyz[known])
+    filled = values.clone()
+    filled[~known] = values[known][source]
+    return filled
