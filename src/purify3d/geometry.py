@@ -102,7 +102,7 @@ def turn_camera(camera: Camera, world_from_camera: np.ndarray, turns: int) -> tu
 
 
 def distort(xy: np.ndarray, k1: float, k2: float, p1: float, p2: float, k3: float = 0.0) -> np.ndarray:
-    """Ideal normalised image coordinates (..., 2) -> where a Brown-Conrady lens puts them (OpenCV's model)."""
+    """Ideal normalised image coordinates (..., 2) -> where a Brown-Conrady lens puts them (OpenCV)."""
     x, y = xy[..., 0], xy[..., 1]
     r2 = x * x + y * y
     radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))

@@ -56,7 +56,7 @@ class Frame:
         world_from_camera: (4, 4) float64, OpenCV axes (x right, y down, z forward), metres.
         color: () -> (H, W, 3) uint8 RGB.
         depth: () -> (h, w) float32, metres along z, 0 = none.
-        label: () -> (h, w) int32 truth ids in the depth camera, -1 = none; None where the capture has no truth.
+        label: () -> (h, w) int32 truth ids in the depth camera, -1 = none; None: the capture has no truth.
     """
 
     name: str

@@ -1,0 +1,71 @@
+"""2D models that give features the words can be compared with.
+
+A backbone is named `family:argument`, e.g. `segmenter:lite`, and is one of two kinds, told apart by what
+`observe` returns: dense (a feature per pixel) or mask-type (a feature per mask). Lifting knows no model by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from purify3d.errors import BackboneError
+from purify3d.types import DenseFeatures, FeatureSpace, MaskFeatures, TextBank, Vocabulary
+
+
+class Backbone(Protocol):
+    """A frozen 2D vision-language model.
+
+    Attributes:
+        space: what its features may be compared with.
+    """
+
+    space: FeatureSpace
+
+    def observe(
+        self, images: Sequence[np.ndarray], bank: TextBank
+    ) -> Sequence[DenseFeatures] | Sequence[MaskFeatures]:
+        """Features of a batch of images, each (H, W, 3) uint8 RGB; sizes may differ within a batch.
+
+        `bank` holds the words that were asked for. Dense models ignore it; mask-type models score their
+        masks with it.
+        """
+        ...
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """(T,) names such as "chair" -> (T, D) float32 unit rows; the model adds its own prompt."""
+        ...
+
+
+#: family -> "module:function"; the function takes what stands behind the colon and a device.
+FAMILIES = {
+    "segmenter": "purify3d.backbones.segmenter:load",
+}
+
+
+def load_backbone(name: str, *, device: str = "cpu") -> Backbone:
+    """`family:argument` -> a model ready to look at images.
+
+    Raises:
+        BackboneError: no such family, or its argument names nothing that can be loaded.
+        MissingPackageError: the family needs an optional package; the message has the pip line.
+    """
+    family, _, argument = name.partition(":")
+    if family not in FAMILIES or not argument:
+        known = ", ".join(f"{key}:..." for key in FAMILIES)
+        raise BackboneError(f"found backbone {name!r}; expected one of {known} (try segmenter:lite)")
+    module, function = FAMILIES[family].split(":")
+    backbone: Backbone = getattr(import_module(module), function)(argument, device=device)
+    return backbone
+
+
+def embed_vocabulary(backbone: Backbone, vocabulary: Vocabulary) -> TextBank:
+    """All wordings of a vocabulary in the words of one model."""
+    words = [word for words in vocabulary.synonyms for word in words]
+    owner = [label for label, words in enumerate(vocabulary.synonyms) for _ in words]
+    return TextBank(vocabulary, backbone.encode(words), torch.tensor(owner), backbone.space)
