@@ -1,7 +1,8 @@
 """2D models that give features the words can be compared with.
 
 A backbone is named `family:argument`, e.g. `segmenter:lite`, and is one of two kinds, told apart by what
-`observe` returns: dense (a feature per pixel) or mask-type (a feature per mask). Lifting knows no model by name.
+`observe` returns: dense (a feature per pixel) or mask-type (a feature per mask). Lifting knows no model
+by name.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Backbone(Protocol):
 
     def observe(
         self, images: Sequence[np.ndarray], bank: TextBank
-    ) -> Sequence[DenseFeatures] | Sequence[MaskFeatures]:
+    ) -> Sequence[DenseFeatures | MaskFeatures]:
         """Features of a batch of images, each (H, W, 3) uint8 RGB; sizes may differ within a batch.
 
         `bank` holds the words that were asked for. Dense models ignore it; mask-type models score their

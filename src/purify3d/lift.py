@@ -1,0 +1,258 @@
+"""From posed images to one feature per point (GeoPurify, section 3.1).
+
+A view of a frame is three small things: which points it sees, which row of a table each of them takes, and
+that table. For a mask-type model the table has a row per mask, for a dense one a row per visible point; what
+follows does not need to know which. Views are streamed: no array of points x views x channels ever exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import grid_sample
+
+from purify3d.backbones import Backbone
+from purify3d.errors import CaptureError
+from purify3d.geometry import map_pixels, project
+from purify3d.progress import Progress, silent
+from purify3d.spatial import fill_from_nearest
+from purify3d.types import (
+    Camera,
+    DenseFeatures,
+    Frame,
+    MaskFeatures,
+    PointCloud,
+    PointFeatures,
+    TextBank,
+    factored_norm,
+)
+
+Fusion = Literal["mean", "consensus"]
+
+
+@dataclass(frozen=True)
+class LiftConfig:
+    """How images become point features.
+
+    Attributes:
+        fusion: `mean` averages all views of a point and needs no vocabulary; `consensus` (the paper's)
+            averages the `top_views` views that agree best with the point's mean opinion.
+        tolerance: a point is visible if its depth is within this share of the measured depth.
+        margin: pixels at the image border that are not used, in the colour image; the depth image's margin is
+            the same share of its width.
+        top_views: views that consensus keeps.
+        batch: frames that the 2D model sees at once.
+    """
+
+    fusion: Fusion = "mean"
+    tolerance: float = 0.05
+    margin: int = 10
+    top_views: int = 3
+    batch: int = 4
+
+
+@dataclass(frozen=True)
+class View:
+    """One frame's contribution: point `point[i]` takes the feature `table[row[i]]`.
+
+    Attributes:
+        point: (n,) int64, ascending; row: (n,) int64; table: (m, R) float32; basis: (R, D) or None.
+    """
+
+    point: Tensor
+    row: Tensor
+    table: Tensor
+    basis: Tensor | None
+
+
+def visible_points(xyz: Tensor, frame: Frame, config: LiftConfig) -> tuple[Tensor, Tensor]:
+    """Which of (N, 3) points a frame sees, and where.
+
+    Visibility is decided at the nearest pixel of the depth image; the feature will be sampled at the nearest
+    pixel of the colour image.
+
+    Returns:
+        point (n,) int64 and pixel (n, 2) int64 (column, row) in the colour image.
+    """
+    uv_depth, z = project(xyz, frame.depth_camera, frame.world_from_camera)
+    ratio = frame.depth_camera.width / frame.camera.width
+    inside, pixel_depth = _nearest_pixel(uv_depth, frame.depth_camera, round(config.margin * ratio))
+    point = torch.nonzero(inside & (z > 0)).squeeze(1)
+    column, row = pixel_depth[point].unbind(1)
+    measured = torch.from_numpy(frame.depth())[row, column]
+    point = point[(measured - z[point]).abs() <= config.tolerance * measured]
+    uv = map_pixels(uv_depth[point], frame.depth_camera, frame.camera)
+    inside, pixel = _nearest_pixel(uv, frame.camera, config.margin)
+    return point[inside], pixel[inside]
+
+
+def _nearest_pixel(uv: Tensor, camera: Camera, margin: int) -> tuple[Tensor, Tensor]:
+    """Round uv to pixels; which lie at least `margin` inside the image. Outside, the pixel has no meaning."""
+    limit = uv.new_tensor([camera.width - margin, camera.height - margin])
+    rounded = uv.round()
+    inside = ((rounded >= margin) & (rounded < limit)).all(1)
+    return inside, torch.where(inside[:, None], rounded, 0).long()
+
+
+def sample(maps: Tensor, pixel: Tensor, camera: Camera) -> Tensor:
+    """Values of (R, h, w) maps at pixels (n, 2) of an image they cover, bilinear: (n, R)."""
+    size = pixel.new_tensor([camera.width, camera.height])
+    grid = (pixel.to(maps.dtype) + 0.5) / size * 2 - 1
+    return grid_sample(maps[None], grid[None, None], padding_mode="border", align_corners=False)[0, :, 0].T
+
+
+def sample_bicubic(maps: Tensor, pixel: Tensor, camera: Camera) -> Tensor:
+    """Values of (Q, h, w) maps at pixels (n, 2) of a larger image they cover, bicubic: (n, Q).
+
+    Equal to resizing the maps to the image with `interpolate(mode="bicubic", antialias=True)`, as mask-type
+    models do, and reading the pixels; without making Q full-size images. The interpolation is one sparse
+    (n, h w) matrix with 16 weights a row.
+    """
+    height, width = maps.shape[1:]
+    column, wx = _cubic_taps(pixel[:, 0], width, camera.width)
+    row, wy = _cubic_taps(pixel[:, 1], height, camera.height)
+    index = (row[:, :, None] * width + column[:, None, :]).reshape(-1)
+    weight = (wy[:, :, None] * wx[:, None, :]).reshape(-1).to(maps.dtype)
+    start = torch.arange(0, len(index) + 1, 16)
+    matrix = torch.sparse_csr_tensor(start, index, weight, (len(pixel), height * width))
+    return matrix @ maps.reshape(len(maps), -1).T
+
+
+def _cubic_taps(position: Tensor, source: int, target: int) -> tuple[Tensor, Tensor]:
+    """The four source cells around each target pixel and their cubic weights (Keys' kernel, a = -0.5).
+
+    Cells outside the map get no weight and the others are renormalised, as antialiased resizing does.
+    """
+    center = (position.double() + 0.5) * (source / target) - 0.5
+    cell = center.floor().long()[:, None] + torch.arange(-1, 3)
+    d = (center[:, None] - cell).abs()
+    weight = torch.where(d < 1, (1.5 * d - 2.5) * d * d + 1, ((-0.5 * d + 2.5) * d - 4) * d + 2)
+    weight = torch.where((cell >= 0) & (cell < source), weight, 0)
+    return cell.clamp(0, source - 1), weight / weight.sum(1, keepdim=True)
+
+
+def view_of(
+    point: Tensor, pixel: Tensor, camera: Camera, seen: DenseFeatures | MaskFeatures, xyz: Tensor
+) -> View:
+    """What one image says about the points it sees; pixels as from `visible_points`."""
+    if isinstance(seen, DenseFeatures):
+        return View(point, torch.arange(len(point)), sample(seen.values, pixel, camera), seen.basis)
+    probability = sample_bicubic(seen.logits, pixel, camera).sigmoid()
+    row = (probability * seen.score).argmax(1)
+    on_region = probability.gather(1, row[:, None])[:, 0] >= 0.5
+    if not on_region.any():
+        return View(point[:0], row[:0], seen.embedding, None)
+    return View(point, fill_from_nearest(row, on_region, xyz[point]), seen.embedding, None)
+
+
+def fuse_mean(views: Iterable[View], count: int) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Plain average over the views of each of `count` points: values (N, R), views (N,), basis."""
+    total, seen, basis = None, torch.zeros(count, dtype=torch.int32), None
+    for view in views:
+        if total is None:
+            total, basis = torch.zeros(count, view.table.shape[1]), view.basis
+        # A view lists a point once, so plain indexing adds correctly and is faster than index_add.
+        total[view.point] += view.table[view.row]
+        seen[view.point] += 1
+    if total is None:
+        raise CaptureError("found no frame to lift features from")
+    return total / seen.clamp_min(1)[:, None], seen, basis
+
+
+def fuse_consensus(
+    views: Callable[[], Iterable[View]], count: int, bank: TextBank, top_views: int
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The paper's fusion: views that agree with the point's mean opinion, weighted by how strongly.
+
+    The mean logits over a point's views choose its consensus class; the `top_views` views with the highest
+    logit for that class are averaged with softmax weights over those logits. Reads the views twice: memory
+    is N x (labels + top_views), not pairs x channels.
+
+    Args:
+        views: called twice, gives the same views both times.
+    """
+    opinion, seen = torch.zeros(count, len(bank.embedding)), torch.zeros(count, dtype=torch.int32)
+    for view in views():
+        opinion[view.point] += _logits(view, bank)[view.row]
+        seen[view.point] += 1
+    consensus = opinion.argmax(1)
+
+    best = torch.full((count, top_views), -torch.inf)
+    kept: Tensor | None = None
+    basis = None
+    for view in views():
+        if kept is None:
+            kept, basis = torch.zeros(count, top_views, view.table.shape[1]), view.basis
+        logit = _logits(view, bank)[view.row, consensus[view.point]]
+        unit = view.table / factored_norm(view.table, view.basis).clamp_min(1e-12)[:, None]
+        slot = best[view.point].argmin(1)  # the weakest view kept so far gives way
+        better = logit > best[view.point, slot]
+        point, slot = view.point[better], slot[better]
+        best[point, slot] = logit[better]
+        kept[point, slot] = unit[view.row[better]]
+    if kept is None:
+        raise CaptureError("found no frame to lift features from")
+    weight = torch.where(best.isfinite(), best, -torch.inf).softmax(1).nan_to_num()
+    return (weight[:, None] @ kept)[:, 0], seen, basis
+
+
+def _logits(view: View, bank: TextBank) -> Tensor:
+    """(m, T) logits of a view's table: scale * cosine."""
+    text = bank.embedding if view.basis is None else bank.embedding @ view.basis.T
+    length = factored_norm(view.table, view.basis).clamp_min(1e-12)
+    return bank.space.logit_scale * (view.table @ text.T) / length[:, None]
+
+
+def lift(
+    frames: Sequence[Frame],
+    points: PointCloud,
+    backbone: Backbone,
+    bank: TextBank,
+    config: LiftConfig | None = None,
+    *,
+    progress: Progress = silent,
+) -> PointFeatures:
+    """Look at every frame with a 2D model and give each point one feature.
+
+    Points that no frame saw take the feature of the nearest point that was seen (`views` is 0 there).
+
+    Raises:
+        CaptureError: no frame sees any point.
+    """
+    config = config or LiftConfig()
+    compact: dict[int, View] = {}
+
+    def views() -> Iterator[View]:
+        """All views, in order. Mask views are a few hundred rows each and are kept for a second reading;
+        dense ones are as large as the cloud and are made again."""
+        starts = range(0, len(frames), config.batch)
+        for start in progress(starts, name="lift", total=len(starts)):
+            chosen = range(start, min(start + config.batch, len(frames)))
+            if all(number in compact for number in chosen):
+                yield from (compact[number] for number in chosen)
+                continue
+            batch = [frames[number] for number in chosen]
+            for number, frame, seen in zip(
+                chosen, batch, backbone.observe([frame.color() for frame in batch], bank), strict=True
+            ):
+                point, pixel = visible_points(points.xyz, frame, config)
+                view = view_of(point, pixel, frame.camera, seen, points.xyz)
+                if isinstance(seen, MaskFeatures):
+                    compact[number] = view
+                yield view
+
+    if config.fusion == "consensus":
+        values, seen, basis = fuse_consensus(views, len(points), bank, config.top_views)
+    else:
+        values, seen, basis = fuse_mean(views(), len(points))
+    if not seen.any():
+        raise CaptureError(
+            f"none of the {len(points)} points is visible in any of the {len(frames)} frames; expected "
+            f"points within {config.tolerance:.0%} of the measured depth. The points, the poses and the depth must share one world and "
+            "metres: check the cloud given with --onto, the pose axes and the depth scale"
+        )
+    return PointFeatures(fill_from_nearest(values, seen > 0, points.xyz), seen, backbone.space, basis)

@@ -1,0 +1,19 @@
+"""How long stages tell of their progress without printing: they pass what they iterate over through a callable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Progress(Protocol):
+    """Wraps an iterable of `total` items of the stage `name`; yields the same items."""
+
+    def __call__(self, items: Iterable[T], *, name: str, total: int) -> Iterable[T]: ...
+
+
+def silent(items: Iterable[T], *, name: str, total: int) -> Iterable[T]:
+    """The default: report to nobody."""
+    return items

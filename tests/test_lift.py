@@ -1,0 +1,125 @@
+"""Lifting against the golden values of the official code, and against plain loops."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from purify3d.lift import (
+    LiftConfig,
+    View,
+    fuse_consensus,
+    fuse_mean,
+    sample_bicubic,
+    view_of,
+    visible_points,
+)
+from purify3d.spatial import fill_from_nearest
+from purify3d.types import Camera, FeatureSpace, Frame, MaskFeatures, TextBank, Vocabulary
+
+
+@pytest.fixture(scope="module")
+def projection(shared: Path) -> dict[str, np.ndarray]:
+    return dict(np.load(shared / "golden" / "projection.npz"))
+
+
+def golden_frames(data: dict[str, np.ndarray]) -> list[Frame]:
+    width, height = map(int, data["image_size"])
+    k = data["intrinsics"]
+    camera = Camera(k[0, 0], k[1, 1], k[0, 2], k[1, 2], width, height)
+    return [
+        Frame(
+            name=str(i),
+            camera=camera,
+            depth_camera=camera,
+            world_from_camera=np.linalg.inv(data["world_to_camera"][i]),
+            color=lambda: np.zeros((height, width, 3), np.uint8),
+            depth=lambda i=i: data["depth"][i],
+        )
+        for i in range(len(data["depth"]))
+    ]
+
+
+def golden_config(data: dict[str, np.ndarray]) -> LiftConfig:
+    return LiftConfig(margin=int(data["cut_boundary"]), tolerance=float(data["visibility_threshold"]))
+
+
+def test_visibility_is_golden(projection: dict[str, np.ndarray]) -> None:
+    xyz = torch.from_numpy(projection["points"]).float()
+    for i, frame in enumerate(golden_frames(projection)):
+        point, pixel = visible_points(xyz, frame, golden_config(projection))
+        expected = np.flatnonzero(projection["visible"][i])
+        np.testing.assert_array_equal(point, expected)
+        np.testing.assert_array_equal(pixel[:, 0], projection["col"][i][expected])
+        np.testing.assert_array_equal(pixel[:, 1], projection["row"][i][expected])
+
+
+def test_mask_lifting_and_consensus_are_golden(shared: Path, projection: dict[str, np.ndarray]) -> None:
+    data = {k: torch.from_numpy(v) for k, v in np.load(shared / "golden" / "lift_fusion.npz").items()}
+    xyz = torch.from_numpy(projection["points"]).float()
+    labels = [f"label {i}" for i in range(len(data["text_embeddings"]))]
+    space = FeatureSpace("golden", 512, float(data["logit_scale"]))
+    text = torch.nn.functional.normalize(data["text_embeddings"].float(), dim=1)
+    bank = TextBank(Vocabulary.parse(labels), text, torch.arange(len(labels)), space)
+    views = []
+    for i, frame in enumerate(golden_frames(projection)):
+        point, pixel = visible_points(xyz, frame, golden_config(projection))
+        score = data["class_logits"][i].softmax(-1)[:, :-1].amax(-1)
+        seen = MaskFeatures(data["mask_logits"][i], score, data["mask_embeddings"][i])
+        views.append(view_of(point, pixel, frame.camera, seen, xyz))
+    values, seen_by, _ = fuse_consensus(lambda: views, len(xyz), bank, 3)
+    fused = fill_from_nearest(values, seen_by > 0, xyz)
+    torch.testing.assert_close(fused, data["fused_features"], rtol=1e-4, atol=1e-5)
+
+
+def test_bicubic_sampling_is_resizing_and_reading() -> None:
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.randn(5, 13, 17, generator=generator)
+    camera = Camera(50, 50, 30, 20, 61, 47)
+    full = torch.nn.functional.interpolate(maps[None], (47, 61), mode="bicubic", antialias=True)[0]
+    pixel = torch.cartesian_prod(torch.arange(61), torch.arange(47))
+    torch.testing.assert_close(
+        sample_bicubic(maps, pixel, camera), full[:, pixel[:, 1], pixel[:, 0]].T, rtol=1e-4, atol=1e-5
+    )
+
+
+def random_views(generator: torch.Generator, basis: torch.Tensor | None) -> list[View]:
+    views = []
+    for _ in range(6):
+        point = torch.nonzero(torch.rand(40, generator=generator) < 0.5).squeeze(1)
+        table = torch.randn(7, 4, generator=generator)
+        views.append(View(point, torch.randint(7, point.shape, generator=generator), table, basis))
+    return views
+
+
+def test_mean_fusion_is_a_plain_average() -> None:
+    views = random_views(torch.Generator().manual_seed(1), None)
+    values, seen, _ = fuse_mean(views, 40)
+    for point in range(40):
+        rows = [v.table[v.row[i]] for v in views for i in torch.nonzero(v.point == point)[:, 0]]
+        assert seen[point] == len(rows)
+        if rows:
+            torch.testing.assert_close(values[point], torch.stack(rows).mean(0))
+
+
+@pytest.mark.parametrize("factored", [False, True])
+def test_consensus_is_the_loop_over_points(factored: bool) -> None:
+    generator = torch.Generator().manual_seed(2)
+    basis = torch.randn(4, 9, generator=generator) if factored else None
+    views = random_views(generator, basis)
+    dim = 9 if factored else 4
+    text = torch.nn.functional.normalize(torch.randn(3, dim, generator=generator), dim=1)
+    space = FeatureSpace("test", dim, 5.0)
+    bank = TextBank(Vocabulary.parse("a, b, c"), text, torch.arange(3), space)
+    values, _, _ = fuse_consensus(lambda: views, 40, bank, 3)
+    fused = values if basis is None else values @ basis
+    for point in range(40):
+        rows = [v.table[v.row[i]] for v in views for i in torch.nonzero(v.point == point)[:, 0]]
+        if not rows:
+            continue
+        features = torch.stack(rows) if basis is None else torch.stack(rows) @ basis
+        unit = torch.nn.functional.normalize(features, dim=1)
+        logits = 5.0 * unit @ text.T
+        chosen = logits[:, logits.mean(0).argmax()].topk(min(3, len(rows)))
+        torch.testing.assert_close(fused[point], chosen.values.softmax(0) @ unit[chosen.indices])
