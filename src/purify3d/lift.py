@@ -19,7 +19,7 @@ from purify3d.backbones import Backbone
 from purify3d.errors import CaptureError
 from purify3d.geometry import map_pixels, project
 from purify3d.progress import Progress, silent
-from purify3d.spatial import fill_from_nearest
+from purify3d.spatial import fill_from_nearest, weighted_rows
 from purify3d.types import (
     Camera,
     DenseFeatures,
@@ -115,11 +115,9 @@ def sample_bicubic(maps: Tensor, pixel: Tensor, camera: Camera) -> Tensor:
     height, width = maps.shape[1:]
     column, wx = _cubic_taps(pixel[:, 0], width, camera.width)
     row, wy = _cubic_taps(pixel[:, 1], height, camera.height)
-    index = (row[:, :, None] * width + column[:, None, :]).reshape(-1)
-    weight = (wy[:, :, None] * wx[:, None, :]).reshape(-1).to(maps.dtype)
-    start = torch.arange(0, len(index) + 1, 16)
-    matrix = torch.sparse_csr_tensor(start, index, weight, (len(pixel), height * width))
-    return matrix @ maps.reshape(len(maps), -1).T
+    index = (row[:, :, None] * width + column[:, None, :]).flatten(1)
+    weight = (wy[:, :, None] * wx[:, None, :]).flatten(1).to(maps.dtype)
+    return weighted_rows(index, weight, height * width) @ maps.flatten(1).T
 
 
 def _cubic_taps(position: Tensor, source: int, target: int) -> tuple[Tensor, Tensor]:
@@ -252,7 +250,7 @@ def lift(
     if not seen.any():
         raise CaptureError(
             f"none of the {len(points)} points is visible in any of the {len(frames)} frames; expected "
-            f"points within {config.tolerance:.0%} of the measured depth. The points, the poses and the depth must share one world and "
-            "metres: check the cloud given with --onto, the pose axes and the depth scale"
+            f"points within {config.tolerance:.0%} of the measured depth. The points, the poses and "
+            "the depth must share one world and metres: check the cloud given with --onto, the pose axes and the depth scale"
         )
     return PointFeatures(fill_from_nearest(values, seen > 0, points.xyz), seen, backbone.space, basis)

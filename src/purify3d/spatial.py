@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import torch
 from scipy.spatial import cKDTree
@@ -114,3 +116,23 @@ def fill_from_nearest(values: Tensor, known: Tensor, xyz: Tensor) -> Tensor:
     filled = values.clone()
     filled[~known] = values[known][source]
     return filled
+
+
+def weighted_rows(index: Tensor, weight: Tensor, columns: int) -> Tensor:
+    """The (M, columns) sparse matrix whose row i holds `weight[i]` at `index[i]`, both (M, K).
+
+    Multiplying it with a dense matrix gathers, weighs and sums without an (M, K, channels) array; on CPU
+    this is the fused product of the vendor's sparse library, several threads.
+    """
+    rows, k = index.shape
+    start = torch.arange(0, rows * k + 1, k, dtype=torch.int32)
+    with warnings.catch_warnings():
+        # torch announces that CSR tensors are in beta, once; the products used here are tested.
+        warnings.filterwarnings("ignore", message="Sparse (CSR|invariant)")
+        return torch.sparse_csr_tensor(
+            start.to(index.device),
+            index.reshape(-1).to(torch.int32),
+            weight.reshape(-1),
+            (rows, columns),
+            check_invariants=False,
+        )

@@ -1,0 +1,43 @@
+"""Closed-set segmenters of the transformers library."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from purify3d.errors import BackboneError, require
+
+
+class HubSegmenter:
+    """Any `AutoModelForSemanticSegmentation` checkpoint: a hub id or a folder, with its image processor.
+
+    Raises:
+        MissingPackageError: the extra `hub` is not installed.
+        BackboneError: nothing of that name can be loaded.
+    """
+
+    def __init__(self, name: str, *, device: str = "cpu") -> None:
+        transformers = require("transformers", "hub")
+        try:
+            self._model = transformers.AutoModelForSemanticSegmentation.from_pretrained(name).eval().to(device)
+            # The pixel-exact numpy processor: the fast ones need torchvision.
+            self._processor = transformers.AutoImageProcessor.from_pretrained(name, backend="pil")
+        except (OSError, ValueError) as error:
+            raise BackboneError(
+                f"cannot load {name!r} as a semantic segmenter: {error}. Expected a folder or hub id that "
+                "transformers' AutoModelForSemanticSegmentation can load"
+            ) from error
+        names = self._model.config.id2label
+        self.names = tuple(names[i] for i in range(len(names)))
+
+    def __call__(self, images: Sequence[np.ndarray]) -> list[Tensor]:
+        """(H, W, 3) uint8 images -> (C, h, w) float32 logits each, at the model's own resolution."""
+        results = []
+        for image in images:
+            inputs = self._processor(images=image, return_tensors="pt").to(self._model.device)
+            with torch.inference_mode():
+                results.append(self._model(**inputs).logits[0].float().cpu())
+        return results

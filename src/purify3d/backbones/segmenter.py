@@ -1,0 +1,91 @@
+"""Any closed-set segmenter, opened to any words by a sentence encoder.
+
+A pixel's feature is the posterior-weighted sum of the sentence embeddings of its likeliest class names (ConSE,
+Norouzi et al., ICLR 2014). "couch" then finds what the segmenter calls "sofa", and "somewhere to sleep" leans
+to the bed, though the segmenter knows neither wording.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from purify3d.backbones.sentences import BUNDLED, load_sentence_encoder
+from purify3d.types import DenseFeatures, FeatureSpace, TextBank
+
+_LIKELIEST = 5  # classes that speak for a pixel
+# Class names that say nothing: their share of the posterior makes a feature shorter, not wrong.
+_NOTHING = {"other", "others", "background", "unlabeled", "unlabelled", "unknown", "void", "ignore"}
+
+Logits = Callable[[Sequence[np.ndarray]], Sequence[Tensor]]
+
+
+def load(argument: str, *, device: str = "cpu") -> Segmenter:
+    """`lite`, `FILE.tflite`, a folder or a hub id.
+
+    Raises:
+        BackboneError, MissingPackageError: as the provider says.
+    """
+    if argument == "lite":
+        from purify3d.backbones.lite import LiteSegmenter
+
+        lite = LiteSegmenter(device=device)
+        return Segmenter("lite", lite, lite.names)
+    if argument.endswith(".tflite"):
+        from purify3d.backbones.tflite import TfliteSegmenter
+
+        path = Path(argument)
+        if not path.is_file():
+            from purify3d.errors import BackboneError
+
+            raise BackboneError(f"found no file {argument}; expected a TensorFlow Lite segmenter")
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+        tflite = TfliteSegmenter(path)
+        return Segmenter(f"{path.name}@{digest}", tflite, tflite.names)
+    from purify3d.backbones.hub import HubSegmenter
+
+    hub = HubSegmenter(argument, device=device)
+    return Segmenter(argument, hub, hub.names)
+
+
+class Segmenter:
+    """Dense features from class logits and class names.
+
+    Attributes:
+        space: of the sentence encoder, marked with the segmenter: features of two segmenters share the
+            encoder's geometry, but their errors differ, and a run should not mix them unnoticed.
+        names: (C,) the class names in the words of the encoder.
+    """
+
+    def __init__(self, id: str, logits: Logits, names: Sequence[str]) -> None:
+        self.names = tuple(spoken(name) for name in names)
+        self._logits = logits
+        self._encode = load_sentence_encoder()
+        self._basis = self.encode(self.names)
+        self._basis[[name in _NOTHING for name in self.names]] = 0
+        self.space = FeatureSpace(f"segmenter:{id}+{BUNDLED}", self._basis.shape[1], logit_scale=20.0)
+
+    def observe(self, images: Sequence[np.ndarray], bank: TextBank) -> list[DenseFeatures]:
+        """Features at the resolution of the segmenter's output, R = number of classes; `bank` is not used."""
+        return [DenseFeatures(likeliest(logits.softmax(0)), self._basis) for logits in self._logits(images)]
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """(T, D) unit rows of "a NAME", the wording in which a sentence encoder places things best."""
+        return self._encode([f"a {text}" for text in texts])
+
+
+def spoken(name: str) -> str:
+    """A data set's class name as one would say it: first synonym, spaces, lower case."""
+    return name.split(";")[0].split(",")[0].replace("_", " ").replace("-", " ").strip().lower()
+
+
+def likeliest(posterior: Tensor) -> Tensor:
+    """(C, h, w) posterior -> the same with only the `_LIKELIEST` classes of each pixel, summing to 1."""
+    count = min(_LIKELIEST, len(posterior))
+    value, index = posterior.topk(count, dim=0)
+    return torch.zeros_like(posterior).scatter_(0, index, value / value.sum(0, keepdim=True))

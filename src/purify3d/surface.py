@@ -1,0 +1,138 @@
+"""From depth frames to one cloud with normals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from purify3d.errors import CaptureError
+from purify3d.geometry import backproject, map_pixels
+from purify3d.progress import Progress, silent
+from purify3d.spatial import pack_cells
+from purify3d.types import NO_LABEL, Frame, PointCloud, Scene
+
+_HALF_GRID = 1 << 20  # cells are counted from the world's origin, which lies in the middle of the key range
+_MERGE_ROWS = 4_000_000  # partial sums held before they are merged: about 350 MB
+_MIN_PIXELS = 2  # a voxel that a single pixel fell into is more often noise at an edge than surface
+
+
+def with_points(scene: Scene, *, voxel: float = 0.02, progress: Progress = silent) -> Scene:
+    """The scene with a cloud that has normals: its own where it has one, else its frames fused.
+
+    Raises:
+        CaptureError: the depth images hold nothing to fuse.
+    """
+    points = scene.points if scene.points is not None else fuse(scene.frames, voxel=voxel, progress=progress)
+    if not points.normal.any():
+        centers = torch.tensor(np.stack([f.world_from_camera[:3, 3] for f in scene.frames])).float()
+        points = replace(points, normal=estimate_normals(points.xyz, _towards(points.xyz, centers)))
+    return replace(scene, points=points)
+
+
+def fuse(frames: Sequence[Frame], *, voxel: float = 0.02, progress: Progress = silent) -> PointCloud:
+    """Average the depth pixels of all frames that fall into the same cube of `voxel` metres.
+
+    Positions and colours are means over all pixels of a voxel, normals come from the fused cloud and point to
+    the cameras. Pixels at depth jumps are left out: sensors interpolate there. Frames are read one at a time.
+
+    Raises:
+        CaptureError: no frame has depth.
+    """
+    parts: list[tuple[np.ndarray, np.ndarray]] = []
+    held = 0
+    for frame in progress(frames, name="fuse", total=len(frames)):
+        keys, sums = _partial_sums(frame, voxel)
+        parts.append((keys, sums))
+        held += len(keys)
+        if held > _MERGE_ROWS:
+            parts = [_merge(parts)]
+            held = len(parts[0][0])
+    _, sums = _merge(parts)
+    sums = sums[sums[:, 0] >= _MIN_PIXELS]
+    if len(sums) == 0:
+        raise CaptureError(
+            f"found no usable depth in any of the {len(frames)} frames (all zero, or only single pixels); "
+            "expected metres along the viewing direction, 0 where nothing was measured. Check the depth "
+            "images and their scale"
+        )
+    mean = sums[:, 1:] / sums[:, :1]
+    xyz = torch.from_numpy(mean[:, :3].astype(np.float32))
+    return PointCloud(
+        xyz=xyz,
+        rgb=torch.from_numpy(mean[:, 3:6].round().astype(np.uint8)),
+        normal=estimate_normals(xyz, torch.from_numpy(mean[:, 6:].astype(np.float32))),
+        label=torch.full((len(xyz),), NO_LABEL, dtype=torch.int32),
+    )
+
+
+def _partial_sums(frame: Frame, voxel: float) -> tuple[np.ndarray, np.ndarray]:
+    """Per voxel that a frame sees: key, and the sums of 1, position, colour and direction to the camera."""
+    depth = frame.depth()
+    row, column = np.nonzero((depth > 0) & ~depth_jumps(depth))
+    pixel = torch.from_numpy(np.stack([column, row], axis=1)).double()
+    on_color = map_pixels(pixel, frame.depth_camera, frame.camera).round().long().numpy()
+    inside = ((on_color >= 0) & (on_color < [frame.camera.width, frame.camera.height])).all(axis=1)
+    local = backproject(depth, frame.depth_camera)[row[inside], column[inside]].astype(np.float64)
+    u, v = on_color[inside].T
+    rotation, center = frame.world_from_camera[:3, :3], frame.world_from_camera[:3, 3]
+    ray = local @ rotation.T
+    xyz = ray + center
+    towards = -ray / np.linalg.norm(ray, axis=1, keepdims=True)
+    keys = pack_cells(np.floor(xyz / voxel).astype(np.int64) + _HALF_GRID)
+    return _merge([(keys, np.concatenate([np.ones((len(xyz), 1)), xyz, frame.color()[v, u], towards], axis=1))])
+
+
+def _merge(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Add up rows of equal key; keys come out sorted."""
+    keys, group = np.unique(np.concatenate([key for key, _ in parts]), return_inverse=True)
+    rows = np.concatenate([values for _, values in parts])
+    sums = [np.bincount(group.reshape(-1), weights=column, minlength=len(keys)) for column in rows.T]
+    return keys, np.stack(sums, axis=1)
+
+
+def depth_jumps(depth: np.ndarray, share: float = 0.05) -> np.ndarray:
+    """(h, w) bool: pixels whose depth differs from a measured 4-neighbour's by more than `share`."""
+    jump = np.zeros(depth.shape, dtype=bool)
+    for axis in (0, 1):
+        a, b = (depth[:-1], depth[1:]) if axis == 0 else (depth[:, :-1], depth[:, 1:])
+        step = (a > 0) & (b > 0) & (np.abs(a - b) > share * np.minimum(a, b))
+        if axis == 0:
+            jump[:-1] |= step
+            jump[1:] |= step
+        else:
+            jump[:, :-1] |= step
+            jump[:, 1:] |= step
+    return jump
+
+
+def estimate_normals(xyz: Tensor, towards: Tensor, *, neighbors: int = 16) -> Tensor:
+    """(N, 3) unit normals: the direction in which the nearest `neighbors` points spread least.
+
+    Args:
+        xyz: (N, 3) metres.
+        towards: (N, 3) direction, any length, of the half space each normal shall point into.
+    """
+    points = xyz.numpy()
+    k = min(neighbors, len(points))
+    normal = np.empty_like(points)
+    tree = cKDTree(points)
+    for rows in np.array_split(np.arange(len(points)), len(points) // 100_000 + 1):
+        _, found = tree.query(points[rows], k=[*range(1, k + 1)], workers=-1)
+        local = points[found].astype(np.float64) - points[rows, None]
+        local -= local.mean(axis=1, keepdims=True)
+        _, axes = np.linalg.eigh(np.einsum("nki,nkj->nij", local, local))
+        normal[rows] = axes[:, :, 0]
+    oriented = torch.from_numpy(normal)
+    away = (oriented * towards).sum(1, keepdim=True) < 0
+    return torch.where(away, -oriented, oriented)
+
+
+def _towards(xyz: Tensor, centers: Tensor) -> Tensor:
+    """Direction to the nearest camera, for clouds that did not come from these frames."""
+    _, found = cKDTree(centers.numpy()).query(xyz.numpy(), workers=-1)
+    return centers[torch.from_numpy(found)] - xyz

@@ -1,0 +1,70 @@
+"""Affinity and pooling against golden values, the plain twin, and the algebra that saves work."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from purify3d.purify import affinity, pool, pool_plain, rgb_to_lab
+from purify3d.spatial import grid_neighbors
+from purify3d.types import Affinity
+
+
+def random_affinity(seed: int, voxels: int = 60, k: int = 9) -> Affinity:
+    generator = torch.Generator().manual_seed(seed)
+    cells = torch.unique(torch.randint(0, 9, (voxels * 2, 3), generator=generator), dim=0)[:voxels]
+    embedding = torch.nn.functional.normalize(torch.randn(len(cells), 5, generator=generator), dim=1)
+    return affinity(embedding, grid_neighbors(cells, k))
+
+
+def test_pooling_is_golden(shared: Path) -> None:
+    data = {k: torch.from_numpy(v) for k, v in np.load(shared / "golden" / "pooling.npz").items() if v.ndim}
+    a = affinity(data["embedding"], data["neighbours"].long(), 20.0)
+    pooled = pool(a, data["voxel_inputs"], 19)[data["point_to_voxel"].long()]
+    torch.testing.assert_close(pooled[:, :512], data["refined_point_features"], rtol=1e-4, atol=1e-5)
+
+
+def test_affinity_of_unit_embeddings_is_softmax_of_cosines() -> None:
+    generator = torch.Generator().manual_seed(0)
+    embedding = torch.nn.functional.normalize(torch.randn(50, 8, generator=generator), dim=1)
+    neighbor = torch.randint(50, (50, 7), generator=generator)
+    expected = (20 * (embedding[neighbor] * embedding[:, None]).sum(2)).softmax(1)
+    torch.testing.assert_close(affinity(embedding, neighbor, chunk=11).weight, expected)
+
+
+def test_affinity_prefers_the_alike_at_any_length() -> None:
+    embedding = torch.tensor([[0.0, 3.0], [0.0, 3.1], [0.0, 30.0]])
+    weight = affinity(embedding, torch.tensor([[1, 2], [0, 2], [0, 1]])).weight
+    assert weight[0, 0] > 0.99
+    assert weight[1, 0] > 0.99
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000), st.integers(0, 5))
+def test_pool_equals_its_plain_twin(seed: int, rounds: int) -> None:
+    a = random_affinity(seed)
+    values = torch.randn(len(a.neighbor), 4, generator=torch.Generator().manual_seed(seed))
+    torch.testing.assert_close(pool(a, values, rounds), pool_plain(a, values, rounds))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000))
+def test_pooling_scores_labels_as_pooling_features_does(seed: int) -> None:
+    """method.md section 4: (A^n F) t = A^n (F t), so the labels of a fixed vocabulary are the same."""
+    a = random_affinity(seed)
+    generator = torch.Generator().manual_seed(seed)
+    features = torch.randn(len(a.neighbor), 64, generator=generator, dtype=torch.float64)
+    text = torch.randn(6, 64, generator=generator, dtype=torch.float64)
+    a = Affinity(a.neighbor, a.weight.double())
+    by_features = pool(a, features, 19) @ text.T
+    by_scores = pool(a, features @ text.T, 19)
+    torch.testing.assert_close(by_features, by_scores)
+    assert torch.equal(by_features.argmax(1), by_scores.argmax(1))
+
+
+def test_lab_of_known_colors() -> None:
+    lab = rgb_to_lab(torch.tensor([[1.0, 1.0, 1.0], [0.0, 0.0, 0.0], [1.0, 0.0, 0.0]]))
+    expected = torch.tensor([[100.0, 0.0, 0.0], [0.0, 0.0, 0.0], [53.24, 80.09, 67.20]])
+    torch.testing.assert_close(lab, expected, atol=0.02, rtol=0)

@@ -1,0 +1,81 @@
+"""Voxels and neighbours against brute force."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from purify3d.spatial import fill_from_nearest, grid_neighbors, voxelize, weighted_rows
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 40), st.integers(2, 9))
+def test_grid_neighbors_are_brute_force_with_ties_by_index(seed: int, k: int, side: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    cells = torch.unique(torch.randint(0, side, (150, 3), generator=generator), dim=0)
+    offset = cells[:, None] - cells[None]
+    key = offset.square().sum(2) * len(cells) + torch.arange(len(cells))
+    key.fill_diagonal_(2**40)
+    expected = key.argsort(1)[:, : min(k, len(cells) - 1)]
+    assert torch.equal(grid_neighbors(cells.int(), k), expected)
+
+
+def test_neighbors_complete_shells_wider_than_the_first_search() -> None:
+    """On a full 3D block more than 48 cells tie at the k-th distance; the lowest indices must win."""
+    axis = torch.arange(12)
+    cells = torch.cartesian_prod(axis, axis, axis)
+    offset = cells[:, None] - cells[None]
+    key = offset.square().sum(2) * len(cells) + torch.arange(len(cells))
+    key.fill_diagonal_(2**40)
+    assert torch.equal(grid_neighbors(cells, 96), key.argsort(1)[:, :96])
+
+
+def test_a_single_voxel_has_no_neighbors() -> None:
+    assert grid_neighbors(torch.zeros(1, 3, dtype=torch.int32), 96).shape == (1, 0)
+
+
+def test_voxel_mean_and_spread() -> None:
+    xyz = torch.tensor([[0.001, 0, 0], [0.019, 0, 0], [0.021, 0, 0], [-0.001, 0, 0]])
+    voxels = voxelize(xyz, 0.02)
+    assert voxels.index.tolist() == [[0, 0, 0], [1, 0, 0], [2, 0, 0]]
+    mean = voxels.mean(torch.tensor([1.0, 3.0, 5.0, 7.0]))
+    assert mean.tolist() == [7.0, 2.0, 5.0]
+    assert voxels.spread(mean).tolist() == [2.0, 2.0, 5.0, 7.0]
+    centers = voxels.origin + (voxels.index + 0.5) * voxels.size
+    torch.testing.assert_close(centers[1], torch.tensor([0.01, 0.01, 0.01], dtype=torch.float64))
+
+
+def test_voxels_do_not_depend_on_what_else_is_there() -> None:
+    xyz = torch.rand(200, 3, generator=torch.Generator().manual_seed(0))
+    few, many = voxelize(xyz[:50], 0.05), voxelize(xyz, 0.05)
+    world = [v.index + (v.origin / v.size).round().int() for v in (few, many)]
+    assert torch.equal(world[0][few.of_point], world[1][many.of_point[:50]])
+
+
+@pytest.mark.parametrize(
+    ("xyz", "size", "message"),
+    [
+        (torch.empty(0, 3), 0.02, "empty cloud"),
+        (torch.zeros(1, 3), 0.0, "must be positive"),
+        (torch.tensor([[0.0, 0, 0], [1e6, 0, 0]]), 0.02, "in metres"),
+    ],
+)
+def test_voxelize_refuses(xyz: torch.Tensor, size: float, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        voxelize(xyz, size)
+
+
+def test_fill_from_nearest() -> None:
+    xyz = torch.tensor([[0.0, 0, 0], [1.0, 0, 0], [0.9, 0, 0]])
+    filled = fill_from_nearest(torch.tensor([3, 4, 0]), torch.tensor([True, True, False]), xyz)
+    assert filled.tolist() == [3, 4, 4]
+    with pytest.raises(ValueError, match="no point"):
+        fill_from_nearest(xyz, torch.zeros(3, dtype=torch.bool), xyz)
+
+
+def test_weighted_rows_gathers_and_sums() -> None:
+    generator = torch.Generator().manual_seed(0)
+    index, weight = torch.randint(11, (7, 4), generator=generator), torch.rand(7, 4, generator=generator)
+    values = torch.rand(11, 3, generator=generator)
+    expected = (weight[:, :, None] * values[index]).sum(1)
+    torch.testing.assert_close(weighted_rows(index, weight, 11) @ values, expected)
