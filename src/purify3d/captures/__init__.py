@@ -1,0 +1,179 @@
+"""Captures: posed RGB-D frames from disk. The only package that knows file formats of captures.
+
+`open_capture` finds the format and hands back a `Scene`; a format is one module with `EXPECTS` (what the path
+must hold, for people), `recognises(path)` and `read(path, intrinsics=...)`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+import numpy as np
+
+from purify3d import geometry
+from purify3d.errors import CaptureError
+from purify3d.types import Frame, Scene
+
+__all__ = ["FORMATS", "open_capture"]
+
+#: Every format by name, in the order in which they are tried; a module is imported when it is needed.
+FORMATS = {
+    "nerfstudio": "purify3d.captures.nerfstudio:read",
+    "scannet": "purify3d.captures.scannet:read",
+    "tum": "purify3d.captures.tum:read",
+}
+_SYNTHETIC = "synthetic:"
+
+#: Videos repeat themselves: beyond this many frames only those that see something new are kept.
+_LONG = 300
+_NEW_METRES = 0.10
+_NEW_DEGREES = 10.0
+
+
+def open_capture(
+    path: str | Path,
+    *,
+    format: str | None = None,
+    up: str | Sequence[float] | None = None,
+    intrinsics: tuple[float, float, float, float] | None = None,
+    every: int | None = None,
+    limit: int | None = None,
+) -> Scene:
+    """Open a capture. Only headers and text files are read; images are read and checked frame by frame later.
+
+    Args:
+        path: a folder or file in one of `FORMATS`, or `synthetic:SEED` (`synthetic:SEED?frames=24`).
+        format: a name of `FORMATS`; None: found from the path.
+        up: world direction against gravity, `+y`, `-z`, `y`, or 3 numbers; None: the format's convention, or
+            a guess from the cameras.
+        intrinsics: (fx, fy, cx, cy) of the colour image in pixels, integer pixel centres, no distortion;
+            replaces the capture's own.
+        every: keep every n-th frame. None: all of them, or in a capture of more than 300 frames those that
+            moved more than 0.10 m or turned more than 10 degrees since the last one kept.
+        limit: of those, keep at most this many, evenly spaced.
+
+    Returns:
+        At least one frame, each turned by quarter turns so that `up` points to the top of its images.
+        `points` is None unless the capture brings its own cloud.
+
+    Raises:
+        CaptureError: nothing there, an unknown format, or a capture that cannot be used.
+        ValueError: `every` or `limit` below 1.
+    """
+    for name, value in (("every", every), ("limit", limit)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be at least 1, found {value}")
+    if str(path).startswith(_SYNTHETIC):
+        scene = _synthetic(str(path))
+    else:
+        scene = _reader(Path(path), format)(Path(path), intrinsics=intrinsics)
+    world_up = scene.up if up is None else _direction(up)
+    frames = [_upright(frame, world_up) for frame in _pick(scene.frames, every, limit)]
+    return replace(scene, frames=tuple(frames), up=world_up)
+
+
+def _reader(path: Path, name: str | None) -> Callable[..., Scene]:
+    if not path.exists():
+        raise CaptureError(f"{path}: found nothing there; expected a capture. Check the path")
+    if name is not None and name not in FORMATS:
+        raise CaptureError(f"found format {name!r}; expected one of {', '.join(FORMATS)}")
+    looked_for = []
+    for candidate in FORMATS if name is None else [name]:
+        module, _, function = FORMATS[candidate].partition(":")
+        reader = import_module(module)
+        if name is not None or reader.recognises(path):
+            found: Callable[..., Scene] = getattr(reader, function)
+            return found
+        looked_for.append(f"{reader.EXPECTS} ({candidate})")
+    inside = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else ["a file"]
+    held = ", ".join(inside[:8]) + (f" and {len(inside) - 8} more" if len(inside) > 8 else "")
+    raise CaptureError(
+        f"{path}: found {held or 'an empty folder'}; expected one of: {'; '.join(looked_for)}. Point to the "
+        "folder that holds these files itself, or name the format"
+    )
+
+
+def _synthetic(address: str) -> Scene:
+    seed, _, query = address.removeprefix(_SYNTHETIC).partition("?")
+    make = import_module("purify3d.captures.synthetic").synthetic_scene
+    known = list(inspect.signature(make).parameters)[1:]
+    try:
+        options = {key: int(value) for key, value in parse_qsl(query, strict_parsing=bool(query))}
+        if not options.keys() <= set(known):
+            raise ValueError(f"known options are {', '.join(known)}")
+        scene: Scene = make(int(seed), **options)
+    except ValueError as error:
+        raise CaptureError(
+            f"found {address!r}; expected synthetic:SEED or synthetic:SEED?frames=24, whole numbers ({error})"
+        ) from error
+    return scene
+
+
+def _direction(up: str | Sequence[float]) -> np.ndarray:
+    """(3,) unit vector from `+y`, `-z`, `y`, `0,0,1` or three numbers."""
+    try:
+        if isinstance(up, str) and (axis := re.fullmatch(r"\s*([+-]?)([xyz])\s*", up.lower())):
+            return (-1.0 if axis[1] == "-" else 1.0) * np.eye(3)["xyz".index(axis[2])]
+        values = up.split(",") if isinstance(up, str) else up
+        direction = np.array([float(value) for value in values])
+    except (TypeError, ValueError):
+        direction = np.zeros(0)
+    if direction.shape != (3,) or not np.isfinite(direction).all() or np.linalg.norm(direction) < 1e-6:
+        raise CaptureError(
+            f"found up = {up!r}; expected +x, -x, +y, -y, +z, -z or three numbers such as 0,0,1"
+        )
+    return direction / np.linalg.norm(direction)
+
+
+def _pick(frames: Sequence[Frame], every: int | None, limit: int | None) -> list[Frame]:
+    if every is not None:
+        picked = list(frames[::every])
+    elif len(frames) > _LONG:
+        picked = _moving(frames)
+    else:
+        picked = list(frames)
+    if limit is not None and len(picked) > limit:
+        picked = [picked[i] for i in np.linspace(0, len(picked) - 1, limit).round().astype(int)]
+    return picked
+
+
+def _moving(frames: Sequence[Frame]) -> list[Frame]:
+    """Frames that moved or turned enough since the last one kept; the first is always kept."""
+    kept = [frames[0]]
+    for frame in frames[1:]:
+        last, pose = kept[-1].world_from_camera, frame.world_from_camera
+        moved = np.linalg.norm(pose[:3, 3] - last[:3, 3])
+        cosine = (np.trace(last[:3, :3].T @ pose[:3, :3]) - 1) / 2
+        if moved > _NEW_METRES or np.degrees(np.arccos(np.clip(cosine, -1, 1))) > _NEW_DEGREES:
+            kept.append(frame)
+    return kept
+
+
+def _upright(frame: Frame, up: np.ndarray) -> Frame:
+    """The frame with images, cameras and pose turned together so that `up` points to the top."""
+    turns = geometry.quarter_turns_upright(frame.world_from_camera, up)
+    if turns == 0:
+        return frame
+    camera, pose = geometry.turn_camera(frame.camera, frame.world_from_camera, turns)
+    depth_camera, _ = geometry.turn_camera(frame.depth_camera, frame.world_from_camera, turns)
+    return replace(
+        frame,
+        camera=camera,
+        depth_camera=depth_camera,
+        world_from_camera=pose,
+        color=partial(_turned, frame.color, turns),
+        depth=partial(_turned, frame.depth, turns),
+        label=None if frame.label is None else partial(_turned, frame.label, turns),
+    )
+
+
+def _turned(read: Callable[[], np.ndarray], turns: int) -> np.ndarray:
+    # torch takes no negative strides, so the view is copied.
+    return np.ascontiguousarray(np.rot90(read(), turns))
