@@ -133,6 +133,12 @@ def guess_up(poses: np.ndarray) -> np.ndarray:
     return up
 
 
+def z_up_from_world(up: np.ndarray) -> np.ndarray:
+    """(3, 3) float64: the smallest rotation that turns the unit vector `up` (3,) to +z."""
+    rotation, _ = Rotation.align_vectors([[0.0, 0.0, 1.0]], [up])
+    return np.asarray(rotation.as_matrix())
+
+
 def describe_axis(direction: np.ndarray) -> str:
     """`+z` for (0, 0, 1), the numbers for anything that is not an axis."""
     axis = int(np.abs(direction).argmax())

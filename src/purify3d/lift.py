@@ -251,6 +251,7 @@ def lift(
         raise CaptureError(
             f"none of the {len(points)} points is visible in any of the {len(frames)} frames; expected "
             f"points within {config.tolerance:.0%} of the measured depth. The points, the poses and "
-            "the depth must share one world and metres: check the cloud given with --onto, the pose axes and the depth scale"
+            "the depth must share one world and metres: check the cloud given with --onto, the pose axes and "
+            "the depth scale"
         )
     return PointFeatures(fill_from_nearest(values, seen > 0, points.xyz), seen, backbone.space, basis)

@@ -22,7 +22,10 @@ def label_colors(count: int) -> np.ndarray:
     """(count, 3) uint8, distinct; label i has the same colour whatever the count."""
     golden = 0.61803398875
     extra = [
-        tuple(round(255 * c) for c in colorsys.hsv_to_rgb(i * golden % 1, 0.45 + 0.25 * (i % 3), 0.95 - 0.2 * (i % 2)))
+        tuple(
+            round(255 * c)
+            for c in colorsys.hsv_to_rgb(i * golden % 1, 0.45 + 0.25 * (i % 3), 0.95 - 0.2 * (i % 2))
+        )
         for i in range(max(0, count - len(_DISTINCT)))
     ]
     return np.array([*_DISTINCT, *extra][:count], dtype=np.uint8).reshape(-1, 3)
@@ -35,6 +38,10 @@ def colors_of_labels(label: np.ndarray, count: int) -> np.ndarray:
 
 def heat_colors(heat: np.ndarray) -> np.ndarray:
     """(N,) heat in 0..1 -> (N, 3) uint8, from dark blue over purple and orange to bright yellow."""
-    stops = np.array([[13, 8, 135], [126, 3, 168], [204, 71, 120], [248, 149, 64], [240, 249, 33]], dtype=float)
+    stops = np.array(
+        [[13, 8, 135], [126, 3, 168], [204, 71, 120], [248, 149, 64], [240, 249, 33]], dtype=float
+    )
     position = np.clip(heat, 0, 1) * (len(stops) - 1)
-    return np.stack([np.interp(position, range(len(stops)), stops[:, c]) for c in range(3)], 1).astype(np.uint8)
+    return np.stack([np.interp(position, range(len(stops)), stops[:, c]) for c in range(3)], 1).astype(
+        np.uint8
+    )

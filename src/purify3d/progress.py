@@ -1,4 +1,4 @@
-"""How long stages tell of their progress without printing: they pass what they iterate over through a callable."""
+"""Progress without printing: stages pass what they iterate over through a callable."""
 
 from __future__ import annotations
 

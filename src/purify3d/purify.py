@@ -7,14 +7,14 @@ as pooled features for a fraction of the work.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from purify3d.spatial import weighted_rows
-from purify3d.types import Affinity, PointCloud, Voxels
+from purify3d.types import Affinity, PointCloud, PointFeatures, Voxels
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class PurifyConfig:
 
 @dataclass(frozen=True)
 class GeometricConfig:
-    """Scales of the weights-free embedding: a difference of one scale costs as much as cosine 1 - 1/sharpness.
+    """Scales of the weights-free embedding: neighbours one scale apart are e times less heard.
 
     Attributes:
         normal: difference of unit normals; 0.3 is about 17 degrees.
@@ -84,11 +84,17 @@ def pool_plain(affinity: Affinity, values: Tensor, rounds: int) -> Tensor:
     return values
 
 
-def geometric_embedding(points: PointCloud, voxels: Voxels, config: GeometricConfig | None = None) -> Tensor:
-    """(V, 6) embedding from normals and colours alone, for `affinity` at its default sharpness.
+def purify(features: PointFeatures, voxels: Voxels, affinity: Affinity, rounds: int) -> PointFeatures:
+    """Features of N points pooled over their voxels' neighbours; `length` is pooled along with them."""
+    if rounds == 0:
+        return features
+    columns = torch.cat([features.values, features.norm()[:, None]], dim=1)
+    pooled = voxels.spread(pool(affinity, voxels.mean(columns), rounds))
+    return replace(features, values=pooled[:, :-1], length=pooled[:, -1])
 
-    Neighbours that differ by one scale of `config` in normal or in colour are e times less heard.
-    """
+
+def geometric_embedding(points: PointCloud, voxels: Voxels, config: GeometricConfig | None = None) -> Tensor:
+    """(V, 6) embedding from normals and colours alone, for `affinity` at its default sharpness."""
     config = config or GeometricConfig()
     normal = normalize(voxels.mean(points.normal), dim=1)
     lab = rgb_to_lab(voxels.mean(points.rgb) / 255) * torch.tensor([0.5, 1.0, 1.0])
@@ -100,7 +106,11 @@ def rgb_to_lab(rgb: Tensor) -> Tensor:
     """(M, 3) sRGB in 0..1 -> CIE L*a*b* under D65 (IEC 61966-2-1, CIE 15): L* 0..100."""
     linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     to_xyz = rgb.new_tensor(
-        [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+        [
+            [0.4124564, 0.3575761, 0.1804375],
+            [0.2126729, 0.7151522, 0.0721750],
+            [0.0193339, 0.1191920, 0.9503041],
+        ]
     )
     xyz = linear @ to_xyz.T / rgb.new_tensor([0.95047, 1.0, 1.08883])
     f = torch.where(xyz > (6 / 29) ** 3, xyz.clamp_min(1e-9) ** (1 / 3), xyz / (3 * (6 / 29) ** 2) + 4 / 29)

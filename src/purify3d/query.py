@@ -10,12 +10,35 @@ from purify3d.purify import pool
 from purify3d.types import NO_LABEL, Affinity, PointFeatures, Segmentation, TextBank, Voxels
 
 
-def check_space(features: PointFeatures, bank: TextBank) -> None:
-    """Features and text may be compared only within one model.
+def scores(features: PointFeatures, bank: TextBank) -> Tensor:
+    """(N, T) cosine between each point and each wording; of pooled features the mean over what was pooled.
 
     Raises:
-        SpaceMismatchError: naming both models.
+        SpaceMismatchError: features and text come from different models.
     """
+    _check_space(features, bank)
+    return features.dot(bank.embedding) / features.norm().clamp_min(1e-12)[:, None]
+
+
+def pooled_scores(
+    features: PointFeatures, bank: TextBank, voxels: Voxels, affinity: Affinity, rounds: int
+) -> Tensor:
+    """(N, T) what `scores(purify(features, ...), bank)` gives, for D / T times less work.
+
+    Pooling is linear, so the dot products are pooled in place of the features (method, section 3.3); dividing
+    by a positive number per point changes no label.
+
+    Raises:
+        SpaceMismatchError: features and text come from different models.
+    """
+    _check_space(features, bank)
+    columns = torch.cat([features.dot(bank.embedding), features.norm()[:, None]], dim=1)
+    if rounds > 0:
+        columns = voxels.spread(pool(affinity, voxels.mean(columns), rounds))
+    return columns[:, :-1] / columns[:, -1:].clamp_min(1e-12)
+
+
+def _check_space(features: PointFeatures, bank: TextBank) -> None:
     if features.space.id != bank.space.id:
         raise SpaceMismatchError(
             f"found features of {features.space.id!r} and text embeddings of {bank.space.id!r}, expected one "
@@ -23,33 +46,11 @@ def check_space(features: PointFeatures, bank: TextBank) -> None:
         )
 
 
-def pooled_scores(
-    features: PointFeatures, bank: TextBank, voxels: Voxels, affinity: Affinity, rounds: int
-) -> Tensor:
-    """(N, T) mean cosine between each wording and the features that reach a point after pooling.
-
-    The dot products F t are pooled in place of the features, and divided by the pooled lengths |F|: the
-    cosines of all contributing points, weighted by affinity and feature length. Dividing by a positive
-    number per point changes no label: labels are those of pooled features (architecture of the method,
-    section 3.3: pooling is linear). Without rounds it is the plain cosine of each point's own feature.
-
-    Raises:
-        SpaceMismatchError: features and text come from different models.
-    """
-    check_space(features, bank)
-    text = bank.embedding if features.basis is None else bank.embedding @ features.basis.T
-    dot, length = features.values @ text.T, features.norm()[:, None]
-    if rounds > 0:
-        pooled = pool(affinity, voxels.mean(torch.cat([dot, length], dim=1)), rounds)
-        dot, length = voxels.spread(pooled).split([dot.shape[1], 1], dim=1)
-    return dot / length.clamp_min(1e-12)
-
-
 def classify(scores: Tensor, bank: TextBank, *, threshold: float | None = None) -> Segmentation:
     """Each point takes its best label, or none where no label reaches `threshold`.
 
     Args:
-        scores: (N, T) as from `pooled_scores`.
+        scores: (N, T) as from `scores` or `pooled_scores`.
         threshold: a cosine in -1..1; None labels every point.
     """
     score, label = bank.best(scores).max(1)

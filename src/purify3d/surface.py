@@ -84,7 +84,9 @@ def _partial_sums(frame: Frame, voxel: float) -> tuple[np.ndarray, np.ndarray]:
     xyz = ray + center
     towards = -ray / np.linalg.norm(ray, axis=1, keepdims=True)
     keys = pack_cells(np.floor(xyz / voxel).astype(np.int64) + _HALF_GRID)
-    return _merge([(keys, np.concatenate([np.ones((len(xyz), 1)), xyz, frame.color()[v, u], towards], axis=1))])
+    return _merge(
+        [(keys, np.concatenate([np.ones((len(xyz), 1)), xyz, frame.color()[v, u], towards], axis=1))]
+    )
 
 
 def _merge(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:

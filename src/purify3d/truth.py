@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from purify3d.lift import LiftConfig, visible_points
 from purify3d.geometry import map_pixels
+from purify3d.lift import LiftConfig, visible_points
 from purify3d.progress import Progress, silent
 from purify3d.types import NO_LABEL, Frame, PointCloud, Vocabulary
 
@@ -17,7 +17,7 @@ _EXACT = LiftConfig(tolerance=0.01, margin=0)
 
 
 def fuse_labels(frames: Sequence[Frame], points: PointCloud, *, progress: Progress = silent) -> Tensor:
-    """(N,) int32 truth ids: the majority over the frames that see a point, -1 where none does or most say none.
+    """(N,) int32 truth ids by majority over the frames that see a point; -1 where none does or most say none.
 
     Frames without truth are passed over; ties go to the smaller id.
     """

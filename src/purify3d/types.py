@@ -182,12 +182,15 @@ class PointFeatures:
         space: what the features may be compared with.
         basis: (R, D), the features are `values @ basis`; None where R = D. Averaging and pooling are linear
             and work on `values`; only lengths and dot products look at the basis.
+        length: (N,) what dot products are divided by; None: each feature's own length. Pooled features carry
+            the mean length of what was pooled, so that their scores are mean cosines.
     """
 
     values: Tensor
     views: Tensor
     space: FeatureSpace
     basis: Tensor | None = None
+    length: Tensor | None = None
 
     def __post_init__(self) -> None:
         channels = self.values.shape[1] if self.basis is None else self.basis.shape[1]
@@ -199,12 +202,12 @@ class PointFeatures:
         return self.values if self.basis is None else self.values @ self.basis
 
     def norm(self) -> Tensor:
-        """(N,) Euclidean length of every feature, without forming (N, D)."""
-        return self.norm_of(self.values)
+        """(N,) `length`, or the Euclidean length of every feature without forming (N, D)."""
+        return factored_norm(self.values, self.basis) if self.length is None else self.length
 
-    def norm_of(self, values: Tensor) -> Tensor:
-        """(M,) Euclidean length of the features that (M, R) values stand for."""
-        return factored_norm(values, self.basis)
+    def dot(self, text: Tensor) -> Tensor:
+        """(N, T) dot products with (T, D) rows, without forming (N, D)."""
+        return self.values @ (text if self.basis is None else text @ self.basis.T).T
 
 
 def factored_norm(values: Tensor, basis: Tensor | None) -> Tensor:

@@ -28,9 +28,7 @@ class Backbone(Protocol):
 
     space: FeatureSpace
 
-    def observe(
-        self, images: Sequence[np.ndarray], bank: TextBank
-    ) -> Sequence[DenseFeatures | MaskFeatures]:
+    def observe(self, images: Sequence[np.ndarray], bank: TextBank) -> Sequence[DenseFeatures | MaskFeatures]:
         """Features of a batch of images, each (H, W, 3) uint8 RGB; sizes may differ within a batch.
 
         `bank` holds the words that were asked for. Dense models ignore it; mask-type models score their
@@ -46,6 +44,8 @@ class Backbone(Protocol):
 #: family -> "module:function"; the function takes what stands behind the colon and a device.
 FAMILIES = {
     "segmenter": "purify3d.backbones.segmenter:load",
+    "xdecoder": "purify3d.backbones.xdecoder:load",
+    "lseg": "purify3d.backbones.lseg:load",
 }
 
 

@@ -22,7 +22,9 @@ class HubSegmenter:
     def __init__(self, name: str, *, device: str = "cpu") -> None:
         transformers = require("transformers", "hub")
         try:
-            self._model = transformers.AutoModelForSemanticSegmentation.from_pretrained(name).eval().to(device)
+            self._model = (
+                transformers.AutoModelForSemanticSegmentation.from_pretrained(name).eval().to(device)
+            )
             # The pixel-exact numpy processor: the fast ones need torchvision.
             self._processor = transformers.AutoImageProcessor.from_pretrained(name, backend="pil")
         except (OSError, ValueError) as error:

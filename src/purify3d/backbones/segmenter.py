@@ -1,8 +1,8 @@
 """Any closed-set segmenter, opened to any words by a sentence encoder.
 
-A pixel's feature is the posterior-weighted sum of the sentence embeddings of its likeliest class names (ConSE,
-Norouzi et al., ICLR 2014). "couch" then finds what the segmenter calls "sofa", and "somewhere to sleep" leans
-to the bed, though the segmenter knows neither wording.
+A pixel's feature is the posterior-weighted sum of the sentence embeddings of its likeliest class names
+(ConSE, Norouzi et al., ICLR 2014). "couch" then finds what the segmenter calls "sofa", and "somewhere to
+sleep" leans to the bed, though the segmenter knows neither wording.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ def load(argument: str, *, device: str = "cpu") -> Segmenter:
         BackboneError, MissingPackageError: as the provider says.
     """
     if argument == "lite":
-        from purify3d.backbones.lite import LiteSegmenter
+        from purify3d.backbones.lite import lite_logits
 
-        lite = LiteSegmenter(device=device)
-        return Segmenter("lite", lite, lite.names)
+        logits, names = lite_logits(device)
+        return Segmenter("lite", logits, names)
     if argument.endswith(".tflite"):
         from purify3d.backbones.tflite import TfliteSegmenter
 

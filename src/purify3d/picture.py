@@ -34,16 +34,19 @@ def picture(
 
     Returns:
         RGB image: one column a panel; first row from above with the ceiling and near walls cut away, second
-        row through the camera of the frame that sees most of the scene; the legend below.
+        row through the camera of the frame that sees most of the scene (if it has frames); the legend below.
     """
     points = scene.points
     assert points is not None
     overview, overview_pose = overview_camera(points, scene.up, width, height)
-    frame = _widest_view(scene.frames, points)
-    inside = _fit(frame.camera, width, height)
-    rows = []
-    for camera, pose, cull in ((overview, overview_pose, True), (inside, frame.world_from_camera, False)):
-        rows.append([render(points, colors, camera, pose, cull=cull) for _, colors in panels])
+    looks = [(overview, overview_pose, True)]
+    if scene.frames:
+        frame = _widest_view(scene.frames, points)
+        looks.append((_fit(frame.camera, width, height), frame.world_from_camera, False))
+    rows = [
+        [render(points, colors, camera, pose, cull=cull) for _, colors in panels]
+        for camera, pose, cull in looks
+    ]
     title, foot = 34, 30 * ((len(legend) + 7) // 8) + (10 if legend else 0)
     canvas = Image.new("RGB", (len(panels) * width, title + sum(len(row[0]) for row in rows) + foot), "white")
     draw = ImageDraw.Draw(canvas)
@@ -67,7 +70,7 @@ def render(
     """Draw (N, 3) uint8 colours at the points, nearest in front: (H, W, 3) uint8.
 
     Args:
-        cull: leave out points whose normal faces away from the camera, which opens rooms to a look from outside.
+        cull: leave out points whose normal faces away from the camera, which opens rooms from outside.
     """
     uv, z = project(points.xyz, camera, world_from_camera)
     keep = z > 0.1

@@ -1,0 +1,171 @@
+"""The bundled small segmenter: 28 indoor classes, 1.3 million parameters, trained from scratch on procedural
+rooms (tools/train_lite.py). It lets demos and tests run without a download; it is no rival of the
+vision-language models."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from purify3d.errors import CheckpointError
+
+DATA = Path(__file__).resolve().parents[1] / "data"
+#: Longer side of the images it was trained on, pixels.
+TRAINED_SIZE = 320
+WEIGHTS, CARD = DATA / "lite.safetensors", DATA / "lite.json"
+
+
+@dataclass(frozen=True)
+class LiteConfig:
+    """Shape of the network.
+
+    Attributes:
+        classes: output channels.
+        widths: channels at 1/2, 1/4, 1/8 and 1/16 of the image.
+        depths: blocks at 1/4, 1/8 and 1/16.
+        head: channels of the decoder.
+    """
+
+    classes: int
+    widths: Sequence[int] = (16, 40, 96, 160)
+    depths: Sequence[int] = (1, 3, 5)
+    head: int = 64
+
+
+class _Block(nn.Module):
+    """Look around with a 7x7 depthwise convolution, think per pixel, add."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.spatial = nn.Conv2d(width, width, 7, padding=3, groups=width, bias=False)
+        self.norm = nn.BatchNorm2d(width)
+        self.expand = nn.Conv2d(width, 3 * width, 1)
+        self.reduce = nn.Conv2d(3 * width, width, 1, bias=False)
+        self.scale = nn.BatchNorm2d(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.reduce(F.hardswish(self.expand(self.norm(self.spatial(x)))))
+        return x + self.scale(y)
+
+
+def _down(before: int, after: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(after))
+
+
+class _Context(nn.Module):
+    """What the whole image and its quarters look like, told to every pixel."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.grids = (1, 2, 4)
+        self.squeeze = nn.ModuleList(nn.Conv2d(width, width // 4, 1) for _ in self.grids)
+        self.mix = nn.Sequential(
+            nn.Conv2d(width + 3 * (width // 4), width, 1, bias=False), nn.BatchNorm2d(width), nn.Hardswish()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        told = [
+            _resize(F.hardswish(squeeze(F.adaptive_avg_pool2d(x, grid))), x)
+            for grid, squeeze in zip(self.grids, self.squeeze, strict=True)
+        ]
+        mixed: Tensor = self.mix(torch.cat([x, *told], dim=1))
+        return mixed
+
+
+def _resize(x: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
+
+
+class LiteSegmenter(nn.Module):
+    """(B, 3, H, W) float RGB 0..255, any size of at least 32 pixels -> (B, C, h, w) class logits at a quarter
+    of the size, rounded up."""
+
+    def __init__(self, config: LiteConfig) -> None:
+        super().__init__()
+        a, b, c, d = config.widths
+        self.stem = nn.Sequential(_down(3, a), nn.Hardswish())
+        self.quarter = nn.Sequential(_down(a, b), *(_Block(b) for _ in range(config.depths[0])))
+        self.eighth = nn.Sequential(_down(b, c), *(_Block(c) for _ in range(config.depths[1])))
+        self.sixteenth = nn.Sequential(_down(c, d), *(_Block(d) for _ in range(config.depths[2])))
+        self.context = _Context(d)
+        self.from_sixteenth = nn.Conv2d(d, config.head, 1)
+        self.from_eighth = nn.Conv2d(c, config.head, 1)
+        self.from_quarter = nn.Conv2d(b, config.head, 1)
+        self.refine_eighth = _Block(config.head)
+        self.refine_quarter = _Block(config.head)
+        self.classify = nn.Conv2d(config.head, config.classes, 1)
+
+    def forward(self, rgb: Tensor) -> Tensor:
+        x = self.stem((rgb - 127.5) / 64)
+        quarter = self.quarter(x)
+        eighth = self.eighth(quarter)
+        sixteenth = self.from_sixteenth(self.context(self.sixteenth(eighth)))
+        eighth = self.refine_eighth(self.from_eighth(eighth) + _resize(sixteenth, eighth))
+        quarter = self.refine_quarter(self.from_quarter(quarter) + _resize(eighth, quarter))
+        logits: Tensor = self.classify(quarter)
+        return logits
+
+
+def load_lite(weights: Path = WEIGHTS, card: Path = CARD) -> tuple[LiteSegmenter, tuple[str, ...]]:
+    """The bundled network in eval mode, and the names of its C classes.
+
+    Raises:
+        CheckpointError: the files are missing, or the weights do not fit the network they describe.
+    """
+    if not weights.is_file() or not card.is_file():
+        raise CheckpointError(
+            f"found no bundled segmenter ({weights.name}, {card.name}) in {weights.parent}; "
+            "reinstall purify3d, or make it with: python tools/train_lite.py"
+        )
+    facts = json.loads(card.read_text(encoding="utf-8"))
+    network = LiteSegmenter(LiteConfig(**facts["config"]))
+    state = {
+        key: value.float() if value.is_floating_point() else value
+        for key, value in load_file(weights).items()
+    }
+    try:
+        network.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"the weights in {weights.name} do not fit the network described by {card.name}: {error}; "
+            "both files must come from one run of tools/train_lite.py"
+        ) from error
+    return network.eval().requires_grad_(False), tuple(facts["names"])
+
+
+def card_config(config: LiteConfig) -> dict[str, object]:
+    """A configuration as plain values for the card."""
+    return asdict(config)
+
+
+def lite_logits(
+    device: str = "cpu",
+) -> tuple[Callable[[Sequence[np.ndarray]], list[Tensor]], tuple[str, ...]]:
+    """What a segmenter backbone needs: images (H, W, 3) uint8 -> (C, h, w) logits each, and the class names.
+
+    Images are resized to the size that the network was trained at, 320 pixels on the longer side.
+    """
+    network, names = load_lite()
+    network.to(device)
+
+    @torch.inference_mode()
+    def logits(images: Sequence[np.ndarray]) -> list[Tensor]:
+        results = []
+        for image in images:
+            rgb = torch.from_numpy(image).to(device).permute(2, 0, 1)[None].float()
+            scale = TRAINED_SIZE / max(image.shape[:2])
+            if scale != 1:
+                size = [max(32, round(side * scale)) for side in image.shape[:2]]
+                rgb = F.interpolate(rgb, size=size, mode="bilinear", antialias=True)
+            results.append(network(rgb)[0].float().cpu())
+        return results
+
+    return logits, names

@@ -1,0 +1,137 @@
+"""Words -> the token numbers CLIP text encoders read. LSeg and X-Decoder share it and differ in padding.
+
+Byte-pair encoding over lower-cased text (Radford et al., "Learning Transferable Visual Models From Natural
+Language Supervision", 2021, section 2.4). The merge list is data that OpenAI published with CLIP (MIT); it is
+read from the package that ships it, whose code is never imported, or from a file the user names.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import warnings
+from collections.abc import Sequence
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from purify3d.errors import BackboneError, PurifyWarning, require
+
+#: Tokens that open and close every text, the number of all tokens, and the length of a row.
+START, END, TOKENS, CONTEXT = 49406, 49407, 49408, 77
+
+#: Names a merge list to use instead of the installed one.
+VARIABLE = "PURIFY3D_CLIP_BPE"
+
+_FILE = "bpe_simple_vocab_16e6.txt.gz"
+_BYTES = 256
+_MERGES = TOKENS - 2 * _BYTES - 2  # the published list is longer; CLIP uses its beginning
+
+
+class ClipTokenizer:
+    """CLIP's byte-pair encoding.
+
+    Text is brought to Unicode NFC, runs of white space count as one blank, case is ignored. Unlike OpenAI's
+    own script it does not repair mis-decoded text or HTML entities: labels are expected to be plain text.
+
+    Raises:
+        BackboneError: the file is not CLIP's merge list.
+        MissingPackageError: the package `tokenizers` is not installed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        merges = _read_merges(path)
+        lib = require("tokenizers", "clip")
+        letters = [*_byte_letters(), *(letter + "</w>" for letter in _byte_letters())]
+        words = letters + [left + right for left, right in merges]
+        bpe = lib.Tokenizer(
+            lib.models.BPE({word: i for i, word in enumerate(words)}, merges, end_of_word_suffix="</w>")
+        )
+        bpe.normalizer = lib.normalizers.Sequence(
+            [
+                lib.normalizers.NFC(),
+                lib.normalizers.Replace(lib.Regex(r"\s+"), " "),
+                lib.normalizers.Lowercase(),
+            ]
+        )
+        # A word is a contraction's end, letters, one digit, or a run of anything else but white space.
+        word = lib.Regex(r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+")
+        bpe.pre_tokenizer = lib.pre_tokenizers.Sequence(
+            [
+                lib.pre_tokenizers.Split(word, behavior="removed", invert=True),
+                lib.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            ]
+        )
+        self._bpe = bpe
+
+    def __call__(self, texts: Sequence[str], *, pad: int) -> Tensor:
+        """(T,) texts -> (T, 77) int64 token numbers: start, the text, end, then `pad`.
+
+        A text of more than 75 tokens loses its tail, with a PurifyWarning; the end token stays.
+        """
+        rows = torch.full((len(texts), CONTEXT), pad)
+        for row, text in zip(rows, texts, strict=True):
+            ids = self._bpe.encode(text).ids
+            if len(ids) > CONTEXT - 2:
+                warnings.warn(
+                    f"only {CONTEXT - 2} of the {len(ids)} tokens of {text!r} are read; use a shorter text",
+                    PurifyWarning,
+                    stacklevel=2,
+                )
+                ids = ids[: CONTEXT - 2]
+            row[: len(ids) + 2] = torch.tensor([START, *ids, END])
+        return rows
+
+
+def clip_tokenizer() -> ClipTokenizer:
+    """The tokeniser with the merge list that PURIFY3D_CLIP_BPE names, else with the installed one.
+
+    Raises:
+        BackboneError: there is no merge list, or the file is not one.
+        MissingPackageError: the package `tokenizers` is not installed.
+    """
+    named = os.environ.get(VARIABLE)
+    return _cached(Path(named) if named else _installed())
+
+
+_cached = lru_cache(maxsize=1)(ClipTokenizer)
+
+
+def _installed() -> Path:
+    """Where OpenAI's package `clip`, from any source, keeps the merge list. The package is not imported."""
+    spec = find_spec("clip")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        if (path := Path(folder) / _FILE).is_file():
+            return path
+    raise BackboneError(
+        f"found no CLIP vocabulary; expected {_FILE} from the package openai-clip. Install it with: "
+        f"pip install 'purify3d[clip]', or set {VARIABLE} to the path of that file"
+    )
+
+
+def _read_merges(path: Path) -> list[tuple[str, str]]:
+    """The merges CLIP uses, strongest first, from the published file (gzip or plain text)."""
+    if not path.is_file():
+        raise BackboneError(f"found no file {path}; expected the CLIP vocabulary {_FILE} ({VARIABLE})")
+    data = path.read_bytes()
+    try:
+        text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode()
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise BackboneError(f"{path} cannot be read as {_FILE}: {error}") from error
+    lines = [line.split() for line in text.split("\n")[1 : _MERGES + 1]]  # the first line is a version
+    merges = [(words[0], words[1]) for words in lines if len(words) == 2]
+    if len(merges) < _MERGES:
+        raise BackboneError(
+            f"found {len(merges)} merges in {path}; expected at least {_MERGES}, as in OpenAI's {_FILE}"
+        )
+    return merges
+
+
+def _byte_letters() -> list[str]:
+    """A printable letter for each byte, in the order CLIP numbers them: printable Latin-1 first, as itself,
+    then the others as the letters from U+0100 on."""
+    printable = [chr(code) for first, last in ("!~", "¡¬", "®ÿ") for code in range(ord(first), ord(last) + 1)]
+    return printable + [chr(_BYTES + i) for i in range(_BYTES - len(printable))]

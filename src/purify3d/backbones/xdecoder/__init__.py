@@ -1,0 +1,139 @@
+"""X-Decoder (Zou et al., "Generalized Decoding for Pixel, Image, and Language", CVPR 2023), mask-type.
+
+`xdecoder:PATH`, where PATH is the published checkpoint `xdecoder_focall_last.pt`. Written anew in plain
+PyTorch; the numbers agree with the published implementation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate, normalize
+
+from purify3d.backbones.tokenizer import END, clip_tokenizer
+from purify3d.backbones.xdecoder.checkpoint import read_network
+from purify3d.backbones.xdecoder.config import XDecoderConfig
+from purify3d.backbones.xdecoder.layers import unit
+from purify3d.backbones.xdecoder.network import STRIDE, XDecoder, padded_batch, padded_size
+from purify3d.backbones.xdecoder.prompts import BACKGROUND, class_text, sentences
+from purify3d.errors import SpaceMismatchError
+from purify3d.types import FeatureSpace, MaskFeatures, TextBank
+
+_LONG_SIDE = 640  # pixels; about what GeoPurify shows the network
+
+
+def load(argument: str, *, device: str = "cpu", precision: torch.dtype | None = None) -> XDecoderBackbone:
+    """The model in a checkpoint file; see `XDecoderBackbone` for the precision.
+
+    Raises:
+        BackboneError: there is no such file, or no CLIP vocabulary.
+        CheckpointError: the file is not the whole of X-Decoder Focal-L.
+        MissingPackageError: the tokeniser's package is not installed.
+    """
+    network = read_network(Path(argument).expanduser(), XDecoderConfig())
+    return XDecoderBackbone(network, device=device, precision=precision)
+
+
+class XDecoderBackbone:
+    """Masks with an embedding each. Whatever the device, what comes out is float32 on the CPU.
+
+    Args:
+        precision: of the image network's products: bfloat16 by default on CUDA, else float32. A CPU takes
+            bfloat16 too, but was not faster for it where tried (AVX-512 BF16). Words are always float32.
+    """
+
+    def __init__(
+        self, network: XDecoder, *, device: str = "cpu", precision: torch.dtype | None = None
+    ) -> None:
+        self._device = torch.device(device)
+        default = torch.bfloat16 if self._device.type == "cuda" else torch.float32
+        self._precision = precision or default
+        self._network = network.to(self._device).eval()
+        self._tokenize = clip_tokenizer()
+        self._known: dict[str, Tensor] = {}
+        predictor = network.sem_seg_head.predictor
+        # The two matrices that lead into the shared space tell one set of weights from another.
+        digest = hashlib.sha256()
+        for weight in (predictor.class_embed, predictor.lang_encoder.lang_proj):
+            digest.update(weight.detach().cpu().numpy().tobytes())
+        self.space = FeatureSpace(
+            id=f"xdecoder:{digest.hexdigest()[:12]}",
+            dim=network.config.embedding_dim,
+            logit_scale=float(predictor.lang_encoder.logit_scale.detach().exp()),
+        )
+
+    @torch.no_grad()
+    def observe(self, images: Sequence[np.ndarray], bank: TextBank) -> list[MaskFeatures]:
+        """All object queries of every image, whose masks cover exactly the image at a quarter of `resize`d.
+
+        A mask's score is its best probability among the labels of `bank` and "background", for which there is
+        no score. Images are batched only with others of their padded size, so that an image's features do not
+        depend on its company (the network sees its padding).
+
+        Args:
+            images: (H, W, 3) uint8 RGB, sizes may differ.
+
+        Raises:
+            SpaceMismatchError: the bank was embedded by another model.
+        """
+        if bank.space.id != self.space.id:
+            raise SpaceMismatchError(
+                f"found labels embedded by {bank.space.id}, expected {self.space.id}: embed the vocabulary "
+                "with the model that looks at the images"
+            )
+        pixels = [resize(image) for image in images]
+        groups: dict[tuple[int, int], list[int]] = {}
+        for number, image in enumerate(pixels):
+            groups.setdefault(padded_size(*image.shape[1:]), []).append(number)
+        words = torch.cat([bank.embedding, self._embed(BACKGROUND)[None]])
+        result: dict[int, MaskFeatures] = {}
+        for numbers in groups.values():
+            batch = padded_batch([pixels[number].to(self._device) for number in numbers])
+            with torch.autocast(self._device.type, self._precision, enabled=self._precision != torch.float32):
+                prediction = self._network(batch)
+            for number, embedding, masks in zip(numbers, *prediction, strict=True):
+                height, width = pixels[number].shape[1:]
+                objects = embedding[:-1].float().cpu()  # the last query is the class token
+                logits = masks[:-1, : height // STRIDE, : width // STRIDE].float().cpu()
+                result[number] = MaskFeatures(logits, self._score(objects, words, bank), objects)
+        return [result[number] for number in range(len(images))]
+
+    def _score(self, objects: Tensor, words: Tensor, bank: TextBank) -> Tensor:
+        """Best label probability (Q,) of embeddings (Q, D); the last of the words is the background."""
+        logits = self.space.logit_scale * (unit(objects) @ words.T)
+        classes = torch.cat([bank.best(logits[:, :-1]), logits[:, -1:]], dim=1)
+        return classes.softmax(1)[:, :-1].amax(1)
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """(T,) labels -> (T, D) float32 unit rows: the mean over 81 sentences about "a LABEL in a scene"."""
+        return torch.stack([self._embed(class_text(text)) for text in texts])
+
+    @torch.no_grad()
+    def _embed(self, text: str) -> Tensor:
+        """(D,) of a class text, kept for the next time."""
+        if text not in self._known:
+            ids = self._tokenize(sentences(text), pad=END).to(self._device)
+            rows = unit(self._network.sem_seg_head.predictor.lang_encoder(ids))
+            self._known[text] = normalize(rows.mean(0), dim=0).cpu()
+        return self._known[text]
+
+
+def resize(image: np.ndarray) -> Tensor:
+    """(H, W, 3) uint8 -> (3, h, w) float32 of whole values 0..255, at the size the network sees.
+
+    Sides are divided by the whole number that brings the longer one closest to 640 pixels, and rounded to
+    multiples of 4, so that mask cells tile the image exactly: ScanNet's 1296x968 become GeoPurify's 648x484,
+    Matterport3D's 1280x1024 its 640x512. Smaller images keep their size. Bilinear as in GeoPurify's loader;
+    beyond a half, where that would skip pixels, all pixels under a new one are weighed.
+    """
+    factor = max(1, round(max(image.shape[:2]) / _LONG_SIDE))
+    size = [max(1, round(side / factor / STRIDE)) * STRIDE for side in image.shape[:2]]
+    # A copy, because turned images have negative strides and images of files may be read-only.
+    pixels = torch.tensor(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()
+    small = interpolate(pixels, size, mode="bilinear", align_corners=False, antialias=factor > 2)
+    return (small[0] + 0.5).floor()  # the loader rounds a half up

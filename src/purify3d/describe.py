@@ -1,0 +1,59 @@
+"""What a path or a name stands for, in a few facts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from purify3d.backbones import FAMILIES, load_backbone
+from purify3d.captures import open_capture
+from purify3d.geometry import describe_axis
+from purify3d.store import Run
+
+
+def describe(name: str, *, device: str = "cpu") -> dict[str, Any]:
+    """Facts about a backbone such as `segmenter:lite`, a run folder, or a capture.
+
+    Raises:
+        PurifyError: it is none of these, or cannot be opened.
+    """
+    if name.partition(":")[0] in FAMILIES:
+        return _backbone(name, device)
+    if (Path(name) / "config.json").is_file():
+        return _run(Run.finished(Path(name)))
+    return _capture(name)
+
+
+def _backbone(name: str, device: str) -> dict[str, Any]:
+    backbone = load_backbone(name, device=device)
+    facts = {"backbone": name, "space": backbone.space.id, "channels": backbone.space.dim}
+    return facts | getattr(backbone, "facts", {})
+
+
+def _run(run: Run) -> dict[str, Any]:
+    config = run.config
+    return {
+        "run": str(run.folder),
+        "capture": config["capture"],
+        "backbone": config["backbone"],
+        "finished": list(config["stages"]),
+        "labels": ["|".join(words) for words in config.get("labels", [])],
+        "files": sorted(path.name for path in run.folder.iterdir()),
+    }
+
+
+def _capture(name: str) -> dict[str, Any]:
+    scene = open_capture(name)
+    camera, depth = scene.frames[0].camera, scene.frames[0].depth_camera
+    facts: dict[str, Any] = {
+        "capture": scene.name,
+        "frames": len(scene.frames),
+        "skipped": scene.skipped,
+        "colour": f"{camera.width}x{camera.height}, focal length {camera.fx:.1f} px",
+        "depth": f"{depth.width}x{depth.height}",
+        "up": describe_axis(scene.up),
+        "cloud": "none, frames will be fused" if scene.points is None else f"{len(scene.points)} points",
+    }
+    if scene.truth:
+        facts["truth"] = list(scene.truth.values())
+    return facts

@@ -1,0 +1,72 @@
+"""Label sets of the benchmarks, by name."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from purify3d.errors import LabelError
+from purify3d.types import Vocabulary
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """Classes of a benchmark, those that are evaluated.
+
+    Attributes:
+        vocabulary: C labels in the benchmark's order.
+        dataset_ids: (C,) the data set's own ids; None where it has none.
+        base, novel: indices of the released base/novel split; None where there is none.
+    """
+
+    vocabulary: Vocabulary
+    dataset_ids: tuple[int, ...] | None
+    base: tuple[int, ...] | None
+    novel: tuple[int, ...] | None
+
+
+def label_set_names() -> list[str]:
+    """Names that `load_label_set` knows."""
+    known = [entry.name.removesuffix(".json") for entry in files("purify3d.data").iterdir()]
+    return sorted(name for name in known if name.startswith(("scannet", "matterport")))
+
+
+@cache
+def load_label_set(name: str) -> LabelSet:
+    """`scannet20`, `scannet200`, `matterport21`, ...
+
+    Raises:
+        LabelError: no such set.
+    """
+    if name not in label_set_names():
+        raise LabelError(f"found label set {name!r}; expected one of {', '.join(label_set_names())}")
+    data = json.loads((files("purify3d.data") / f"{name}.json").read_text())
+    count = data["evaluated_classes"]
+    ids = data.get("dataset_ids")
+
+    def indices(key: str) -> tuple[int, ...] | None:
+        return tuple(i for i in data[key] if i < count) if data.get(key) else None
+
+    return LabelSet(
+        vocabulary=Vocabulary.parse([name.replace("|", " ") for name in data["names"][:count]]),
+        dataset_ids=tuple(ids[:count]) if ids else None,
+        base=indices("base"),
+        novel=indices("novel"),
+    )
+
+
+def read_labels(text: str) -> tuple[Vocabulary, tuple[int, ...] | None]:
+    """What `--labels` may say: the name of a label set, or names such as "sofa|couch, table".
+
+    Returns:
+        The vocabulary, and the data set's id of each label where the set has ids.
+
+    Raises:
+        LabelError: an empty or duplicate label.
+    """
+    if text.strip() in label_set_names():
+        chosen = load_label_set(text.strip())
+        return chosen.vocabulary, chosen.dataset_ids
+    return Vocabulary.parse(text), None

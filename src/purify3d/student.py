@@ -1,0 +1,334 @@
+"""The student: a small sparse network whose embeddings say which voxels belong together.
+
+The student affinity network of GeoPurify (arXiv 2510.02186): one 3x3x3 convolution into `width` channels,
+residual blocks of two 3x3x3 convolutions, a linear map to the embedding; one resolution, no biases beside
+those of batch norm. Parameters carry the names of the released checkpoints, so that these load strictly.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from purify3d.errors import CheckpointError, require
+from purify3d.sparse import OFFSETS, KernelMap, submanifold_conv
+from purify3d.types import PointCloud, PointFeatures, Voxels
+
+GEOMETRY_CHANNELS = 6  # rgb and normal
+
+_WEIGHTS, _CONFIG = "model.safetensors", "config.json"
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """Shape of a student and what it expects to see.
+
+    Attributes:
+        feature_dim: D, channels of the lifted features it reads beside the geometry; 0 = geometry only, which
+            works with every 2D model.
+        width: channels of the hidden layers.
+        blocks: residual blocks; each widens the view by two voxels on every side.
+        out_channels: E, length of an embedding.
+        voxel_size: edge of the voxels it was trained on, metres.
+    """
+
+    feature_dim: int = 0
+    width: int = 48
+    blocks: int = 4
+    out_channels: int = 32
+    voxel_size: float = 0.02
+
+    def __post_init__(self) -> None:
+        if (
+            self.feature_dim < 0
+            or min(self.width, self.blocks, self.out_channels) < 1
+            or self.voxel_size <= 0
+        ):
+            raise ValueError(f"sizes of a student must be positive, found {self}")
+
+    @property
+    def in_channels(self) -> int:
+        return self.feature_dim + GEOMETRY_CHANNELS
+
+
+#: The network of the paper for X-Decoder's 512 channels: 63.8 M parameters.
+PAPER = StudentConfig(feature_dim=512, width=512, out_channels=128)
+#: Geometry only, 0.5 M parameters: independent of the 2D model, fast on a CPU.
+COMPACT = StudentConfig()
+
+
+def student_input(
+    cloud: PointCloud, voxels: Voxels, features: PointFeatures | None = None, *, config: StudentConfig
+) -> Tensor:
+    """What the student sees, the same in training and inference: per voxel the mean of its points' channels.
+
+    Args:
+        cloud: N points; voxels: of these points, at the size the student was trained for.
+        features: lifted features of these points; not read by a geometry-only student.
+
+    Returns:
+        (V, D + 6) float32: D lifted features as they are, rgb in 0..1, the mean of the unit normals (shorter
+        than 1 where a voxel holds an edge).
+
+    Raises:
+        CheckpointError: the features or the voxel size are not those the student was trained for.
+    """
+    if abs(voxels.size / config.voxel_size - 1) > 1e-6:
+        raise CheckpointError(
+            f"found voxels of {voxels.size} m, but the student was trained on {config.voxel_size} m: "
+            "voxelise at that size or train a student on this one"
+        )
+    geometry = voxels.mean(torch.cat([cloud.rgb.to(torch.float32) / 255, cloud.normal], dim=1))
+    if not config.feature_dim:
+        return geometry
+    if features is None or features.space.dim != config.feature_dim:
+        found = "none" if features is None else f"{features.space.dim} channels of {features.space.id}"
+        raise CheckpointError(
+            f"the student reads lifted features of {config.feature_dim} channels, found {found}: lift with "
+            "the 2D model it was trained for, or use a geometry-only student"
+        )
+    lifted = voxels.mean(features.values)
+    return torch.cat([lifted if features.basis is None else lifted @ features.basis, geometry], dim=1)
+
+
+class _Conv(nn.Module):
+    """Weights of a 3x3x3 convolution, (27, Cin, Cout)."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.kernel = nn.Parameter(torch.empty(len(OFFSETS), in_channels, out_channels))
+        nn.init.normal_(self.kernel, std=(2 / (len(OFFSETS) * in_channels)) ** 0.5)
+
+
+class _Norm(nn.Module):
+    """Batch norm over voxels, one level down as in the released checkpoints."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.bn = nn.BatchNorm1d(channels)
+
+
+class _Output(nn.Module):
+    """Weights of the last, linear layer, (Cin, Cout)."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.kernel = nn.Parameter(torch.empty(in_channels, out_channels))
+        nn.init.normal_(self.kernel, std=in_channels**-0.5)
+
+
+class _Block(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1, self.norm1 = _Conv(width, width), _Norm(width)
+        self.conv2, self.norm2 = _Conv(width, width), _Norm(width)
+
+    def forward(self, x: Tensor, kernel_map: KernelMap) -> Tensor:
+        inner = _conv_norm(x, self.conv1, self.norm1, kernel_map).relu_()
+        return _conv_norm(inner, self.conv2, self.norm2, kernel_map).add_(x).relu_()
+
+
+def _conv_norm(x: Tensor, conv: _Conv, norm: _Norm, kernel_map: KernelMap) -> Tensor:
+    bn = norm.bn
+    if bn.training:
+        return cast(Tensor, bn(submanifold_conv(x, conv.kernel.to(x.dtype), kernel_map)))
+    # Frozen statistics make batch norm a scale and a shift; the scale is cheaper on the weights.
+    assert bn.running_mean is not None
+    assert bn.running_var is not None
+    scale = bn.weight * (bn.running_var + bn.eps).rsqrt()
+    shift = bn.bias - bn.running_mean * scale
+    return submanifold_conv(x, (conv.kernel * scale).to(x.dtype), kernel_map).add_(shift.to(x.dtype))
+
+
+class Student(nn.Module):
+    """Embeds voxels so that those of one surface or object get similar directions."""
+
+    def __init__(self, config: StudentConfig = COMPACT) -> None:
+        super().__init__()
+        self.config = config
+        self.input_layer = nn.ModuleList([_Conv(config.in_channels, config.width), _Norm(config.width)])
+        self.res_blocks = nn.ModuleList([_Block(config.width) for _ in range(config.blocks)])
+        self.output_layer = _Output(config.width, config.out_channels)
+
+    def forward(self, inputs: Tensor, kernel_map: KernelMap) -> Tensor:
+        """(V, D + 6) from `student_input` -> (V, E) embeddings, not normalised, in the dtype of the inputs.
+
+        In eval mode batch norm is folded into the convolutions.
+        """
+        conv, norm = self.input_layer
+        x = _conv_norm(inputs, cast(_Conv, conv), cast(_Norm, norm), kernel_map).relu_()
+        for block in self.res_blocks:
+            x = block(x, kernel_map)
+        return x @ self.output_layer.kernel.to(x.dtype)
+
+    @torch.no_grad()
+    def embed(
+        self,
+        cloud: PointCloud,
+        voxels: Voxels,
+        features: PointFeatures | None = None,
+        *,
+        dtype: torch.dtype = torch.float32,
+    ) -> Tensor:
+        """Unit embeddings of a scene's voxels, with the statistics learned in training.
+
+        Args:
+            cloud, voxels, features: see `student_input`.
+            dtype: to compute in; bfloat16 is faster where the processor multiplies it natively.
+
+        Returns:
+            (V, E) float32, rows of length 1, on the student's device.
+
+        Raises:
+            CheckpointError: see `student_input`.
+        """
+        device = self.output_layer.kernel.device
+        inputs = student_input(cloud, voxels, features, config=self.config).to(device, dtype)
+        kernel_map = KernelMap.of(voxels.index).to(device)
+        was_training = self.training
+        self.eval()
+        try:
+            embedding = self(inputs, kernel_map)
+        finally:
+            self.train(was_training)
+        return nn.functional.normalize(embedding.to(torch.float32), dim=1)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write model.safetensors and config.json; neither is ever half-written."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
+        partial = folder / f".{_WEIGHTS}.partial"
+        save_file(weights, partial)
+        os.replace(partial, folder / _WEIGHTS)
+        partial = folder / f".{_CONFIG}.partial"
+        partial.write_text(json.dumps(asdict(self.config), indent=2) + "\n", encoding="utf-8")
+        os.replace(partial, folder / _CONFIG)
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path) -> Student:
+        """Load what `save_pretrained` wrote, in eval mode on the CPU.
+
+        Args:
+            source: a folder, or the id `owner/name` of a repository on the Hugging Face hub.
+
+        Raises:
+            CheckpointError: nothing there, unreadable, or weights that are not exactly those of the config.
+            MissingPackageError: a hub id was given and huggingface_hub is not installed.
+        """
+        folder = Path(source) if Path(source).is_dir() else _download(str(source))
+        try:
+            config = StudentConfig(**json.loads((folder / _CONFIG).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise CheckpointError(
+                f"{folder / _CONFIG} does not describe a student ({error}); expected a folder written by "
+                "`purify3d train` with model.safetensors and config.json"
+            ) from error
+        try:
+            state = load_file(folder / _WEIGHTS)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(
+                f"cannot read {folder / _WEIGHTS} ({error}); train or download the student again"
+            ) from error
+        return _filled(config, state, folder / _WEIGHTS)
+
+
+def load_released(file: str | Path) -> Student:
+    """A checkpoint of the paper's authors (`geopurify.pth`), in eval mode on the CPU.
+
+    The state dict may lie inside a training checkpoint and its keys may share a prefix such as `module.`;
+    the shapes of the weights say which configuration it is. Only tensors are unpickled, never code.
+
+    Raises:
+        CheckpointError: the file cannot be read or does not hold exactly the weights of a student.
+    """
+    if not Path(file).is_file():
+        raise CheckpointError(f"found no file {file}; expected a released geopurify.pth")
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        # torch's own message advises to allow code; ours does not repeat it.
+        raise CheckpointError(
+            f"{file} is damaged or holds more than tensors ({type(error).__name__}); expected a released "
+            "geopurify.pth: download it again"
+        ) from error
+    state = _student_state(content)
+    output = None if state is None else state.get("output_layer.kernel")
+    if state is None or output is None:
+        raise CheckpointError(
+            f"{file} holds no student: expected weights named input_layer.0.kernel ... output_layer.kernel; "
+            "is this another model's checkpoint?"
+        )
+    in_channels, width = state["input_layer.0.kernel"].shape[-2:]
+    try:
+        config = StudentConfig(
+            feature_dim=in_channels - GEOMETRY_CHANNELS,
+            width=width,
+            blocks=len({key.split(".")[1] for key in state if key.startswith("res_blocks.")}),
+            out_channels=output.shape[-1],
+        )
+    except ValueError as error:
+        raise CheckpointError(
+            f"{file} reads {in_channels} channels; a student reads at least {GEOMETRY_CHANNELS} and has at "
+            f"least one block ({error})"
+        ) from error
+    return _filled(config, state, file)
+
+
+def _student_state(content: Any) -> dict[str, Tensor] | None:
+    """The first state dict of a student at any depth of a checkpoint, its common key prefix removed."""
+    if not isinstance(content, Mapping):
+        return None
+    for key, value in content.items():
+        if isinstance(key, str) and key.endswith("input_layer.0.kernel") and isinstance(value, Tensor):
+            prefix = key.removesuffix("input_layer.0.kernel")
+            return {str(name).removeprefix(prefix): tensor for name, tensor in content.items()}
+    return next((s for s in map(_student_state, content.values()) if s is not None), None)
+
+
+def _filled(config: StudentConfig, state: Mapping[str, Tensor], source: str | Path) -> Student:
+    """A student with these weights, or an error that lists what does not fit."""
+    student = Student(config)
+    wanted = student.state_dict()
+    problems = [f"missing {name}" for name in wanted if name not in state]
+    problems += [f"unexpected {name}" for name in state if name not in wanted]
+    problems += [
+        f"{name} is {tuple(state[name].shape)}, expected {tuple(value.shape)}"
+        for name, value in wanted.items()
+        if name in state and state[name].shape != value.shape
+    ]
+    if problems:
+        more = f"; and {len(problems) - 10} more" if len(problems) > 10 else ""
+        raise CheckpointError(
+            f"{source} does not fit a student of {config}: {'; '.join(problems[:10])}{more}. "
+            "Use a checkpoint and config that belong together"
+        )
+    student.load_state_dict(state)
+    return student.eval()
+
+
+def _download(source: str) -> Path:
+    """Folder with a hub repository's weights and config."""
+    owner, _, name = source.partition("/")
+    if not owner.strip(".~") or not name or "/" in name:
+        raise CheckpointError(
+            f"found no folder {source}; expected one with {_WEIGHTS} and {_CONFIG}, or a hub id `owner/name`"
+        )
+    hub = require("huggingface_hub", "hub")
+    try:
+        return Path(hub.snapshot_download(source, allow_patterns=[_WEIGHTS, _CONFIG]))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"found no folder {source}, and the hub gave no such repository ({error}); check the name and "
+            "the connection"
+        ) from error

@@ -1,0 +1,293 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from purify3d.errors import CheckpointError
+from purify3d.sparse import KernelMap
+from purify3d.spatial import voxelize
+from purify3d.student import COMPACT, PAPER, Student, StudentConfig, load_released, student_input
+from purify3d.types import FeatureSpace, PointCloud, PointFeatures, Voxels
+
+SMALL = StudentConfig(feature_dim=3, width=8, blocks=2, out_channels=5)
+
+
+def rel(found: torch.Tensor, expected: np.ndarray) -> float:
+    return float((found.detach() - torch.from_numpy(expected)).abs().max() / np.abs(expected).max())
+
+
+def cloud_of(count: int = 400, seed: int = 0) -> tuple[PointCloud, Voxels, PointFeatures]:
+    generator = torch.Generator().manual_seed(seed)
+    xyz = torch.rand(count, 3, generator=generator) * torch.tensor([0.3, 0.3, 0.04])
+    normal = torch.nn.functional.normalize(torch.randn(count, 3, generator=generator), dim=1)
+    rgb = torch.randint(0, 256, (count, 3), generator=generator, dtype=torch.uint8)
+    cloud = PointCloud(xyz, rgb, normal, torch.full((count,), -1, dtype=torch.int32))
+    values = torch.randn(count, 3, generator=generator)
+    features = PointFeatures(values, torch.ones(count, dtype=torch.int32), FeatureSpace("test", 3, 1.0))
+    return cloud, voxelize(xyz, 0.02), features
+
+
+def trained(config: StudentConfig = SMALL, seed: int = 0) -> Student:
+    """A student whose batch norm statistics and weights are all unlike their initial values."""
+    torch.manual_seed(seed)
+    student = Student(config)
+    for name, value in student.state_dict().items():
+        if ".bn." in name and value.is_floating_point():
+            value.copy_(torch.rand(value.shape) + 0.5)
+    return student.eval()
+
+
+@pytest.fixture(scope="module")
+def golden(shared):
+    with np.load(shared / "golden" / "student.npz") as arrays:
+        return dict(arrays)
+
+
+def golden_state(golden) -> dict[str, torch.Tensor]:
+    return {
+        k.removeprefix("state/"): torch.from_numpy(v) for k, v in golden.items() if k.startswith("state/")
+    }
+
+
+def test_agrees_with_the_official_engine(golden, tmp_path):
+    torch.save(golden_state(golden), tmp_path / "geopurify.pth")
+    student = load_released(tmp_path / "geopurify.pth")
+    assert student.config == StudentConfig(feature_dim=16, width=16, blocks=4, out_channels=8)
+    inputs, kernel_map = (
+        torch.from_numpy(golden["features"]),
+        KernelMap.of(torch.from_numpy(golden["coords"])),
+    )
+    assert rel(student(inputs, kernel_map), golden["embedding_eval"]) < 1e-4
+
+    student.train()
+    embedding = student(inputs, kernel_map)
+    assert rel(embedding, golden["embedding_train"]) < 1e-4
+    loss = embedding.square().mean()
+    assert loss.item() == pytest.approx(float(golden["loss_train"]), rel=1e-4)
+    loss.backward()
+    assert rel(student.input_layer[0].kernel.grad, golden["grad_input_kernel"]) < 1e-4
+    assert rel(student.output_layer.kernel.grad, golden["grad_output_kernel"]) < 1e-4
+
+
+def test_named_configurations_have_the_stated_size():
+    with torch.device("meta"):
+        sizes = [sum(p.numel() for p in Student(config).parameters()) for config in (PAPER, COMPACT)]
+    assert PAPER.in_channels == 518
+    assert COMPACT.in_channels == 6
+    assert sizes[0] == pytest.approx(63.8e6, rel=1e-3)
+    assert sizes[1] == pytest.approx(0.5e6, rel=0.05)
+
+
+def test_input_matches_the_official_voxel_inputs(shared):
+    """The stored file has no colours in 0..255 and no point features: voxel features are spread to points."""
+    with np.load(shared / "golden" / "pooling.npz") as arrays:
+        inputs = torch.from_numpy(arrays["voxel_inputs"])
+        geometry = torch.from_numpy(arrays["point_geometry"])
+        index = torch.from_numpy(arrays["voxel_coords"])
+        voxels = Voxels(
+            index, 0.02, torch.zeros(3).double(), torch.from_numpy(arrays["point_to_voxel"]).long()
+        )
+    count = len(geometry)
+    rgb = torch.randint(0, 256, (count, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    label = torch.full((count,), -1, dtype=torch.int32)
+    cloud = PointCloud(torch.zeros(count, 3), rgb, geometry[:, 3:].contiguous(), label)
+    space = FeatureSpace("golden", 512, 1.0)
+    features = PointFeatures(voxels.spread(inputs[:, :512]), torch.ones(count, dtype=torch.int32), space)
+    found = student_input(cloud, voxels, features, config=PAPER)
+    assert found.shape == inputs.shape
+    torch.testing.assert_close(found[:, :512], inputs[:, :512])
+    torch.testing.assert_close(found[:, 515:], inputs[:, 515:])
+    members = (voxels.of_point == 17).nonzero()[:, 0]
+    torch.testing.assert_close(found[17, 512:515], rgb[members].float().mean(0) / 255)
+
+
+def test_input_of_a_geometry_only_student_ignores_features():
+    cloud, voxels, features = cloud_of()
+    alone = student_input(cloud, voxels, config=COMPACT)
+    assert alone.shape == (len(voxels), 6)
+    assert alone[:, :3].min() >= 0
+    assert alone[:, :3].max() <= 1
+    assert torch.equal(alone, student_input(cloud, voxels, features, config=COMPACT))
+
+
+def test_input_expands_factored_features():
+    cloud, voxels, features = cloud_of()
+    basis = torch.randn(2, 3, generator=torch.Generator().manual_seed(5))
+    factored = PointFeatures(features.values[:, :2], features.views, features.space, basis)
+    dense = PointFeatures(factored.dense(), features.views, features.space)
+    torch.testing.assert_close(
+        student_input(cloud, voxels, factored, config=SMALL),
+        student_input(cloud, voxels, dense, config=SMALL),
+    )
+
+
+def test_input_refuses_what_the_student_was_not_trained_for():
+    cloud, voxels, features = cloud_of()
+    with pytest.raises(CheckpointError, match="3 channels, found none"):
+        student_input(cloud, voxels, config=SMALL)
+    with pytest.raises(CheckpointError, match="512 channels, found 3 channels of test"):
+        student_input(cloud, voxels, features, config=PAPER)
+    with pytest.raises(CheckpointError, match=r"found voxels of 0.05 m, but .* 0.02 m"):
+        student_input(cloud, voxelize(cloud.xyz, 0.05), features, config=SMALL)
+
+
+def test_embed_gives_unit_rows_in_eval_mode_and_leaves_the_student_as_it_was():
+    scene, student = cloud_of(), trained()
+    expected = torch.nn.functional.normalize(
+        student(student_input(*scene, config=SMALL), KernelMap.of(scene[1].index)), dim=1
+    )
+    before = {name: value.clone() for name, value in student.state_dict().items()}
+    student.train()
+    embedding = student.embed(*scene)
+    assert student.training
+    assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
+    assert not embedding.requires_grad
+    torch.testing.assert_close(embedding.norm(dim=1), torch.ones(len(scene[1])))
+    torch.testing.assert_close(embedding, expected)
+
+
+def test_folded_batch_norm_is_batch_norm():
+    (_, voxels, _), student = cloud_of(), trained()
+    inputs, kernel_map = torch.randn(len(voxels), 9), KernelMap.of(voxels.index)
+    student.train()
+    for module in student.modules():
+        if isinstance(module, torch.nn.BatchNorm1d):
+            module.momentum = 1.0  # keep the statistics of this very batch
+    unfolded = student(inputs, kernel_map)
+    for module in student.modules():
+        if isinstance(module, torch.nn.BatchNorm1d):
+            # The running variance is unbiased, that of a training batch is not.
+            module.running_var *= (len(voxels) - 1) / len(voxels)
+    torch.testing.assert_close(student.eval()(inputs, kernel_map), unfolded, rtol=1e-4, atol=1e-5)
+
+
+def test_bfloat16_embeddings_point_the_same_way():
+    scene, student = cloud_of(), trained(StudentConfig(feature_dim=3, width=32, out_channels=16))
+    cosine = (student.embed(*scene) * student.embed(*scene, dtype=torch.bfloat16)).sum(1)
+    assert cosine.min() > 0.999
+
+
+def test_a_step_of_training_reaches_every_parameter():
+    (cloud, voxels, features), student = cloud_of(), trained().train()
+    inputs = student_input(cloud, voxels, features, config=SMALL)
+    target = torch.randn(len(voxels), 5)
+    (student(inputs, KernelMap.of(voxels.index)) * target).sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in student.parameters())
+
+
+def test_saved_students_come_back_whole(tmp_path):
+    student = trained()
+    student.save_pretrained(tmp_path / "student")
+    assert sorted(path.name for path in (tmp_path / "student").iterdir()) == [
+        "config.json",
+        "model.safetensors",
+    ]
+    loaded = Student.from_pretrained(tmp_path / "student")
+    assert loaded.config == SMALL
+    assert not loaded.training
+    for name, value in student.state_dict().items():
+        assert torch.equal(value, loaded.state_dict()[name])
+
+
+def damage(folder, change) -> None:
+    state = load_file(folder / "model.safetensors")
+    change(state)
+    save_file(state, folder / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.pop("res_blocks.1.conv2.kernel"), "missing res_blocks.1.conv2.kernel"),
+        (lambda s: s.update(extra=torch.zeros(2)), "unexpected extra"),
+        (
+            lambda s: s.update({"output_layer.kernel": torch.zeros(8, 7)}),
+            r"output_layer.kernel is \(8, 7\), expected \(8, 5\)",
+        ),
+    ],
+)
+def test_weights_that_do_not_fit_are_named(tmp_path, change, message):
+    trained().save_pretrained(tmp_path)
+    damage(tmp_path, change)
+    with pytest.raises(CheckpointError, match=message):
+        Student.from_pretrained(tmp_path)
+
+
+def test_unreadable_folders_are_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="does not describe a student"):
+        Student.from_pretrained(tmp_path)
+    trained().save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    for wrong in ({**config, "depth": 3}, {**config, "width": 0}, {**config, "width": "8"}, [1]):
+        (tmp_path / "config.json").write_text(json.dumps(wrong))
+        with pytest.raises(CheckpointError, match="does not describe a student"):
+            Student.from_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.safetensors").write_bytes(b"cut off")
+    with pytest.raises(CheckpointError, match=r"cannot read .*model.safetensors"):
+        Student.from_pretrained(tmp_path)
+    for nothing in (tmp_path / "absent", "./absent", "absent"):
+        with pytest.raises(CheckpointError, match="found no folder"):
+            Student.from_pretrained(nothing)
+
+
+def test_hub_ids_are_downloaded(tmp_path, monkeypatch):
+    hub = pytest.importorskip("huggingface_hub")
+    trained().save_pretrained(tmp_path)
+    asked = []
+    monkeypatch.setattr(hub, "snapshot_download", lambda name, **_: asked.append(name) or str(tmp_path))
+    assert Student.from_pretrained("someone/student").config == SMALL
+    assert asked == ["someone/student"]
+
+    def absent(name, **_):
+        raise OSError("404")
+
+    monkeypatch.setattr(hub, "snapshot_download", absent)
+    with pytest.raises(CheckpointError, match="no such repository"):
+        Student.from_pretrained("someone/student")
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: state,
+        lambda state: {"epoch": 3, "optimizer_state_dict": {"state": {}}, "model_state_dict": state},
+        lambda state: {"state_dict": {f"module.{name}": value for name, value in state.items()}},
+    ],
+)
+def test_released_checkpoints_load_however_they_are_wrapped(tmp_path, wrap):
+    student = trained()
+    torch.save(wrap(student.state_dict()), tmp_path / "geopurify.pth")
+    loaded = load_released(tmp_path / "geopurify.pth")
+    assert loaded.config == SMALL
+    assert not loaded.training
+    scene = cloud_of()
+    assert torch.equal(loaded.embed(*scene), student.embed(*scene))
+
+
+def test_other_files_are_no_released_checkpoint(tmp_path):
+    file = tmp_path / "geopurify.pth"
+    with pytest.raises(CheckpointError, match="found no file"):
+        load_released(file)
+    for content in (b"", b"not a checkpoint", b"PK\x03\x04 cut off"):
+        file.write_bytes(content)
+        with pytest.raises(CheckpointError, match="damaged or holds more than tensors"):
+            load_released(file)
+    torch.save({"model": SMALL}, file)  # a pickled object could run code
+    with pytest.raises(CheckpointError, match="damaged or holds more than tensors"):
+        load_released(file)
+    torch.save({"state_dict": {"conv.weight": torch.zeros(3)}}, file)
+    with pytest.raises(CheckpointError, match="holds no student"):
+        load_released(file)
+    state = trained().state_dict()
+    del state["res_blocks.0.norm1.bn.running_mean"]
+    torch.save({**state, "teacher.weight": torch.zeros(1)}, file)
+    with pytest.raises(
+        CheckpointError, match=r"missing res_blocks.0.norm1.bn.running_mean; unexpected teacher"
+    ):
+        load_released(file)
+    torch.save({**trained().state_dict(), "input_layer.0.kernel": torch.zeros(27, 4, 8)}, file)
+    with pytest.raises(CheckpointError, match="reads 4 channels"):
+        load_released(file)
