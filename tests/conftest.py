@@ -1,6 +1,15 @@
+"""Small captures that the tests build themselves."""
+
+import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from purify3d.types import Scene
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -11,3 +20,57 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("reference data (../shared) is not on this machine")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def room() -> Scene:
+    """A small furnished room with truth."""
+    from purify3d.captures.synthetic import synthetic_scene
+
+    return synthetic_scene(3, frames=8, width=160, height=120)
+
+
+@pytest.fixture(scope="session")
+def room_folder(room: Scene, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("captures") / "room"
+    for name in ("color", "depth", "label", "pose", "intrinsic"):
+        (folder / name).mkdir(parents=True)
+    camera = room.frames[0].camera
+    matrix = np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]])
+    for kind in ("color", "depth"):
+        np.savetxt(folder / "intrinsic" / f"intrinsic_{kind}.txt", matrix)
+    for i, frame in enumerate(room.frames):
+        assert frame.label is not None
+        Image.fromarray(frame.color()).save(folder / "color" / f"{i}.jpg", quality=95)
+        Image.fromarray((frame.depth() * 1000).round().astype(np.uint16)).save(folder / "depth" / f"{i}.png")
+        Image.fromarray((frame.label() + 1).astype(np.uint16)).save(folder / "label" / f"{i}.png")
+        np.savetxt(folder / "pose" / f"{i}.txt", frame.world_from_camera)
+    names = {"0": "unlabeled"} | {str(i + 1): name for i, name in room.truth.items()}
+    (folder / "labels.json").write_text(json.dumps(names))
+    return folder
+
+
+@pytest.fixture
+def capture(room_folder: Path, tmp_path: Path) -> Path:
+    """The room as a ScanNet-style folder, to be spoilt at will."""
+    return Path(shutil.copytree(room_folder, tmp_path / "room"))
+
+
+@pytest.fixture
+def purify3d(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Run the program in this process: exit code, stdout, stderr."""
+    from purify3d.cli import main
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["purify3d", *map(str, arguments)])
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 1
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return run

@@ -164,6 +164,7 @@ class Run:
             for name, tensor in (("basis", features.basis), ("length", features.length))
             if tensor is not None
         }
+        tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
         metadata = {"space": json.dumps(asdict(features.space))}
         self.write(name, lambda path: save_file(tensors, path, metadata=metadata))
 

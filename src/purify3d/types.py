@@ -57,6 +57,7 @@ class Frame:
         color: () -> (H, W, 3) uint8 RGB.
         depth: () -> (h, w) float32, metres along z, 0 = none.
         label: () -> (h, w) int32 truth ids in the depth camera, -1 = none; None: the capture has no truth.
+        turns: quarter turns counter-clockwise, already in everything above, since the capture's own files.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Frame:
     color: Callable[[], np.ndarray]
     depth: Callable[[], np.ndarray]
     label: Callable[[], np.ndarray] | None = None
+    turns: int = 0
 
     def __post_init__(self) -> None:
         pose = self.world_from_camera

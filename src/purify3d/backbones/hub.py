@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from purify3d.errors import BackboneError, require
+from purify3d.backbones.pretrained import quiet_loading, transformers
+from purify3d.errors import BackboneError
 
 
 class HubSegmenter:
@@ -20,19 +21,19 @@ class HubSegmenter:
     """
 
     def __init__(self, name: str, *, device: str = "cpu") -> None:
-        transformers = require("transformers", "hub")
+        library = transformers()
         try:
-            self._model = (
-                transformers.AutoModelForSemanticSegmentation.from_pretrained(name).eval().to(device)
-            )
-            # The pixel-exact numpy processor: the fast ones need torchvision.
-            self._processor = transformers.AutoImageProcessor.from_pretrained(name, backend="pil")
+            with quiet_loading():
+                model = library.AutoModelForSemanticSegmentation.from_pretrained(name)
+                # The processor without torchvision.
+                self._processor = library.AutoImageProcessor.from_pretrained(name, backend="pil")
         except (OSError, ValueError) as error:
             raise BackboneError(
                 f"cannot load {name!r} as a semantic segmenter: {error}. Expected a folder or hub id that "
                 "transformers' AutoModelForSemanticSegmentation can load"
             ) from error
-        names = self._model.config.id2label
+        self._model = model.eval().to(device)
+        names = model.config.id2label
         self.names = tuple(names[i] for i in range(len(names)))
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[Tensor]:

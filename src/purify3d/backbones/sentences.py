@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from purify3d.backbones.pretrained import quiet_loading
 from purify3d.errors import BackboneError, CheckpointError, MissingPackageError, require
 
 #: The encoder used unless another is named: all-MiniLM-L6-v2 (Apache-2.0), as a Python package carries it.
@@ -35,19 +36,14 @@ def load_sentence_encoder(name: str = BUNDLED) -> Encoder:
     """
     library = require("sentence_transformers", "text")
     source = str(_packaged_model()) if name == BUNDLED else name
-    bars = require("huggingface_hub.utils", "text")
-    show = not bars.are_progress_bars_disabled()
     try:
-        bars.disable_progress_bars()
-        model = library.SentenceTransformer(source, device="cpu", local_files_only=name == BUNDLED)
+        with quiet_loading():
+            model = library.SentenceTransformer(source, device="cpu", local_files_only=name == BUNDLED)
     except (OSError, ValueError, RuntimeError) as error:
         raise BackboneError(
             f"cannot load the sentence encoder {name!r}: {error}. Expected '{BUNDLED}', a folder, or the hub "
             "id of a sentence-transformers model (which needs the network once)"
         ) from error
-    finally:
-        if show:
-            bars.enable_progress_bars()
 
     def encode(texts: Sequence[str]) -> Tensor:
         with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""The command line: the only file that prints for people and exits.
+"""The command line: the only package that prints for people and exits.
 
 Results go to stdout, progress and warnings to stderr. Heavy imports happen inside the commands, so that help
 is quick. Exit codes: 0 done, 1 failed, 2 wrong usage.
@@ -9,24 +9,20 @@ from __future__ import annotations
 import json
 import platform
 import sys
-import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from purify3d import __version__
+from purify3d.cli import flags, show
 from purify3d.errors import LabelError, PurifyError, PurifyWarning
 
 if TYPE_CHECKING:
     from purify3d.store import Run
     from purify3d.types import Vocabulary
-
-T = TypeVar("T")
-Command = Callable[..., Any]
 
 
 def main() -> None:
@@ -57,67 +53,10 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__
         click.echo(f"warning: {message}", err=True)
 
 
-# ---------------------------------------------------------------------------------------------- shared flags
-
-_output = click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="Folder for the results [default: runs/NAME]."
-)
-_backbone = click.option(
-    "--backbone", default="segmenter:lite", show_default=True, help="2D model, as family:argument."
-)
-_device = click.option("--device", default="cpu", show_default=True, help="Of the 2D model: cpu, cuda.")
-_seed = click.option("--seed", default=0, show_default=True, help="Of everything random.")
-_overwrite = click.option("--overwrite", is_flag=True, help="Replace a run of something else.")
-_json = click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
-
-
-def _capture_flags(command: Command) -> Command:
-    for option in (
-        click.option("--reader", help="Capture format: scannet, nerfstudio, tum [default: by the path]."),
-        click.option("--up", help="World direction against gravity: +z, -y, or three numbers."),
-        click.option("--intrinsics", help="fx,fy,cx,cy in pixels, in place of the capture's own."),
-        click.option("--every", type=click.IntRange(min=1), help="Use every n-th frame."),
-        click.option("--limit", type=click.IntRange(min=1), help="Use at most n frames, evenly spaced."),
-    ):
-        command = option(command)
-    return command
-
-
-def _method_flags(command: Command) -> Command:
-    for option in (
-        click.option(
-            "--affinity",
-            default="geometric",
-            show_default=True,
-            help="What neighbours are compared by: geometric, uniform, a student's folder, released:FILE.",
-        ),
-        click.option("--fusion", type=click.Choice(["mean", "consensus"]), default="mean", show_default=True),
-        click.option(
-            "--rounds",
-            type=click.IntRange(min=0),
-            default=19,
-            show_default=True,
-            help="Pooling products; 0 leaves the lifted labels.",
-        ),
-        click.option(
-            "--voxel",
-            type=click.FloatRange(min=0, min_open=True),
-            default=0.02,
-            help="Metres [default: 0.02]",
-        ),
-        click.option("--threshold", type=float, help="Cosine below which a point gets no label (-1)."),
-    ):
-        command = option(command)
-    return command
-
-
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__)
 def program() -> None:
     """Open-vocabulary 3D segmentation of posed RGB-D scans."""
-
-
-# -------------------------------------------------------------------------------------------------- commands
 
 
 @program.command()
@@ -130,14 +69,14 @@ def program() -> None:
     "--format", "format_", type=click.Choice(["ply", "scannet"]), default="ply", show_default=True,
     help="scannet: also labels.txt with one benchmark id a line.",
 )  # fmt: skip
-@_method_flags
-@_capture_flags
-@_backbone
-@_device
-@_seed
-@_output
-@_overwrite
-@_json
+@flags.method
+@flags.capture
+@flags.backbone
+@flags.device
+@flags.seed
+@flags.output
+@flags.overwrite
+@flags.json
 def segment(
     capture: str,
     labels: str,
@@ -176,15 +115,15 @@ def segment(
         from purify3d.export import write_benchmark_ids
 
         files.append(write_benchmark_ids(run, ids))
-    _report(run, files, as_json)
+    show.report(run, files, as_json)
 
 
 @program.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("text")
 @click.option("--top", default=5, show_default=True, type=click.IntRange(min=1), help="Regions to list.")
-@_device
-@_json
+@flags.device
+@flags.json
 def query(run: Path, text: str, top: int, device: str, as_json: bool) -> None:
     """Where in a finished RUN is TEXT? Heat per point, and the regions that stand out."""
     from purify3d.backbones import load_backbone
@@ -206,7 +145,7 @@ def query(run: Path, text: str, top: int, device: str, as_json: bool) -> None:
         ]
         for i, r in enumerate(answer.regions, start=1)
     ]
-    _table(["#", "score", "points", "centre x y z, m", "size x y z, m"], rows)
+    show.table(["#", "score", "points", "centre x y z, m", "size x y z, m"], rows)
     if not rows:
         click.echo("no region stands out")
     for file in answer.files:
@@ -215,7 +154,7 @@ def query(run: Path, text: str, top: int, device: str, as_json: bool) -> None:
 
 @program.command("eval")
 @click.argument("run", type=click.Path(path_type=Path))
-@_json
+@flags.json
 def evaluate(run: Path, as_json: bool) -> None:
     """Compare a finished RUN with the truth of its capture: IoU and accuracy per class."""
     from purify3d.runs import evaluate_run
@@ -224,13 +163,13 @@ def evaluate(run: Path, as_json: bool) -> None:
     metrics = evaluate_run(Run.finished(run))
     if as_json:
         return click.echo(json.dumps(metrics))
-    _scores_table(metrics)
+    show.scores(metrics)
 
 
 @program.command()
 @click.argument("path")
-@_device
-@_json
+@flags.device
+@flags.json
 def info(path: str, device: str, as_json: bool) -> None:
     """What is PATH? A capture, a run folder, or a backbone such as segmenter:lite."""
     from purify3d.describe import describe
@@ -249,8 +188,8 @@ def info(path: str, device: str, as_json: bool) -> None:
     "--frames", default=48, show_default=True, type=click.IntRange(min=2), help="Views of the room."
 )
 @click.option("--seed", default=7, show_default=True, help="Which room.")
-@_backbone
-@_device
+@flags.backbone
+@flags.device
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("runs/demo"), show_default=True)
 def demo(frames: int, seed: int, backbone: str, device: str, output: Path) -> None:
     """Furnish a room, film it, lift, purify, and compare with the truth: offline, in minutes."""
@@ -271,7 +210,7 @@ def demo(frames: int, seed: int, backbone: str, device: str, output: Path) -> No
         seed=seed,
         overwrite=True,
     )
-    _report(run, [run.folder / name for name in ("labels.ply", "picture.png")], as_json=False)
+    show.report(run, [run.folder / name for name in ("labels.ply", "picture.png")], as_json=False)
 
 
 # --------------------------------------------------------------------------------------------------- helpers
@@ -321,7 +260,7 @@ def _segment_into(
     )
     load_embedding(affinity)  # a wrong name shall fail before the work starts
     scene = open_capture(
-        capture, format=reader, up=up, intrinsics=_intrinsics(intrinsics), every=every, limit=limit
+        capture, format=reader, up=up, intrinsics=flags.parse_intrinsics(intrinsics), every=every, limit=limit
     )
     if onto is not None:
         scene = replace(scene, points=read_cloud(onto))
@@ -353,23 +292,11 @@ def _segment_into(
             "device": device,
             "threads": torch.get_num_threads(),
         },
-        progress=_progress,
+        progress=show.progress,
     )
     for stage in reused:
         click.echo(f"{stage}: already done in {folder}, not repeated", err=True)
     return run
-
-
-def _intrinsics(text: str | None) -> tuple[float, float, float, float] | None:
-    if text is None:
-        return None
-    try:
-        fx, fy, cx, cy = (float(value) for value in text.split(","))
-    except ValueError as error:
-        raise click.BadParameter(
-            f"found {text!r}; expected four numbers fx,fy,cx,cy", param_hint="--intrinsics"
-        ) from error
-    return fx, fy, cx, cy
 
 
 def _name(capture: str) -> str:
@@ -378,74 +305,3 @@ def _name(capture: str) -> str:
     if path.suffix == ".json":
         path = path.parent
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in path.resolve().name)
-
-
-def _progress(items: Iterable[T], *, name: str, total: int) -> Iterable[T]:
-    """One bar a stage on a terminal; elsewhere one plain line when it is over."""
-    if sys.stderr.isatty():
-        from tqdm import tqdm
-
-        yield from tqdm(items, desc=name, total=total, dynamic_ncols=True)
-        return
-    start = time.perf_counter()
-    yield from items
-    seconds = time.perf_counter() - start
-    click.echo(f"{name}: {total} steps in {seconds:.1f} s ({total / max(seconds, 1e-9):.1f}/s)", err=True)
-
-
-def _report(run: Run, files: Sequence[Path], as_json: bool) -> None:
-    """What a finished segmentation says of itself."""
-    metrics, legend = run.read_json("metrics.json"), run.read_json("labels.json")
-    if as_json:
-        click.echo(json.dumps({"metrics": metrics, "labels": legend, "files": [str(f) for f in files]}))
-        return
-    if "purified" in metrics:
-        _scores_table(metrics)
-    else:
-        _table(
-            ["label", "points", "share"],
-            [[e["name"], f"{e['points']}", f"{e['points'] / metrics['points']:.1%}"] for e in legend],
-        )
-    click.echo()
-    _table(
-        ["stage", "seconds", "peak GB"],
-        [[name, f"{v['seconds']:.1f}", f"{v['peak_gb']:.2f}"] for name, v in metrics["stages"].items()],
-    )
-    for file in files:
-        click.echo(f"wrote {file}")
-
-
-def _scores_table(metrics: dict[str, Any]) -> None:
-    raw, purified = metrics["raw"], metrics["purified"]
-    rows = [
-        [name, _percent(raw["iou"][i]), _percent(purified["iou"][i])]
-        for i, name in enumerate(purified["names"])
-        if purified["iou"][i] is not None
-    ]
-    rows += [
-        [name, _percent(raw[key]), _percent(purified[key])]
-        for name, key in (("mIoU", "miou"), ("mAcc", "macc"), ("f-mIoU", "fmiou"), ("f-mAcc", "fmacc"))
-    ]
-    _table(["IoU, %", "raw", "purified"], rows)
-    absent = [n for n, v in zip(purified["names"], purified["iou"], strict=True) if v is None]
-    if absent:
-        click.echo(f"not in the scene, so in no mean: {', '.join(absent)}")
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Columns aligned: the first to the left, the others to the right."""
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    for row in [head, *rows]:
-        cells = [
-            row[0].ljust(widths[0]),
-            *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True)),
-        ]
-        click.echo("  ".join(cells).rstrip())
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,107 @@
+"""Words, labels and places."""
+
+import pytest
+import torch
+
+from purify3d.errors import LabelError, SpaceMismatchError
+from purify3d.labelsets import label_set_names, load_label_set, read_labels
+from purify3d.purify import affinity, purify
+from purify3d.query import classify, pooled_scores, scores
+from purify3d.regions import find_regions, heat
+from purify3d.spatial import grid_neighbors, voxelize
+from purify3d.types import FeatureSpace, PointFeatures, TextBank, Vocabulary
+
+SPACE = FeatureSpace("test", 16, 10.0)
+
+
+def bank(labels: str, seed: int = 0) -> TextBank:
+    vocabulary = Vocabulary.parse(labels)
+    owner = [i for i, words in enumerate(vocabulary.synonyms) for _ in words]
+    rows = torch.randn(len(owner), 16, generator=torch.Generator().manual_seed(seed))
+    return TextBank(vocabulary, torch.nn.functional.normalize(rows, dim=1), torch.tensor(owner), SPACE)
+
+
+@pytest.mark.parametrize("factored", [False, True])
+@pytest.mark.parametrize("rounds", [0, 1, 19])
+def test_pooled_scores_are_scores_of_pooled_features(factored: bool, rounds: int) -> None:
+    generator = torch.Generator().manual_seed(1)
+    xyz = torch.rand(500, 3, generator=generator) * 0.2
+    basis = torch.randn(5, 16, generator=generator) if factored else None
+    values = torch.randn(500, 5 if factored else 16, generator=generator)
+    features = PointFeatures(values, torch.ones(500, dtype=torch.int32), SPACE, basis)
+    voxels = voxelize(xyz, 0.02)
+    a = affinity(torch.randn(len(voxels), 3, generator=generator), grid_neighbors(voxels.index, 12))
+    words = bank("a|b, c, d")
+    slow = scores(purify(features, voxels, a, rounds), words)
+    fast = pooled_scores(features, words, voxels, a, rounds)
+    torch.testing.assert_close(fast, slow, rtol=1e-4, atol=1e-5)
+    # ... and the labels are those of the pooled features themselves, whatever their length.
+    pooled = purify(features, voxels, a, rounds).dense()
+    plain = words.best(torch.nn.functional.normalize(pooled, dim=1) @ words.embedding.T).argmax(1)
+    assert (classify(fast, words).label == plain).float().mean() > 0.995
+
+
+def test_raw_scores_are_cosines() -> None:
+    words = bank("a, b")
+    values = torch.cat([3 * words.embedding, -words.embedding])
+    features = PointFeatures(values, torch.ones(4, dtype=torch.int32), SPACE)
+    assert scores(features, words).diagonal().tolist() == pytest.approx([1.0, 1.0])
+    assert scores(features, words)[2, 0] == pytest.approx(-1.0)
+
+
+def test_a_label_is_as_good_as_its_best_wording_and_thresholds_apply() -> None:
+    words = bank("a|b, c")
+    result = classify(torch.tensor([[0.1, 0.9, 0.5], [0.2, 0.1, 0.4], [0.1, 0.1, 0.2]]), words, threshold=0.3)
+    assert result.label.tolist() == [0, 1, -1]
+    assert result.score.tolist() == pytest.approx([0.9, 0.4, 0.2])
+
+
+def test_spaces_must_agree() -> None:
+    other = PointFeatures(torch.ones(1, 4), torch.ones(1, dtype=torch.int32), FeatureSpace("other", 4, 1.0))
+    with pytest.raises(SpaceMismatchError, match="features of 'other' and text embeddings of 'test'"):
+        scores(other, bank("a"))
+
+
+def test_regions_are_connected_and_measured() -> None:
+    axis = torch.arange(0, 0.5, 0.02)
+    block = torch.cartesian_prod(axis, axis, torch.tensor([0.0]))
+    small = torch.cartesian_prod(axis[:6], axis[:6], torch.tensor([0.0])) + torch.tensor([2.0, 0, 0])
+    rest = torch.cartesian_prod(axis, axis, torch.tensor([1.0])).repeat(3, 1)
+    xyz = torch.cat([block, small, rest])
+    score = torch.cat(
+        [torch.full((len(block),), 0.8), torch.full((len(small),), 0.9), torch.zeros(len(rest))]
+    )
+    regions = find_regions(xyz, score)
+    assert [r.points for r in regions] == [len(block), len(small)]
+    assert regions[0].center == pytest.approx((0.24, 0.24, 0.0), abs=1e-3)
+    assert regions[0].size == pytest.approx((0.48, 0.48, 0.0), abs=0.03)
+    assert regions[1].score == pytest.approx(0.9)
+    assert find_regions(xyz, score, limit=1) == regions[:1]
+
+
+def test_heat_spans_the_scene() -> None:
+    warmth = heat(torch.linspace(0.2, 0.4, 2001))
+    assert warmth[:1000].max() == 0
+    assert warmth.max() == 1
+
+
+def test_nothing_stands_out_in_a_flat_scene() -> None:
+    assert find_regions(torch.rand(100, 3), torch.full((100,), 0.3)) == []
+
+
+@pytest.mark.parametrize("name", label_set_names())
+def test_label_sets_load(name: str) -> None:
+    chosen = load_label_set(name)
+    assert len(chosen.vocabulary) >= 19
+    for split in (chosen.base, chosen.novel):
+        assert split is None or max(split) < len(chosen.vocabulary)
+
+
+def test_labels_by_set_or_by_name() -> None:
+    vocabulary, ids = read_labels("scannet20")
+    assert vocabulary.names[5] == "sofa"
+    assert ids is not None
+    assert ids[5] == 6
+    assert read_labels("sofa|couch, table")[0].synonyms == (("sofa", "couch"), ("table",))
+    with pytest.raises(LabelError, match="expected one of matterport160"):
+        load_label_set("scannet21")

@@ -1,0 +1,139 @@
+"""Closed-set segmenters opened to any words, from every kind of provider."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from purify3d.backbones import embed_vocabulary, load_backbone
+from purify3d.backbones.segmenter import Segmenter, likeliest, spoken
+from purify3d.backbones.sentences import load_sentence_encoder
+from purify3d.errors import BackboneError, CheckpointError
+from purify3d.types import Vocabulary
+
+IMAGE = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)
+
+
+def constant(logits: list[float]) -> Segmenter:
+    maps = torch.tensor(logits)[:, None, None].expand(-1, 2, 3)
+    return Segmenter(
+        "test", lambda images: [maps] * len(images), ["sofa", "table", "other", "bed", "wall", "tree"]
+    )
+
+
+def test_a_pixel_is_the_posterior_weighted_sum_of_its_five_likeliest_names() -> None:
+    backbone = constant([2.0, 1.0, 0.5, 0.0, -1.0, -2.0])
+    seen = backbone.observe([IMAGE], embed_vocabulary(backbone, Vocabulary.parse("x")))[0]
+    assert seen.basis is not None
+    posterior = torch.tensor([2.0, 1.0, 0.5, 0.0, -1.0, -2.0]).softmax(0)[:5]
+    names = backbone.encode(["sofa", "table", "other", "bed", "wall"])
+    names[2] = 0  # "other" says nothing
+    expected = (posterior / posterior.sum()) @ names
+    torch.testing.assert_close(seen.values[:, 1, 2] @ seen.basis, expected)
+
+
+def test_other_wordings_find_what_the_segmenter_knows() -> None:
+    backbone = constant([9.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+    words = embed_vocabulary(backbone, Vocabulary.parse("couch, window, refrigerator, floor"))
+    seen = backbone.observe([IMAGE], words)[0]
+    assert seen.basis is not None
+    assert int((words.embedding @ (seen.values[:, 0, 0] @ seen.basis)).argmax()) == 0
+
+
+def test_likeliest_keeps_five_and_sums_to_one() -> None:
+    kept = likeliest(torch.rand(9, 4, 4).softmax(0))
+    assert (kept > 0).sum(0).unique().tolist() == [5]
+    torch.testing.assert_close(kept.sum(0), torch.ones(4, 4))
+
+
+def test_names_as_one_says_them() -> None:
+    assert spoken("windowpane;window") == "windowpane"
+    assert spoken("Shower-Curtain") == "shower curtain"
+
+
+def test_the_sentence_encoder_is_offline_checked_and_sensible(monkeypatch: pytest.MonkeyPatch) -> None:
+    encode = load_sentence_encoder()
+    rows = encode(["a sofa", "a couch", "a tree"])
+    torch.testing.assert_close(rows.norm(dim=1), torch.ones(3))
+    assert rows[0] @ rows[1] > 0.6 > rows[0] @ rows[2]
+    load_sentence_encoder.cache_clear()
+    monkeypatch.setattr("purify3d.backbones.sentences._WEIGHTS_SHA256", "0" * 64)
+    with pytest.raises(CheckpointError, match="expected 0000"):
+        load_sentence_encoder()
+    with pytest.raises(BackboneError, match="cannot load the sentence encoder"):
+        load_sentence_encoder("./no/such/folder")
+    load_sentence_encoder.cache_clear()
+
+
+def test_lite() -> None:
+    backbone = load_backbone("segmenter:lite")
+    words = embed_vocabulary(backbone, Vocabulary.parse("chair, table"))
+    small, large = backbone.observe([IMAGE, IMAGE.repeat(3, 0).repeat(3, 1)], words)
+    assert backbone.space.dim == words.embedding.shape[1] == 384
+    assert small.values.shape == large.values.shape  # both are seen at the size it was trained on
+
+
+def test_tflite(shared: Path) -> None:
+    backbone = load_backbone(f"segmenter:{shared / 'weights' / 'mosaic_ade31.tflite'}")
+    words = embed_vocabulary(backbone, Vocabulary.parse("sofa, floor"))
+    seen = backbone.observe([IMAGE], words)[0]
+    assert seen.values.shape == (32, 128, 128)
+    assert seen.basis is not None
+    assert seen.basis[0].norm() == 0  # class 0 is "other"
+    assert words.embedding[0] @ seen.basis[24] == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"), [(None, "found no class names"), ("a\nb\n", "maps .* expected")]
+)
+def test_tflite_needs_its_names(shared: Path, tmp_path: Path, labels: str | None, message: str) -> None:
+    weights = shared / "weights" / "mosaic_ade31.tflite"
+    (tmp_path / "m.tflite").write_bytes(weights.read_bytes())
+    if labels:
+        (tmp_path / "m.labels.txt").write_text(labels)
+    with pytest.raises(BackboneError, match=message):
+        load_backbone(f"segmenter:{tmp_path / 'm.tflite'}")
+
+
+def test_a_damaged_tflite_file(tmp_path: Path) -> None:
+    (tmp_path / "m.tflite").write_bytes(b"not a model")
+    (tmp_path / "m.labels.txt").write_text("a\n")
+    with pytest.raises(BackboneError, match="cannot read"):
+        load_backbone(f"segmenter:{tmp_path / 'm.tflite'}")
+
+
+def test_any_transformers_segmenter(tmp_path: Path) -> None:
+    """A tiny random SegFormer, saved as the hub would hold it: our logits are its own forward pass."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.SegformerConfig(
+        num_encoder_blocks=4,
+        depths=[1, 1, 1, 1],
+        hidden_sizes=[8, 16, 24, 32],
+        num_attention_heads=[1, 1, 2, 2],
+        decoder_hidden_size=16,
+        id2label={0: "wall", 1: "floor;flooring", 2: "chair"},
+        label2id={"wall": 0, "floor;flooring": 1, "chair": 2},
+    )
+    model = transformers.SegformerForSemanticSegmentation(config).eval()
+    model.save_pretrained(tmp_path)
+    from transformers.models.segformer.image_processing_pil_segformer import SegformerImageProcessorPil
+
+    processor = SegformerImageProcessorPil(size={"height": 64, "width": 64})
+    processor.save_pretrained(tmp_path)
+    backbone = load_backbone(f"segmenter:{tmp_path}")
+    assert isinstance(backbone, Segmenter)
+    assert backbone.names == ("wall", "floor", "chair")
+    seen = backbone.observe([IMAGE], embed_vocabulary(backbone, Vocabulary.parse("chair")))[0]
+    with torch.inference_mode():
+        logits = model(**processor(images=IMAGE, return_tensors="pt")).logits[0]
+    torch.testing.assert_close(seen.values, logits.softmax(0))
+
+
+def test_unknown_names_say_what_there_is(tmp_path: Path) -> None:
+    with pytest.raises(BackboneError, match="as a semantic segmenter"):
+        load_backbone(f"segmenter:{tmp_path}")
+    for name in ("lite", "segmenter", "segmenter:", "unknown:x"):
+        with pytest.raises(BackboneError, match=r"expected one of segmenter:\.\.\."):
+            load_backbone(name)
