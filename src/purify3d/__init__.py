@@ -11,10 +11,10 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from purify3d.backbones import embed_vocabulary, load_backbone
     from purify3d.captures import open_capture
-    from purify3d.lift import LiftConfig, lift
+    from purify3d.lift import LiftConfig
     from purify3d.metrics import Confusion
     from purify3d.pipeline import SegmentConfig, connect, load_embedding, segment
-    from purify3d.purify import PurifyConfig, purify
+    from purify3d.purify import PurifyConfig
     from purify3d.query import classify, scores
     from purify3d.regions import find_regions
     from purify3d.surface import with_points
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 _HOMES = {
     "backbones": ("embed_vocabulary", "load_backbone"),
     "captures": ("open_capture",),
-    "lift": ("LiftConfig", "lift"),
+    "lift": ("LiftConfig",),
     "metrics": ("Confusion",),
     "pipeline": ("SegmentConfig", "connect", "load_embedding", "segment"),
-    "purify": ("PurifyConfig", "purify"),
+    "purify": ("PurifyConfig",),
     "query": ("classify", "scores"),
     "regions": ("find_regions",),
     "surface": ("with_points",),
@@ -48,11 +48,9 @@ __all__ = [
     "connect",
     "embed_vocabulary",
     "find_regions",
-    "lift",
     "load_backbone",
     "load_embedding",
     "open_capture",
-    "purify",
     "scores",
     "segment",
     "with_points",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from purify3d.backbones import FAMILIES, load_backbone
+from purify3d.backbones import families, load_backbone
 from purify3d.captures import open_capture
 from purify3d.geometry import describe_axis
 from purify3d.store import Run
@@ -17,7 +17,7 @@ def describe(name: str, *, device: str = "cpu") -> dict[str, Any]:
     Raises:
         PurifyError: it is none of these, or cannot be opened.
     """
-    if name.partition(":")[0] in FAMILIES:
+    if name.partition(":")[0] in families():
         return _backbone(name, device)
     if (Path(name) / "config.json").is_file():
         return _run(Run.finished(Path(name)))

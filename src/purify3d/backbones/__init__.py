@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.metadata import entry_points
 from typing import Protocol
 
 import numpy as np
@@ -49,6 +50,11 @@ FAMILIES = {
 }
 
 
+def families() -> dict[str, str]:
+    """All families by name: ours, and those of installed packages (entry points `purify3d.backbones`)."""
+    return FAMILIES | {entry.name: entry.value for entry in entry_points(group="purify3d.backbones")}
+
+
 def load_backbone(name: str, *, device: str = "cpu") -> Backbone:
     """`family:argument` -> a model ready to look at images.
 
@@ -57,10 +63,11 @@ def load_backbone(name: str, *, device: str = "cpu") -> Backbone:
         MissingPackageError: the family needs an optional package; the message has the pip line.
     """
     family, _, argument = name.partition(":")
-    if family not in FAMILIES or not argument:
-        known = ", ".join(f"{key}:..." for key in FAMILIES)
-        raise BackboneError(f"found backbone {name!r}; expected one of {known} (try segmenter:lite)")
-    module, function = FAMILIES[family].split(":")
+    known = families()
+    if family not in known or not argument:
+        choices = ", ".join(f"{key}:..." for key in known)
+        raise BackboneError(f"found backbone {name!r}; expected one of {choices} (try segmenter:lite)")
+    module, function = known[family].split(":")
     backbone: Backbone = getattr(import_module(module), function)(argument, device=device)
     return backbone
 
