@@ -1,26 +1,38 @@
-"""Sonata against arrays of the official code on a scaled-down model, and its checkpoint's keys at full size."""
+"""Sonata against arrays of the official code on a scaled-down model; its checkpoint's keys at full size."""
 
 import json
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn import Module
 
 from purify3d.errors import CheckpointError, PurifyWarning
 from purify3d.teachers import Teacher
 from purify3d.teachers.sonata import Sonata, load, sonata_input, weights
 from purify3d.teachers.sonata.curves import CURVES, curve_depth, curve_key
-from purify3d.teachers.sonata.network import SonataConfig, SonataNetwork, Stage, _RelativeBias, upcast
+from purify3d.teachers.sonata.network import SonataConfig, SonataNetwork, _RelativeBias, upcast
 from purify3d.teachers.sonata.weights import OPTIONAL, read_network
 from purify3d.types import PointCloud
 
 Z = np.array([0.0, 0.0, 1.0])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Arrays this small gain nothing from threads, which on a busy machine wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +42,9 @@ def golden(shared: Path) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def state(golden: dict[str, np.ndarray]) -> dict[str, Tensor]:
-    return {k.removeprefix("weights/"): torch.from_numpy(v) for k, v in golden.items() if "weights/" in k[:8]}
+    return {
+        k.removeprefix("weights/"): torch.from_numpy(v) for k, v in golden.items() if k.startswith("weights/")
+    }
 
 
 @pytest.fixture(scope="module")
@@ -80,23 +94,31 @@ def clouds(seed: int = 0, count: int = 600, extent: float = 0.5) -> PointCloud:
 # ---- the network
 
 
-def seen_by_name(stages: list[Stage], hooked: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What the network made, under the names of the golden file."""
-    seen = dict(hooked)
+def seen_by_name(network: SonataNetwork, *args: Tensor, **options: Any) -> dict[str, Tensor]:
+    """What the network makes, under the names of the golden file."""
+    seen: dict[str, Tensor] = {}
+    modules: dict[str, Module] = {"embedding.feat": network.embedding}
+    for stage, children in network.enc.named_children():
+        modules |= {f"{stage}.{name}.feat": child for name, child in children.named_children()}
+    hooks = [
+        module.register_forward_hook(lambda _, __, output, name=name: seen.update({name: output}))
+        for name, module in modules.items()
+    ]
+    stages = network(*args, **options)
+    for hook in hooks:
+        hook.remove()
     for s, stage in enumerate(stages):
         depth = curve_depth(stage.grid)
         codes = torch.stack([curve_key(stage.grid, curve, depth) for curve in CURVES])
         seen |= {
             f"enc{s}.feat": stage.features,
             f"enc{s}.grid_coord": stage.grid,
+            f"enc{s}.pooling_inverse": stage.of_finer,
             f"enc{s}.serialized_code": codes,
             f"enc{s}.serialized_order": codes.argsort(1),
             f"enc{s}.serialized_depth": torch.tensor(depth),
         }
-        if s:
-            seen[f"enc{s}.pooling_inverse"] = stage.of_finer
-    level2 = upcast(stages)[0]
-    seen["upcast.level2.feat"] = level2
+    seen["upcast.level2.feat"] = upcast(stages)[0]
     seen["upcast.level3.feat"] = torch.cat([stages[3].features, stages[4].features[stages[4].of_finer]], 1)
     return seen
 
@@ -105,24 +127,12 @@ def seen_by_name(stages: list[Stage], hooked: dict[str, Tensor]) -> dict[str, Te
 def test_every_intermediate_is_golden(
     golden: dict[str, np.ndarray], network: SonataNetwork, case: str
 ) -> None:
-    hooked: dict[str, Tensor] = {}
-    modules = {"embedding.feat": network.embedding}
-    for stage, children in network.enc.named_children():
-        modules |= {f"{stage}.{name}.feat": child for name, child in children.named_children()}
-    hooks = [
-        module.register_forward_hook(lambda _, __, output, name=name: hooked.update({name: output}))
-        for name, module in modules.items()
-    ]
-    stages = network(*inputs(golden, case))
-    for hook in hooks:
-        hook.remove()
-    seen = seen_by_name(stages, hooked)
-
+    seen = seen_by_name(network, *inputs(golden, case))
     stored = {key.split("/out/")[1] for key in golden if key.startswith(f"{case}/out/")}
     # Mean coordinates are carried along officially and read by nothing; point features have a test below.
     stored -= {"out.coord", "final.point_feat"}
     assert stored <= seen.keys()
-    assert len(stored) > 40
+    assert len(stored) >= 36
     for name in stored:
         expected = golden[f"{case}/out/{name}"]
         if expected.dtype == np.int64:
@@ -145,12 +155,7 @@ def test_other_cases_are_golden(
         tables = {k[10:]: torch.from_numpy(v) for k, v in golden.items() if k.startswith("r/weights/")}
         network = SonataNetwork(replace(network.config, relative_bias=True)).eval().requires_grad_(False)
         network.load_state_dict(state | tables)
-    hooked: dict[str, Tensor] = {}
-    network.embedding.register_forward_hook(lambda _, __, out: hooked.update({"embedding.feat": out}))
-    network.enc["enc0"]["block0"].register_forward_hook(
-        lambda _, __, out: hooked.update({"enc0.block0.feat": out})
-    )
-    seen = seen_by_name(network(*inputs(golden, "a"), mask=mask, turns=turns), hooked)
+    seen = seen_by_name(network, *inputs(golden, "a"), mask=mask, turns=turns)
     stored = [key for key in golden if key.startswith(f"{case}/out/")]
     assert len(stored) >= 2
     for key in stored:
@@ -212,15 +217,9 @@ def test_curve_visits_every_cell_once(curve: str) -> None:
 
 
 def test_depth_of_a_curve() -> None:
-    assert [curve_depth(torch.tensor([[0, top, 0]])) for top in (0, 1, 62, 63, 64, 65534)] == [
-        1,
-        2,
-        6,
-        7,
-        7,
-        16,
-    ]
-    with pytest.raises(ValueError, match="spans 65536 voxels .* in metres"):
+    depths = {0: 1, 1: 2, 62: 6, 63: 7, 64: 7, 65534: 16}
+    assert {top: curve_depth(torch.tensor([[0, top, 0]])) for top in depths} == depths
+    with pytest.raises(ValueError, match=r"spans 65536 voxels .* in metres"):
         curve_depth(torch.tensor([[0, 0, 65535]]))
 
 
@@ -286,7 +285,9 @@ def test_every_key_of_the_full_size_model(shared: Path) -> None:
     assert weights._config(Path("sonata.pth"), manifest["config"]) == SonataConfig()
 
 
-def test_file_folder_and_safetensors(checkpoint: Path, state: dict[str, Tensor]) -> None:
+def test_file_folder_and_safetensors(
+    checkpoint: Path, state: dict[str, Tensor], network: SonataNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cloud = clouds()
     with pytest.warns(PurifyWarning, match="CC-BY-NC") as caught:
         expected = load(str(checkpoint)).describe(cloud, up=Z)
@@ -296,8 +297,11 @@ def test_file_folder_and_safetensors(checkpoint: Path, state: dict[str, Tensor])
     checkpoint.unlink()
     save_file(state, checkpoint.parent / "model.safetensors")
     # No config beside the weights: they are taken for the published model, which the tiny ones are not.
-    with pytest.raises(CheckpointError, match=r"model.safetensors does not fit .* of another shape"):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors does not fit .* of another shape"):
         load(str(checkpoint.parent))
+    monkeypatch.setattr(weights, "SonataConfig", lambda: network.config)
+    with pytest.warns(PurifyWarning):
+        assert torch.equal(load(str(checkpoint.parent)).describe(cloud, up=Z), expected)
 
 
 def test_mask_token_may_be_absent(checkpoint: Path, state: dict[str, Tensor], official: dict) -> None:
@@ -306,7 +310,7 @@ def test_mask_token_may_be_absent(checkpoint: Path, state: dict[str, Tensor], of
     network = read_network(checkpoint)
     assert network.state_dict().keys() == given.keys()
     features, grid = torch.zeros(2, 9), torch.tensor([[0, 0, 0], [1, 0, 0]])
-    with pytest.raises(ValueError, match="no embedding.mask_token"):
+    with pytest.raises(ValueError, match=r"no embedding\.mask_token"):
         network(features, grid, mask=torch.tensor([True, False]))
 
 
@@ -379,7 +383,7 @@ def test_where_weights_are_looked_for(
         load()
     assert [str(w.message)[:6] for w in caught] == ["Sonata"]
     assert asked == [("facebook/sonata", "sonata.pth")]
-    with pytest.raises(CheckpointError, match=r"no such|gave no sonata\.pth .* \(404\)"):
+    with pytest.raises(CheckpointError, match=r"gave no sonata\.pth .* \(404\)"):
         load("nobody/nothing")
     with pytest.raises(CheckpointError, match=r"no file .*there\.pth"):
         load(str(tmp_path / "not" / "there.pth"))

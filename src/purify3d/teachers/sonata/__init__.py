@@ -1,0 +1,117 @@
+"""Sonata as a teacher: a self-supervised point transformer of 108 M parameters.
+
+Wu et al., "Sonata: Self-Supervised Learning of Reliable Point Representations" (CVPR 2025). Its published
+weights are for non-commercial use only (CC-BY-NC 4.0).
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from purify3d.errors import PurifyWarning
+from purify3d.geometry import z_up_from_world
+from purify3d.spatial import voxelize
+from purify3d.teachers.sonata.network import SonataNetwork, upcast
+from purify3d.teachers.sonata.weights import find, read_network
+from purify3d.types import PointCloud, Voxels
+
+#: Edge of the voxels that Sonata was trained on, metres.
+VOXEL = 0.02
+
+
+class Sonata:
+    """Sonata's features as GeoPurify uses them, up-cast to 8 cm cells.
+
+    Attributes:
+        released_colors: see `sonata_input`.
+    """
+
+    def __init__(self, network: SonataNetwork, *, device: str = "cpu", released_colors: bool = False) -> None:
+        self.released_colors = released_colors
+        self._device = torch.device(device)
+        self._network = network.to(self._device)
+
+    @torch.no_grad()
+    def describe(self, points: PointCloud, *, up: np.ndarray) -> Tensor:
+        """Features whose cosine says how alike two points are; the same on every call.
+
+        Args:
+            points: N points of one scene, at best as dense as the 2 cm voxels that Sonata sees.
+            up: (3,) unit vector in the world, against gravity.
+
+        Returns:
+            (N, 1088) float32 on the CPU, 4.4 kB a point, not normalised. Points in the same 8 cm cell have
+            the same feature.
+
+        Raises:
+            ValueError: see `sonata_input`.
+        """
+        features, voxels = sonata_input(points, up=up, released_colors=self.released_colors)
+        stages = self._network(features.to(self._device), voxels.index.to(self._device))
+        values, row = upcast(stages)
+        return values.cpu()[voxels.spread(row.cpu())]
+
+
+def sonata_input(
+    points: PointCloud, *, up: np.ndarray, released_colors: bool = False
+) -> tuple[Tensor, Voxels]:
+    """What Sonata sees: one point per voxel, in a frame with z up and the floor's middle as origin.
+
+    Sonata's own transform keeps a random point of each voxel; here it is the first.
+
+    Args:
+        points: N points with normals.
+        up: (3,) unit vector in the world, against gravity.
+        released_colors: give colours in 0..1/255 as GeoPurify's released code does, which divides by 255
+            twice: nearly black. For comparison with its checkpoints only.
+
+    Returns:
+        (V, 9) float32: position in metres, red, green, blue in 0..1, normal; and the voxels.
+
+    Raises:
+        ValueError: no points, or points without any normal.
+    """
+    if not points.normal.any():
+        raise ValueError(
+            f"found no normal on any of {len(points)} points, and Sonata reads them; `surface.with_points` "
+            "estimates them"
+        )
+    rotation = torch.from_numpy(z_up_from_world(up)).float()
+    xyz = points.xyz @ rotation.T
+    low, high = xyz.amin(0), xyz.amax(0)
+    origin = (low + high) / 2
+    origin[2] = low[2]
+    xyz = xyz - origin
+    voxels = voxelize(xyz, VOXEL)
+    first = torch.full((len(voxels),), len(xyz))
+    first.scatter_reduce_(0, voxels.of_point, torch.arange(len(xyz)), "amin")
+    color = points.rgb[first].float() / 255
+    if released_colors:
+        color = color / 255
+    return torch.cat([xyz[first], color, points.normal[first] @ rotation.T], dim=1), voxels
+
+
+def load(argument: str = "facebook/sonata", *, device: str = "cpu", released_colors: bool = False) -> Sonata:
+    """Sonata with its official weights; warns once that these are for non-commercial use.
+
+    Args:
+        argument: `sonata.pth` (or the same weights as .safetensors), a folder that has it, or the id of a
+            repository on the Hugging Face hub.
+        released_colors: see `sonata_input`.
+
+    Raises:
+        CheckpointError: no such weights, or they are not exactly those of the network.
+        MissingPackageError: a hub id was given and huggingface_hub is not installed.
+    """
+    network = read_network(find(argument))
+    warnings.warn(
+        "Sonata's published weights are licensed CC-BY-NC 4.0: non-commercial use only. Mind this for what "
+        "you train with them",
+        PurifyWarning,
+        stacklevel=2,
+    )
+    return Sonata(network, device=device, released_colors=released_colors)
