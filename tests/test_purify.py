@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from purify3d.purify import affinity, pool, pool_plain, rgb_to_lab
-from purify3d.spatial import grid_neighbors
-from purify3d.types import Affinity
+from purify3d.purify import affinity, pool, pool_plain, rgb_to_lab, trust
+from purify3d.spatial import grid_neighbors, voxelize
+from purify3d.types import Affinity, FeatureSpace, PointFeatures
 
 
 def random_affinity(seed: int, voxels: int = 60, k: int = 9) -> Affinity:
@@ -62,6 +63,19 @@ def test_pooling_scores_labels_as_pooling_features_does(seed: int) -> None:
     by_scores = pool(a, features @ text.T, 19)
     torch.testing.assert_close(by_features, by_scores)
     assert torch.equal(by_features.argmax(1), by_scores.argmax(1))
+
+
+def test_trust_listens_to_those_whose_views_agree() -> None:
+    neighbor = torch.tensor([[1, 2], [0, 2], [0, 1]])
+    even = Affinity(neighbor, torch.full((3, 2), 0.5))
+    values = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.5, 0.5]])
+    features = PointFeatures(values, torch.ones(3, dtype=torch.int32), FeatureSpace("test", 2, 1.0))
+    voxels = voxelize(torch.tensor([[0.0, 0, 0], [0.03, 0, 0], [0.05, 0, 0]]), 0.02)
+    assert trust(even, features, voxels, 0) is even
+    weight = trust(even, features, voxels, 4).weight
+    torch.testing.assert_close(weight.sum(1), torch.ones(3))
+    assert weight[0].tolist() == pytest.approx([0.8, 0.2])  # lengths 1 and sqrt(1/2), to the fourth power
+    assert weight[2].tolist() == pytest.approx([0.5, 0.5])
 
 
 def test_lab_of_known_colors() -> None:

@@ -234,6 +234,7 @@ def _segment_into(
     affinity: str = "geometric",
     fusion: Literal["mean", "consensus"] = "mean",
     rounds: int = 19,
+    confidence: float = 4.0,
     voxel: float = 0.02,
     threshold: float | None = None,
 ) -> Run:
@@ -256,7 +257,7 @@ def _segment_into(
         affinity=affinity,
         threshold=threshold,
         lift=LiftConfig(fusion=fusion),
-        purify=PurifyConfig(rounds=rounds),
+        purify=PurifyConfig(rounds=rounds, confidence=confidence),
     )
     load_embedding(affinity)  # a wrong name shall fail before the work starts
     scene = open_capture(

@@ -58,6 +58,13 @@ def method(command: Command) -> Command:
             default=0.02,
             help="Metres [default: 0.02]",
         ),
+        click.option(
+            "--confidence",
+            type=click.FloatRange(min=0),
+            default=4.0,
+            show_default=True,
+            help="Weight of neighbours whose views agree; 0 = the paper's.",
+        ),
         click.option("--threshold", type=float, help="Cosine below which a point gets no label (-1)."),
     ):
         command = option(command)
