@@ -483,8 +483,10 @@ def test_sideways_frames_are_turned_upright(tmp_path):
     edit_json(folder, own_cameras)
     scene = open_capture(folder)
     assert np.array_equal(scene.up, [0, 0, 1])
-    for frame, shot in zip(scene.frames, upright, strict=True):
+    assert [frame.turns for frame in scene.frames] == [0, 3, 2, 1]
+    for frame, shot, own in zip(scene.frames, upright, held, strict=True):
         assert np.array_equal(frame.color(), shot.color)
+        assert np.array_equal(np.rot90(own.color, frame.turns), shot.color)
         assert frame.color().flags.c_contiguous
         assert np.allclose(world_points(frame), expected_points(shot), atol=2e-5, equal_nan=True)
         assert (frame.camera.width, frame.camera.height) == (CAMERA.width, CAMERA.height)

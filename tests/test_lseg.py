@@ -12,6 +12,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from frames import frames_of
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
@@ -71,7 +72,7 @@ def network(state: dict[str, Tensor], tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="module")
 def model(network: LSegNetwork) -> LSeg:
-    return LSeg(network, clip_tokenizer(), SPACE, window=96)
+    return LSeg(network, clip_tokenizer(), SPACE, Path("demo_e200.ckpt"), window=96)
 
 
 def bank(model: LSeg) -> TextBank:
@@ -171,7 +172,7 @@ def test_official_multiscale_scores_are_golden(
 
 def test_observe_is_openscenes_extraction(golden: dict[str, np.ndarray], model: LSeg) -> None:
     image = golden["openscene/image0"][0].transpose(1, 2, 0)
-    (seen,) = model.observe([image], bank(model))
+    (seen,) = model.observe(frames_of(image), bank(model))
     assert seen.basis is None
     close(seen.values, golden["openscene/features"][0], 1e-5)
 
@@ -179,13 +180,13 @@ def test_observe_is_openscenes_extraction(golden: dict[str, np.ndarray], model: 
 def test_observe_shrinks_large_images_and_keeps_their_aspect(model: LSeg) -> None:
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in ((60, 120), (70, 50), (1, 200))]
-    seen = model.observe(images, bank(model))
+    seen = model.observe(frames_of(*images), bank(model))
     assert [tuple(one.values.shape) for one in seen] == [(512, 24, 48), (512, 48, 34), (512, 1, 48)]
     assert all(one.values.isfinite().all() and one.values.dtype == torch.float32 for one in seen)
     # An image of twice the pixels is first brought to the size of the features, so it looks the same.
     smooth = np.linspace(0, 255, 48)[None, :, None].repeat(36, 0).repeat(3, 2).round().astype(np.uint8)
     larger = np.linspace(0, 255, 95)[None, :, None].repeat(71, 0).repeat(3, 2).round().astype(np.uint8)
-    one, two = model.observe([smooth, larger], bank(model))
+    one, two = model.observe(frames_of(smooth, larger), bank(model))
     assert torch.cosine_similarity(one.values, two.values, dim=0).min() > 0.99
 
 
@@ -193,14 +194,14 @@ def test_observe_takes_turned_and_read_only_images(golden: dict[str, np.ndarray]
     image = golden["openscene/image0"][0].transpose(1, 2, 0)
     turned = np.rot90(image)
     turned.setflags(write=False)
-    a, b = model.observe([turned, turned.copy()], bank(model))
+    a, b = model.observe(frames_of(turned, turned.copy()), bank(model))
     assert a.values.equal(b.values)
 
 
 def test_bfloat16_is_close(golden: dict[str, np.ndarray], network: LSegNetwork, model: LSeg) -> None:
     image = golden["openscene/image0"][0].transpose(1, 2, 0)
-    half = LSeg(network, clip_tokenizer(), SPACE, window=96, bfloat16=True)
-    (a,), (b,) = model.observe([image], bank(model)), half.observe([image], bank(model))
+    half = LSeg(network, clip_tokenizer(), SPACE, Path("demo_e200.ckpt"), window=96, dtype=torch.bfloat16)
+    (a,), (b,) = model.observe(frames_of(image), bank(model)), half.observe(frames_of(image), bank(model))
     assert b.values.dtype == torch.float32
     assert not a.values.equal(b.values)
     # Random weights have no stable directions; measured 0.9995 at worst.
@@ -250,6 +251,11 @@ def test_load_makes_a_backbone(checkpoint: Path, monkeypatch: pytest.MonkeyPatch
     assert loaded.space.dim == 512
     assert loaded.space.logit_scale == pytest.approx(14.2857, abs=1e-4)
     assert loaded.encode(["sofa"]).equal(model.encode(["sofa"]))
+    assert loaded.facts.kind == "dense"
+    assert loaded.facts.source == str(checkpoint)
+    assert loaded.facts.disk_bytes == checkpoint.stat().st_size
+    assert loaded.facts.licence.startswith("not stated")
+    assert "640" in loaded.facts.input_size
     # Other weights are another space.
     content = torch.load(checkpoint, weights_only=True)
     content["state_dict"]["net.scratch.head1.bias"] += 1
@@ -265,14 +271,14 @@ def test_load_needs_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: s.pop("net.scratch.head1.bias"), "1 missing: scratch.head1.bias"),
-        (lambda s: s.update({"net.scratch.extra": torch.ones(1)}), "1 unexpected: scratch.extra"),
-        (lambda s: s.update({"auxiliary": torch.ones(1)}), "1 unexpected: auxiliary"),
+        (lambda s: s.pop("net.scratch.head1.bias"), r"1 missing \(scratch.head1.bias\)"),
+        (lambda s: s.update({"net.scratch.extra": torch.ones(1)}), r"1 unexpected \(scratch.extra\)"),
+        (lambda s: s.update({"auxiliary": torch.ones(1)}), r"1 unexpected \(auxiliary\)"),
         (
             lambda s: s.update({"net.scratch.head1.bias": torch.ones(3)}),
-            r"1 of another shape: scratch.head1.bias \(3,\) instead of \(512,\)",
+            r"1 of another shape \(scratch.head1.bias \(3,\) instead of \(512,\)\)",
         ),
-        (lambda s: [s.pop(k) for k in list(s) if "blocks" in k], r"missing: .*, \.\.\."),
+        (lambda s: [s.pop(k) for k in list(s) if "blocks" in k], r"missing \(.*, \.\.\.\)"),
     ],
 )
 def test_wrong_keys_are_named(
@@ -325,7 +331,7 @@ def test_other_objects_are_refused_by_name(
     tmp_path: Path, state: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_with_class(tmp_path / "a.ckpt", state, "evil.module.Thing", monkeypatch)
-    with pytest.raises(CheckpointError, match=r"class evil\.module\.Thing.*weights_only=False"):
+    with pytest.raises(CheckpointError, match=r"unknown object evil\.module\.Thing.*weights_only=False"):
         load_network(tmp_path / "a.ckpt", TINY)
 
 
@@ -336,5 +342,5 @@ def test_unreadable_files_are_refused(tmp_path: Path, checkpoint: Path) -> None:
         with pytest.raises(CheckpointError, match="is the download complete"):
             load_network(broken, TINY)
     torch.save([1, 2], broken)
-    with pytest.raises(CheckpointError, match="found no 'state_dict'"):
+    with pytest.raises(CheckpointError, match="holds a list; expected a 'state_dict'"):
         load_network(broken, TINY)

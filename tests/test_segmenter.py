@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from frames import frames_of
 
 from purify3d.backbones import embed_vocabulary, load_backbone
+from purify3d.backbones.facts import Facts
 from purify3d.backbones.segmenter import Segmenter, likeliest, spoken
 from purify3d.backbones.sentences import load_sentence_encoder
 from purify3d.errors import BackboneError, CheckpointError
@@ -18,13 +20,16 @@ IMAGE = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)
 def constant(logits: list[float]) -> Segmenter:
     maps = torch.tensor(logits)[:, None, None].expand(-1, 2, 3)
     return Segmenter(
-        "test", lambda images: [maps] * len(images), ["sofa", "table", "other", "bed", "wall", "tree"]
+        "test",
+        lambda images: [maps] * len(images),
+        ["sofa", "table", "other", "bed", "wall", "tree"],
+        Facts("dense", "none", 0, "any", "here"),
     )
 
 
 def test_a_pixel_is_the_posterior_weighted_sum_of_its_five_likeliest_names() -> None:
     backbone = constant([2.0, 1.0, 0.5, 0.0, -1.0, -2.0])
-    seen = backbone.observe([IMAGE], embed_vocabulary(backbone, Vocabulary.parse("x")))[0]
+    seen = backbone.observe(frames_of(IMAGE), embed_vocabulary(backbone, Vocabulary.parse("x")))[0]
     assert seen.basis is not None
     posterior = torch.tensor([2.0, 1.0, 0.5, 0.0, -1.0, -2.0]).softmax(0)[:5]
     names = backbone.encode(["sofa", "table", "other", "bed", "wall"])
@@ -36,7 +41,7 @@ def test_a_pixel_is_the_posterior_weighted_sum_of_its_five_likeliest_names() -> 
 def test_other_wordings_find_what_the_segmenter_knows() -> None:
     backbone = constant([9.0, 0.0, 0.0, 0.0, 0.0, 0.0])
     words = embed_vocabulary(backbone, Vocabulary.parse("couch, window, refrigerator, floor"))
-    seen = backbone.observe([IMAGE], words)[0]
+    seen = backbone.observe(frames_of(IMAGE), words)[0]
     assert seen.basis is not None
     assert int((words.embedding @ (seen.values[:, 0, 0] @ seen.basis)).argmax()) == 0
 
@@ -69,19 +74,28 @@ def test_the_sentence_encoder_is_offline_checked_and_sensible(monkeypatch: pytes
 def test_lite() -> None:
     backbone = load_backbone("segmenter:lite")
     words = embed_vocabulary(backbone, Vocabulary.parse("chair, table"))
-    small, large = backbone.observe([IMAGE, IMAGE.repeat(3, 0).repeat(3, 1)], words)
+    small, large = backbone.observe(frames_of(IMAGE, IMAGE.repeat(3, 0).repeat(3, 1)), words)
     assert backbone.space.dim == words.embedding.shape[1] == 384
     assert small.values.shape == large.values.shape  # both are seen at the size it was trained on
+    assert (backbone.facts.kind, backbone.facts.licence) == ("dense", "Apache-2.0")
+    assert backbone.facts.source.endswith("lite.safetensors")
+    assert 1e6 < backbone.facts.disk_bytes < 5e6
+    assert backbone.facts.input_size == "longer side 320 px"
 
 
 def test_tflite(shared: Path) -> None:
     backbone = load_backbone(f"segmenter:{shared / 'weights' / 'mosaic_ade31.tflite'}")
     words = embed_vocabulary(backbone, Vocabulary.parse("sofa, floor"))
-    seen = backbone.observe([IMAGE], words)[0]
+    seen = backbone.observe(frames_of(IMAGE), words)[0]
     assert seen.values.shape == (32, 128, 128)
     assert seen.basis is not None
     assert seen.basis[0].norm() == 0  # class 0 is "other"
     assert words.embedding[0] @ seen.basis[24] == pytest.approx(1, abs=1e-5)
+    weights = shared / "weights" / "mosaic_ade31.tflite"
+    assert (backbone.facts.source, backbone.facts.input_size) == (str(weights), "512x512")
+    assert backbone.facts.licence.startswith("not in the file")
+    labels = weights.with_suffix(".labels.txt")
+    assert backbone.facts.disk_bytes == weights.stat().st_size + labels.stat().st_size
 
 
 @pytest.mark.parametrize(
@@ -125,10 +139,17 @@ def test_any_transformers_segmenter(tmp_path: Path) -> None:
     backbone = load_backbone(f"segmenter:{tmp_path}")
     assert isinstance(backbone, Segmenter)
     assert backbone.names == ("wall", "floor", "chair")
-    seen = backbone.observe([IMAGE], embed_vocabulary(backbone, Vocabulary.parse("chair")))[0]
+    seen = backbone.observe(frames_of(IMAGE), embed_vocabulary(backbone, Vocabulary.parse("chair")))[0]
     with torch.inference_mode():
         logits = model(**processor(images=IMAGE, return_tensors="pt")).logits[0]
     torch.testing.assert_close(seen.values, logits.softmax(0))
+    assert (backbone.facts.source, backbone.facts.licence) == (str(tmp_path), "see the model's card")
+    assert backbone.facts.disk_bytes > 1000
+    assert backbone.facts.input_size == "height 64 px, width 64 px"
+    with torch.no_grad():
+        model.decode_head.classifier.bias.add_(1)
+    model.save_pretrained(tmp_path)
+    assert load_backbone(f"segmenter:{tmp_path}").space.id != backbone.space.id  # other weights
 
 
 def test_unknown_names_say_what_there_is(tmp_path: Path) -> None:

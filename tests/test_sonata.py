@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import Module
 
+from purify3d import checkpoints
 from purify3d.errors import CheckpointError, PurifyWarning
 from purify3d.teachers import Teacher
 from purify3d.teachers.sonata import Sonata, load, sonata_input, weights
@@ -370,14 +371,14 @@ def test_where_weights_are_looked_for(
 ) -> None:
     asked = []
 
-    def hf_hub_download(repo: str, file: str) -> str:
-        asked.append((repo, file))
+    def snapshot_download(repo: str, allow_patterns: list[str]) -> str:
+        asked.append((repo, *allow_patterns))
         if repo != "facebook/sonata":
             raise OSError("404")
-        return str(checkpoint)
+        return str(checkpoint.parent)
 
-    fake = SimpleNamespace(hf_hub_download=hf_hub_download)
-    monkeypatch.setattr(weights, "require", lambda package, extra: fake)
+    fake = SimpleNamespace(snapshot_download=snapshot_download)
+    monkeypatch.setattr(checkpoints, "require", lambda package, extra: fake)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         load()

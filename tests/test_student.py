@@ -200,11 +200,11 @@ def damage(folder, change) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: s.pop("res_blocks.1.conv2.kernel"), "missing res_blocks.1.conv2.kernel"),
-        (lambda s: s.update(extra=torch.zeros(2)), "unexpected extra"),
+        (lambda s: s.pop("res_blocks.1.conv2.kernel"), r"1 missing \(res_blocks.1.conv2.kernel\)"),
+        (lambda s: s.update(extra=torch.zeros(2)), r"1 unexpected \(extra\)"),
         (
             lambda s: s.update({"output_layer.kernel": torch.zeros(8, 7)}),
-            r"output_layer.kernel is \(8, 7\), expected \(8, 5\)",
+            r"output_layer.kernel \(8, 7\) instead of \(8, 5\)",
         ),
     ],
 )
@@ -226,7 +226,7 @@ def test_unreadable_folders_are_refused(tmp_path):
             Student.from_pretrained(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "model.safetensors").write_bytes(b"cut off")
-    with pytest.raises(CheckpointError, match=r"cannot read .*model.safetensors"):
+    with pytest.raises(CheckpointError, match=r"model.safetensors cannot be read"):
         Student.from_pretrained(tmp_path)
     for nothing in (tmp_path / "absent", "./absent", "absent"):
         with pytest.raises(CheckpointError, match="found no folder"):
@@ -273,10 +273,10 @@ def test_other_files_are_no_released_checkpoint(tmp_path):
         load_released(file)
     for content in (b"", b"not a checkpoint", b"PK\x03\x04 cut off"):
         file.write_bytes(content)
-        with pytest.raises(CheckpointError, match="damaged or holds more than tensors"):
+        with pytest.raises(CheckpointError, match=r"cannot be read .*is the download complete"):
             load_released(file)
     torch.save({"model": SMALL}, file)  # a pickled object could run code
-    with pytest.raises(CheckpointError, match="damaged or holds more than tensors"):
+    with pytest.raises(CheckpointError, match=r"unknown object purify3d\.student\.StudentConfig"):
         load_released(file)
     torch.save({"state_dict": {"conv.weight": torch.zeros(3)}}, file)
     with pytest.raises(CheckpointError, match="holds no student"):
@@ -285,7 +285,7 @@ def test_other_files_are_no_released_checkpoint(tmp_path):
     del state["res_blocks.0.norm1.bn.running_mean"]
     torch.save({**state, "teacher.weight": torch.zeros(1)}, file)
     with pytest.raises(
-        CheckpointError, match=r"missing res_blocks.0.norm1.bn.running_mean; unexpected teacher"
+        CheckpointError, match=r"missing \(res_blocks.0.norm1.bn.running_mean\); 1 unexpected \(teacher"
     ):
         load_released(file)
     torch.save({**trained().state_dict(), "input_layer.0.kernel": torch.zeros(27, 4, 8)}, file)

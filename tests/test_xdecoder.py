@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from frames import frames_of
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -80,9 +81,9 @@ def network(checkpoint: Path) -> XDecoder:
 
 
 @pytest.fixture
-def backbone(network: XDecoder) -> XDecoderBackbone:
+def backbone(network: XDecoder, checkpoint: Path) -> XDecoderBackbone:
     pytest.importorskip("tokenizers")
-    return XDecoderBackbone(network)
+    return XDecoderBackbone(network, checkpoint)
 
 
 @pytest.fixture
@@ -209,7 +210,7 @@ def test_encode_wraps_labels_and_keeps_them(golden: Golden, backbone: XDecoderBa
 def test_observe_agrees_with_the_published_output(golden: Golden, backbone: XDecoderBackbone) -> None:
     images = [image.permute(1, 2, 0).numpy() for image in golden.images("a")]
     bank = embed_vocabulary(backbone, Vocabulary.parse("wall, shower curtain, night stand, tv"))
-    seen = backbone.observe(images, bank)[0]
+    seen = backbone.observe(frames_of(*images), bank)[0]
     close(seen.logits, golden["case_a/final/pred_masks"][0], MASK)
     close(seen.embedding, golden["case_a/final/mask_embed"][0], FEATURE)
     expected = golden["case_a/final/pred_logits"][0].softmax(1)[:, :-1].amax(1)
@@ -222,7 +223,7 @@ def test_a_synonym_does_not_split_a_label(backbone: XDecoderBackbone) -> None:
 
     def score(labels: str, rows: Tensor, owner: list[int]) -> Tensor:
         bank = TextBank(Vocabulary.parse(labels), rows, torch.tensor(owner), backbone.space)
-        return backbone.observe([image], bank)[0].score
+        return backbone.observe(frames_of(image), bank)[0].score
 
     once = score("wall, tv", rows[1:], [0, 1])
     close(score("wall|walls, tv", rows, [0, 0, 1]), once, 1e-6)
@@ -235,28 +236,35 @@ def test_company_does_not_change_an_image(backbone: XDecoderBackbone) -> None:
     images = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
     images[1] = np.rot90(images[1])  # a turned frame has negative strides
     bank = embed_vocabulary(backbone, Vocabulary.parse("wall, tv"))
-    together = backbone.observe(images, bank)
+    together = backbone.observe(frames_of(*images), bank)
     for image, seen in zip(images, together, strict=True):
-        alone = backbone.observe([image], bank)[0]
+        alone = backbone.observe(frames_of(image), bank)[0]
         close(seen.logits, alone.logits, MASK)
         close(seen.embedding, alone.embedding, FEATURE)
         assert seen.logits.shape[1:] == tuple(side // 4 for side in resize(image).shape[1:])
         assert not any(value.requires_grad for value in (seen.logits, seen.score, seen.embedding))
 
 
+def test_facts(backbone: XDecoderBackbone, checkpoint: Path) -> None:
+    facts = backbone.facts
+    assert (facts.kind, facts.licence, facts.source) == ("mask-type", "Apache-2.0", str(checkpoint))
+    assert facts.disk_bytes == checkpoint.stat().st_size
+    assert "640" in facts.input_size
+
+
 def test_labels_of_another_model_are_refused(backbone: XDecoderBackbone) -> None:
     space = FeatureSpace("lseg:x", 40, 1.0)
     bank = TextBank(Vocabulary.parse("wall"), torch.eye(40)[:1], torch.tensor([0]), space)
     with pytest.raises(SpaceMismatchError, match="lseg:x"):
-        backbone.observe([np.zeros((32, 32, 3), np.uint8)], bank)
+        backbone.observe(frames_of(np.zeros((32, 32, 3), np.uint8)), bank)
 
 
-def test_bfloat16_stays_close(network: XDecoder, golden: Golden) -> None:
+def test_bfloat16_stays_close(network: XDecoder, checkpoint: Path, golden: Golden) -> None:
     pytest.importorskip("tokenizers")
     image = golden.images("a")[0].permute(1, 2, 0).numpy()
-    exact, rough = (XDecoderBackbone(network, precision=p) for p in (None, torch.bfloat16))
+    exact, rough = (XDecoderBackbone(network, checkpoint, dtype=d) for d in (None, torch.bfloat16))
     bank = embed_vocabulary(exact, Vocabulary.parse("wall, tv"))
-    a, b = exact.observe([image], bank)[0], rough.observe([image], bank)[0]
+    a, b = exact.observe(frames_of(image), bank)[0], rough.observe(frames_of(image), bank)[0]
     assert b.logits.dtype == b.embedding.dtype == torch.float32
     cosine = torch.cosine_similarity(a.embedding, b.embedding, dim=1)
     assert cosine.median() > 0.99
@@ -300,7 +308,7 @@ def test_masks_lie_on_the_image(
     bank = embed_vocabulary(backbone, Vocabulary.parse("wall"))
     monkeypatch.setattr(backbone._network, "forward", ramps)
     image = np.zeros((*shape, 3), np.uint8)
-    logits = backbone.observe([image], bank)[0].logits
+    logits = backbone.observe(frames_of(image), bank)[0].logits
     height, width = resize(image).shape[1:]
 
     rng = np.random.default_rng(0)

@@ -26,8 +26,17 @@ def describe(name: str, *, device: str = "cpu") -> dict[str, Any]:
 
 def _backbone(name: str, device: str) -> dict[str, Any]:
     backbone = load_backbone(name, device=device)
-    facts = {"backbone": name, "space": backbone.space.id, "channels": backbone.space.dim}
-    return facts | getattr(backbone, "facts", {})
+    facts = backbone.facts
+    return {
+        "backbone": name,
+        "space": backbone.space.id,
+        "kind": facts.kind,
+        "channels": backbone.space.dim,
+        "licence": facts.licence,
+        "size on disk": f"{facts.disk_bytes / 1e6:.1f} MB",
+        "input size": facts.input_size,
+        "loaded from": facts.source,
+    }
 
 
 def _run(run: Run) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from purify3d.backbones import Backbone
+from purify3d.backbones import ImageBackbone
 from purify3d.errors import CaptureError
 from purify3d.geometry import map_pixels, project
 from purify3d.progress import Progress, silent
@@ -208,7 +208,7 @@ def _logits(view: View, bank: TextBank) -> Tensor:
 def lift(
     frames: Sequence[Frame],
     points: PointCloud,
-    backbone: Backbone,
+    backbone: ImageBackbone,
     bank: TextBank,
     config: LiftConfig | None = None,
     *,
@@ -234,9 +234,7 @@ def lift(
                 yield from (compact[number] for number in chosen)
                 continue
             batch = [frames[number] for number in chosen]
-            for number, frame, seen in zip(
-                chosen, batch, backbone.observe([frame.color() for frame in batch], bank), strict=True
-            ):
+            for number, frame, seen in zip(chosen, batch, backbone.observe(batch, bank), strict=True):
                 point, pixel = visible_points(points.xyz, frame, config)
                 view = view_of(point, pixel, frame.camera, seen, points.xyz)
                 if isinstance(seen, MaskFeatures):

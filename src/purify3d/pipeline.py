@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from purify3d.backbones import Backbone, embed_vocabulary
+from purify3d.backbones import Backbone, PointBackbone, embed_vocabulary
 from purify3d.errors import CheckpointError
 from purify3d.lift import LiftConfig, lift
 from purify3d.progress import Progress, silent
-from purify3d.purify import PurifyConfig, affinity, geometric_embedding
+from purify3d.purify import PurifyConfig, affinity, geometric_embedding, trust
 from purify3d.query import classify, pooled_scores
 from purify3d.spatial import grid_neighbors, voxelize
 from purify3d.student import Student, load_released
@@ -23,6 +23,7 @@ from purify3d.types import (
     PointFeatures,
     Scene,
     Segmentation,
+    TextBank,
     Vocabulary,
     Voxels,
 )
@@ -70,13 +71,42 @@ def segment(
         CaptureError, LabelError, CheckpointError: see the stages.
     """
     config = config or SegmentConfig()
-    if scene.points is None:
-        raise ValueError("the scene has no points yet; call with_points(scene) first")
+    points = points_of(scene)
     bank = embed_vocabulary(backbone, Vocabulary.parse(labels) if isinstance(labels, str) else labels)
-    features = lift(scene.frames, scene.points, backbone, bank, config.lift, progress=progress)
-    voxels, neighbors = connect(scene.points, features, load_embedding(config.affinity), config.purify)
+    features = point_features(scene, backbone, bank, config.lift, progress=progress)
+    voxels, neighbors = connect(points, features, load_embedding(config.affinity), config.purify)
     scores = pooled_scores(features, bank, voxels, neighbors, config.purify.rounds)
     return classify(scores, bank, threshold=config.threshold)
+
+
+def points_of(scene: Scene) -> PointCloud:
+    """
+    Raises:
+        ValueError: the scene has no points.
+    """
+    if scene.points is None:
+        raise ValueError("the scene has no points yet; call with_points(scene) first")
+    return scene.points
+
+
+def point_features(
+    scene: Scene,
+    backbone: Backbone,
+    bank: TextBank,
+    config: LiftConfig,
+    *,
+    progress: Progress = silent,
+) -> PointFeatures:
+    """One feature per point: those that the backbone brings, else lifted from the frames.
+
+    Raises:
+        ValueError: the scene has no points.
+        CaptureError, BackboneError: see `lift` and the backbone.
+    """
+    points = points_of(scene)
+    if isinstance(backbone, PointBackbone):
+        return backbone.point_features(points, scene.name)
+    return lift(scene.frames, points, backbone, bank, config, progress=progress)
 
 
 def connect(
@@ -88,7 +118,8 @@ def connect(
         nobody = torch.empty(len(voxels), 0)
         return voxels, Affinity(nobody.long(), nobody)
     neighbor = grid_neighbors(voxels.index, config.neighbors)
-    return voxels, affinity(embed(points, voxels, features), neighbor, config.sharpness)
+    alike = affinity(embed(points, voxels, features), neighbor, config.sharpness)
+    return voxels, trust(alike, features, voxels, config.confidence)
 
 
 def load_embedding(name: str) -> Embedding:

@@ -12,14 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from purify3d.backbones import Backbone, embed_vocabulary
+from purify3d.backbones import Backbone, StoredBackbone, embed_vocabulary
 from purify3d.captures.clouds import read_cloud
 from purify3d.errors import RunError
-from purify3d.lift import lift
 from purify3d.metrics import Confusion, Scores
 from purify3d.palette import colors_of_labels, heat_colors, label_colors
 from purify3d.picture import picture
-from purify3d.pipeline import SegmentConfig, connect, load_embedding
+from purify3d.pipeline import SegmentConfig, connect, load_embedding, point_features, points_of
 from purify3d.ply import write_ply
 from purify3d.progress import Progress, silent
 from purify3d.purify import PurifyConfig, purify
@@ -60,9 +59,12 @@ def segment_into(
     """
     watch = Stopwatch()
     bank = embed_vocabulary(backbone, vocabulary)
-    # Only what looks at the words while lifting makes features depend on them.
-    seen_with = vocabulary.synonyms if config.lift.fusion == "consensus" else None
-    lift_print = fingerprint(source, backbone.space, config.voxel, config.lift, seen_with)
+    # Only what looks at the words while lifting makes features depend on them: consensus, and mask-type
+    # models, which score their masks with them.
+    heeds_words = config.lift.fusion == "consensus" or backbone.facts.kind == "mask-type"
+    seen_with = vocabulary.synonyms if heeds_words else None
+    stored = backbone.fingerprint if isinstance(backbone, StoredBackbone) else None
+    lift_print = fingerprint(source, backbone.space, stored, config.voxel, config.lift, seen_with)
     label_print = fingerprint(lift_print, vocabulary.synonyms, config)
     run.guard("lift", lift_print)
     if run.done("lift", lift_print) and run.done("label", label_print):
@@ -74,7 +76,7 @@ def segment_into(
         scene = replace(scene, points=points)
     else:
         scene, features = _lift(scene, backbone, bank, config, watch, progress)
-        points = _points(scene)
+        points = points_of(scene)
         run.begin("lift", "label", "purify")
         run.write(POINTS, lambda path: write_ply(path, points))
         run.write_features(FEATURES, features)
@@ -120,20 +122,14 @@ def _lift(
     """The scene with points and truth, and one feature per point."""
     with watch("fuse"):
         scene = with_points(scene, voxel=config.voxel, progress=progress)
-    points = _points(scene)
+    points = points_of(scene)
     with watch("lift"):
-        features = lift(scene.frames, points, backbone, bank, config.lift, progress=progress)
+        features = point_features(scene, backbone, bank, config.lift, progress=progress)
     if any(frame.label is not None for frame in scene.frames):
         with watch("truth"):
             label = fuse_labels(scene.frames, points, progress=progress)
         scene = replace(scene, points=replace(points, label=label))
     return scene, stored_precision(features)
-
-
-def _points(scene: Scene) -> PointCloud:
-    if scene.points is None:
-        raise ValueError("the scene has no points yet; call with_points(scene) first")
-    return scene.points
 
 
 def read_points(run: Run) -> PointCloud:
@@ -173,7 +169,7 @@ def legend(result: Segmentation) -> list[dict[str, Any]]:
 
 def _measured(scene: Scene, raw: Segmentation, purified: Segmentation) -> dict[str, Any]:
     """Scores before and after pooling where the scene has truth; how many points there are."""
-    points = _points(scene)
+    points = points_of(scene)
     result: dict[str, Any] = {"points": len(points)}
     if scene.truth:
         result["raw"] = asdict(evaluate(raw, points.label, scene.truth))
@@ -189,7 +185,7 @@ def evaluate(result: Segmentation, truth: Tensor, names: Mapping[int, str]) -> S
 
 
 def _picture(scene: Scene, raw: Segmentation, purified: Segmentation) -> Any:
-    points, vocabulary = _points(scene), purified.vocabulary
+    points, vocabulary = points_of(scene), purified.vocabulary
     panels = [
         ("photo", points.rgb.numpy()),
         ("raw", colors_of_labels(raw.label.numpy(), len(vocabulary))),

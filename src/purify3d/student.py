@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from purify3d.errors import CheckpointError, require
+from purify3d.checkpoints import download, fill, is_hub_id, read_checkpoint
+from purify3d.errors import CheckpointError
 from purify3d.sparse import OFFSETS, KernelMap, submanifold_conv
 from purify3d.types import PointCloud, PointFeatures, Voxels
 
@@ -226,7 +225,14 @@ class Student(nn.Module):
             CheckpointError: nothing there, unreadable, or weights that are not exactly those of the config.
             MissingPackageError: a hub id was given and huggingface_hub is not installed.
         """
-        folder = Path(source) if Path(source).is_dir() else _download(str(source))
+        folder = Path(source)
+        if not folder.is_dir():
+            if not is_hub_id(str(source)):
+                raise CheckpointError(
+                    f"found no folder {source}; expected one with {_WEIGHTS} and {_CONFIG}, or a hub id "
+                    "`owner/name`"
+                )
+            folder = download(str(source), [_WEIGHTS, _CONFIG])
         try:
             config = StudentConfig(**json.loads((folder / _CONFIG).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
@@ -234,13 +240,8 @@ class Student(nn.Module):
                 f"{folder / _CONFIG} does not describe a student ({error}); expected a folder written by "
                 "`purify3d train` with model.safetensors and config.json"
             ) from error
-        try:
-            state = load_file(folder / _WEIGHTS)
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(
-                f"cannot read {folder / _WEIGHTS} ({error}); train or download the student again"
-            ) from error
-        return _filled(config, state, folder / _WEIGHTS)
+        weights = folder / _WEIGHTS
+        return _filled(config, read_checkpoint(weights, advice="Train or download it again"), weights)
 
 
 def load_released(file: str | Path) -> Student:
@@ -254,14 +255,7 @@ def load_released(file: str | Path) -> Student:
     """
     if not Path(file).is_file():
         raise CheckpointError(f"found no file {file}; expected a released geopurify.pth")
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        # torch's own message advises to allow code; ours does not repeat it.
-        raise CheckpointError(
-            f"{file} is damaged or holds more than tensors ({type(error).__name__}); expected a released "
-            "geopurify.pth: download it again"
-        ) from error
+    content = read_checkpoint(Path(file), advice="Download the released geopurify.pth again")
     state = _student_state(content)
     output = None if state is None else state.get("output_layer.kernel")
     if state is None or output is None:
@@ -298,37 +292,8 @@ def _student_state(content: Any) -> dict[str, Tensor] | None:
 
 def _filled(config: StudentConfig, state: Mapping[str, Tensor], source: str | Path) -> Student:
     """A student with these weights, or an error that lists what does not fit."""
-    student = Student(config)
-    wanted = student.state_dict()
-    problems = [f"missing {name}" for name in wanted if name not in state]
-    problems += [f"unexpected {name}" for name in state if name not in wanted]
-    problems += [
-        f"{name} is {tuple(state[name].shape)}, expected {tuple(value.shape)}"
-        for name, value in wanted.items()
-        if name in state and state[name].shape != value.shape
-    ]
-    if problems:
-        more = f"; and {len(problems) - 10} more" if len(problems) > 10 else ""
-        raise CheckpointError(
-            f"{source} does not fit a student of {config}: {'; '.join(problems[:10])}{more}. "
-            "Use a checkpoint and config that belong together"
-        )
-    student.load_state_dict(state)
+    with torch.device("meta"):
+        student = Student(config)
+    advice = "Use a checkpoint and config that belong together"
+    fill(student, state, source, model=f"a student of {config}", advice=advice)
     return student.eval()
-
-
-def _download(source: str) -> Path:
-    """Folder with a hub repository's weights and config."""
-    owner, _, name = source.partition("/")
-    if not owner.strip(".~") or not name or "/" in name:
-        raise CheckpointError(
-            f"found no folder {source}; expected one with {_WEIGHTS} and {_CONFIG}, or a hub id `owner/name`"
-        )
-    hub = require("huggingface_hub", "hub")
-    try:
-        return Path(hub.snapshot_download(source, allow_patterns=[_WEIGHTS, _CONFIG]))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"found no folder {source}, and the hub gave no such repository ({error}); check the name and "
-            "the connection"
-        ) from error

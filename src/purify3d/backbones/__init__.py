@@ -2,7 +2,7 @@
 
 A backbone is named `family:argument`, e.g. `segmenter:lite`, and is one of two kinds, told apart by what
 `observe` returns: dense (a feature per pixel) or mask-type (a feature per mask). Lifting knows no model
-by name.
+by name. A third kind looks at nothing and brings features of points that were made elsewhere.
 """
 
 from __future__ import annotations
@@ -10,43 +10,84 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from purify3d.backbones.facts import Facts
 from purify3d.errors import BackboneError
-from purify3d.types import DenseFeatures, FeatureSpace, MaskFeatures, TextBank, Vocabulary
+from purify3d.types import (
+    DenseFeatures,
+    FeatureSpace,
+    Frame,
+    MaskFeatures,
+    PointCloud,
+    PointFeatures,
+    TextBank,
+    Vocabulary,
+)
 
 
-class Backbone(Protocol):
-    """A frozen 2D vision-language model.
+class TextEncoder(Protocol):
+    """What every backbone has.
 
     Attributes:
         space: what its features may be compared with.
+        facts: what it is, for people.
     """
 
     space: FeatureSpace
-
-    def observe(self, images: Sequence[np.ndarray], bank: TextBank) -> Sequence[DenseFeatures | MaskFeatures]:
-        """Features of a batch of images, each (H, W, 3) uint8 RGB; sizes may differ within a batch.
-
-        `bank` holds the words that were asked for. Dense models ignore it; mask-type models score their
-        masks with it.
-        """
-        ...
+    facts: Facts
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """(T,) names such as "chair" -> (T, D) float32 unit rows; the model adds its own prompt."""
         ...
 
 
+class ImageBackbone(TextEncoder, Protocol):
+    """A frozen 2D vision-language model."""
+
+    def observe(self, frames: Sequence[Frame], bank: TextBank) -> Sequence[DenseFeatures | MaskFeatures]:
+        """Features of what each frame of a batch shows; sizes of images may differ within a batch.
+
+        A model looks at `frame.color()`, (H, W, 3) uint8 RGB. `bank` holds the words that were asked for.
+        Dense models ignore it; mask-type models score their masks with it.
+        """
+        ...
+
+
+@runtime_checkable
+class PointBackbone(TextEncoder, Protocol):
+    """Features of points that were made elsewhere: they take the place of lifting."""
+
+    def point_features(self, points: PointCloud, scene_name: str) -> PointFeatures:
+        """One feature for each point of the scene of this name."""
+        ...
+
+
+@runtime_checkable
+class StoredBackbone(Protocol):
+    """A backbone that answers from files its space does not tell apart.
+
+    Attributes:
+        fingerprint: changes when one of the files does, so that finished stages are not reused.
+    """
+
+    fingerprint: str
+
+
+Backbone = ImageBackbone | PointBackbone
+
+
 #: family -> "module:function"; the function takes what stands behind the colon and a device.
 FAMILIES = {
     "segmenter": "purify3d.backbones.segmenter:load",
+    "clip": "purify3d.backbones.clip:load_clip",
+    "siglip": "purify3d.backbones.clip:load_siglip",
     "xdecoder": "purify3d.backbones.xdecoder:load",
     "lseg": "purify3d.backbones.lseg:load",
+    "features": "purify3d.backbones.features:load",
 }
 
 
@@ -72,7 +113,7 @@ def load_backbone(name: str, *, device: str = "cpu") -> Backbone:
     return backbone
 
 
-def embed_vocabulary(backbone: Backbone, vocabulary: Vocabulary) -> TextBank:
+def embed_vocabulary(backbone: TextEncoder, vocabulary: Vocabulary) -> TextBank:
     """All wordings of a vocabulary in the words of one model."""
     words = [word for words in vocabulary.synonyms for word in words]
     owner = [label for label, words in enumerate(vocabulary.synonyms) for _ in words]

@@ -7,7 +7,6 @@ sleep" leans to the bed, though the segmenter knows neither wording.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,8 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from purify3d.backbones.facts import Facts, disk_size, file_digest
 from purify3d.backbones.sentences import BUNDLED, load_sentence_encoder
-from purify3d.types import DenseFeatures, FeatureSpace, TextBank
+from purify3d.errors import BackboneError
+from purify3d.types import DenseFeatures, FeatureSpace, Frame, TextBank
 
 _LIKELIEST = 5  # classes that speak for a pixel
 # Class names that say nothing: their share of the posterior makes a feature shorter, not wrong.
@@ -32,25 +33,29 @@ def load(argument: str, *, device: str = "cpu") -> Segmenter:
         BackboneError, MissingPackageError: as the provider says.
     """
     if argument == "lite":
-        from purify3d.backbones.lite import lite_logits
+        from purify3d.backbones.lite import CARD, TRAINED_SIZE, WEIGHTS, lite_logits
 
         logits, names = lite_logits(device)
-        return Segmenter("lite", logits, names)
+        facts = Facts(
+            kind="dense",
+            licence="Apache-2.0",
+            disk_bytes=disk_size(WEIGHTS, CARD),
+            input_size=f"longer side {TRAINED_SIZE} px",
+            source=str(WEIGHTS),
+        )
+        return Segmenter(f"lite@{file_digest(WEIGHTS)}", logits, names, facts)
     if argument.endswith(".tflite"):
         from purify3d.backbones.tflite import TfliteSegmenter
 
         path = Path(argument)
         if not path.is_file():
-            from purify3d.errors import BackboneError
-
             raise BackboneError(f"found no file {argument}; expected a TensorFlow Lite segmenter")
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
         tflite = TfliteSegmenter(path)
-        return Segmenter(f"{path.name}@{digest}", tflite, tflite.names)
+        return Segmenter(f"{path.name}@{file_digest(path)}", tflite, tflite.names, tflite.facts)
     from purify3d.backbones.hub import HubSegmenter
 
     hub = HubSegmenter(argument, device=device)
-    return Segmenter(argument, hub, hub.names)
+    return Segmenter(hub.id, hub, hub.names, hub.facts)
 
 
 class Segmenter:
@@ -60,9 +65,11 @@ class Segmenter:
         space: of the sentence encoder, marked with the segmenter: features of two segmenters share the
             encoder's geometry, but their errors differ, and a run should not mix them unnoticed.
         names: (C,) the class names in the words of the encoder.
+        facts: about the segmenter; the sentence encoder beside it is all-MiniLM-L6-v2 (Apache-2.0, 91 MB).
     """
 
-    def __init__(self, id: str, logits: Logits, names: Sequence[str]) -> None:
+    def __init__(self, id: str, logits: Logits, names: Sequence[str], facts: Facts) -> None:
+        self.facts = facts
         self.names = tuple(spoken(name) for name in names)
         self._logits = logits
         self._encode = load_sentence_encoder()
@@ -70,9 +77,10 @@ class Segmenter:
         self._basis[[name in _NOTHING for name in self.names]] = 0
         self.space = FeatureSpace(f"segmenter:{id}+{BUNDLED}", self._basis.shape[1], logit_scale=20.0)
 
-    def observe(self, images: Sequence[np.ndarray], bank: TextBank) -> list[DenseFeatures]:
+    def observe(self, frames: Sequence[Frame], bank: TextBank) -> list[DenseFeatures]:
         """Features at the resolution of the segmenter's output, R = number of classes; `bank` is not used."""
-        return [DenseFeatures(likeliest(logits.softmax(0)), self._basis) for logits in self._logits(images)]
+        seen = self._logits([frame.color() for frame in frames])
+        return [DenseFeatures(likeliest(logits.softmax(0)), self._basis) for logits in seen]
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """(T, D) unit rows of "a NAME", the wording in which a sentence encoder places things best."""

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from purify3d.backbones.facts import Facts, disk_size
 from purify3d.errors import BackboneError, require
 
 
@@ -45,6 +46,14 @@ class TfliteSegmenter:
                 f"{path} maps {tuple(shape_in)} to {tuple(shape_out)}; expected (1, h, w, 3) to "
                 f"(1, h', w', {len(self.names)}), the last being the number of names in {labels}"
             )
+
+        self.facts = Facts(
+            kind="dense",
+            licence="not in the file; see where it was published",
+            disk_bytes=disk_size(path, labels),
+            input_size=f"{shape_in[2]}x{shape_in[1]}",
+            source=str(path),
+        )
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[Tensor]:
         """(H, W, 3) uint8 images -> (C, h', w') float32 logits each; the image is stretched to the input."""

@@ -17,16 +17,18 @@ A folder holds `space.json`, features in one of two layouts, and what tells word
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from purify3d.backbones.facts import Facts, disk_size
 from purify3d.backbones.features.files import read_array, read_points, read_torch
 from purify3d.backbones.features.text import TABLES, StoredText, read_table
 from purify3d.errors import BackboneError
@@ -36,17 +38,41 @@ from purify3d.types import DenseFeatures, FeatureSpace, Frame, PointCloud, Point
 _SUFFIXES = (".npy", ".npz", ".pt")
 
 
-class StoredMaps:
-    """A feature map per frame, as a backbone that looks at nothing.
-
+class _Stored:
+    """
     Attributes:
         space: as `space.json` says.
+        facts: about the folder.
+        fingerprint: of names, sizes and times of its files; features of many scenes are too large to be read
+            for it.
     """
 
-    def __init__(self, files: Mapping[str, Path], space: FeatureSpace, text: StoredText) -> None:
+    _kind: Literal["dense", "points"]
+
+    def __init__(self, folder: Path, files: Sequence[Path], space: FeatureSpace, text: StoredText) -> None:
         self.space = space
-        self._files = files
+        self.facts = Facts(
+            kind=self._kind,
+            licence="that of the model which made the features",
+            disk_bytes=disk_size(*files),
+            input_size="none: images are not looked at",
+            source=str(folder),
+        )
+        words = [path for name in ("space.json", *TABLES) if (path := folder / name).is_file()]
+        stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in (*words, *files)]
+        self.fingerprint = hashlib.sha256(repr(stats).encode()).hexdigest()[:16]
+        self._files = {path.stem: path for path in files}
         self._text = text
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """(T,) names -> (T, D) float32 unit rows, see `StoredText`."""
+        return self._text(texts)
+
+
+class StoredMaps(_Stored):
+    """A feature map per frame, as a backbone that looks at nothing."""
+
+    _kind = "dense"
 
     def observe(self, frames: Sequence[Frame], bank: TextBank) -> list[DenseFeatures]:
         """The stored (D, h, w) of each frame as float32, turned as the frame's images are.
@@ -55,10 +81,6 @@ class StoredMaps:
             BackboneError: a frame has no map, or its file is not one.
         """
         return [DenseFeatures(self._map(frame)) for frame in frames]
-
-    def encode(self, texts: Sequence[str]) -> Tensor:
-        """(T,) names -> (T, D) float32 unit rows, see `StoredText`."""
-        return self._text(texts)
 
     def _map(self, frame: Frame) -> Tensor:
         path = self._files.get(frame.name)
@@ -76,35 +98,25 @@ class StoredMaps:
         return torch.rot90(values.float(), frame.turns, (1, 2)).contiguous()
 
 
-class StoredPoints:
-    """Features of points, fused elsewhere. There is nothing to lift: `point_features` stands in its place.
+class StoredPoints(_Stored):
+    """Features of points, fused elsewhere. There is nothing to lift: `point_features` stands in its place."""
 
-    Attributes:
-        space: as `space.json` says.
-    """
+    _kind = "points"
 
-    def __init__(self, files: Sequence[Path], space: FeatureSpace, text: StoredText) -> None:
-        self.space = space
-        self._files = files
-        self._text = text
-
-    def point_features(self, points: PointCloud, scene: str) -> PointFeatures:
+    def point_features(self, points: PointCloud, scene_name: str) -> PointFeatures:
         """Features of the points of the scene of this name, see `load_point_features`.
 
         Raises:
             BackboneError: no file is named after the scene, or the files do not fit the points.
         """
-        ours = [path for path in self._files if re.fullmatch(re.escape(scene) + r"(_\d+)?", path.stem)]
+        named = re.compile(re.escape(scene_name) + r"(_\d+)?")
+        ours = [path for stem, path in self._files.items() if named.fullmatch(stem)]
         if not ours:
             raise BackboneError(
-                f"found no features of scene {scene!r} among {_listed([path.stem for path in self._files])}; "
-                f"expected {scene}.pt or {scene}_0.pt. Name the files like the capture's folder"
+                f"found no features of scene {scene_name!r} among {_listed(self._files)}; expected "
+                f"{scene_name}.pt or {scene_name}_0.pt. Name the files like the capture's folder"
             )
         return load_point_features(ours, points, self.space)
-
-    def encode(self, texts: Sequence[str]) -> Tensor:
-        """(T,) names -> (T, D) float32 unit rows, see `StoredText`."""
-        return self._text(texts)
 
 
 def load_point_features(paths: Sequence[Path], points: PointCloud, space: FeatureSpace) -> PointFeatures:
@@ -168,8 +180,8 @@ def load(argument: str, *, device: str = "cpu") -> StoredMaps | StoredPoints:
             "of points (SCENE.pt)"
         )
     if files[0].suffix == ".pt" and isinstance(read_torch(files[0]), dict):
-        return StoredPoints(files, space, text)
-    return StoredMaps({path.stem: path for path in files}, space, text)
+        return StoredPoints(folder, files, space, text)
+    return StoredMaps(folder, files, space, text)
 
 
 def _read_space(path: Path) -> tuple[FeatureSpace, str | None]:
@@ -193,6 +205,6 @@ def _read_space(path: Path) -> tuple[FeatureSpace, str | None]:
     return space, encoder
 
 
-def _listed(names: Mapping[str, Any] | Sequence[str]) -> str:
+def _listed(names: Iterable[str]) -> str:
     some = list(names)
     return f"{len(some)} files ({', '.join(some[:6])}{', ...' if len(some) > 6 else ''})"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from purify3d.errors import BackboneError
+from purify3d.checkpoints import read_checkpoint
+from purify3d.errors import BackboneError, CheckpointError
 
 _POINT_KEYS = {"feat", "mask_full"}
 
@@ -60,14 +60,13 @@ def read_torch(path: Path) -> Any:
     # numpy 1 and 2 name the same function differently; its bytes are pickled as encoded text.
     allowed += [(rebuild, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")]
     allowed += [(_encode, "_codecs.encode")]
+    advice = (
+        "Expected a tensor, or a dict of 'feat' and 'mask_full'; objects whose reading runs code are refused"
+    )
     try:
-        with torch.serialization.safe_globals(allowed):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
-        raise BackboneError(
-            f"{path} cannot be read as tensors saved by torch ({str(error).splitlines()[0]}); expected a "
-            "tensor, or a dict of 'feat' and 'mask_full': objects whose reading runs code are refused"
-        ) from error
+        return read_checkpoint(path, advice=advice, allowed=allowed)
+    except CheckpointError as error:
+        raise BackboneError(str(error)) from error
 
 
 def _encode(text: str, encoding: str) -> bytes:

@@ -5,7 +5,6 @@ Images are fed as OpenScene's feature extraction does (Peng et al., CVPR 2023), 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,11 +13,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
+from purify3d.backbones.facts import Facts, disk_size, file_digest
 from purify3d.backbones.lseg.network import LSegConfig, LSegNetwork
 from purify3d.backbones.lseg.weights import load_network
+from purify3d.backbones.precision import autocast
 from purify3d.backbones.tokenizer import ClipTokenizer, clip_tokenizer
 from purify3d.errors import BackboneError
-from purify3d.types import DenseFeatures, FeatureSpace, TextBank
+from purify3d.types import DenseFeatures, FeatureSpace, Frame, TextBank
 
 #: From cosine to logit: a constant in LSeg, not learned.
 LOGIT_SCALE = 1 / 0.07
@@ -34,7 +35,11 @@ class LSeg:
         space: its features; the id has the digest of the weights.
         window: side in pixels of the square the network sees. The longer side of an image is brought to half
             of it, then doubled, so that the network's maps, of half its input's size, fit the image.
-        bfloat16: whether the image side computes in bfloat16.
+        facts: about the checkpoint.
+
+    Args:
+        path: of the checkpoint that the network was loaded from.
+        dtype: of the image side's products, see `autocast`. Words are always float32.
     """
 
     def __init__(
@@ -42,26 +47,34 @@ class LSeg:
         network: LSegNetwork,
         tokenizer: ClipTokenizer,
         space: FeatureSpace,
+        path: Path,
         *,
         device: str = "cpu",
         window: int = 640,
-        bfloat16: bool = False,
+        dtype: torch.dtype | None = None,
     ) -> None:
         self.space = space
         self.window = window
-        self.bfloat16 = bfloat16
+        self.facts = Facts(
+            kind="dense",
+            licence="not stated for the weights (the code is MIT, the training data ADE20K); ask the authors",
+            disk_bytes=disk_size(path),
+            input_size=f"{window}x{window}, the image's longer side brought to {window} px",
+            source=str(path),
+        )
+        self._dtype = dtype
         self._device = torch.device(device)
         self._network = network.to(self._device)
         self._tokenizer = tokenizer
         self._encoded: dict[str, Tensor] = {}
 
-    def observe(self, images: Sequence[np.ndarray], bank: TextBank) -> list[DenseFeatures]:
-        """Features (512, h, w) float32 on the CPU of each (H, W, 3) uint8 RGB image, max(h, w) = 320.
+    def observe(self, frames: Sequence[Frame], bank: TextBank) -> list[DenseFeatures]:
+        """Features (512, h, w) float32 on the CPU of each frame's image, max(h, w) = 320.
 
         They are the sum of the unit features of the image and of its mirror image, so 0 to 2 long, as in
         OpenScene. GeoPurify squeezes every image to 320 x 240; here it keeps its aspect, the same for 4:3.
         """
-        return [DenseFeatures(self._features(image)) for image in images]
+        return [DenseFeatures(self._features(frame.color())) for frame in frames]
 
     def _features(self, image: np.ndarray) -> Tensor:
         x = torch.from_numpy(np.array(image, order="C")).to(self._device).permute(2, 0, 1)[None].float()
@@ -72,7 +85,7 @@ class LSeg:
             x = interpolate(x, size=size, mode="bilinear", align_corners=True)
         x = x / 127.5 - 1
         x = pad(x, (0, self.window - 2 * width, 0, self.window - 2 * height), value=-1.0)  # black
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self.bfloat16):
+        with autocast(self._device, self._dtype):
             straight, mirrored = self._network(torch.cat([x, x.flip(3)]))
         return (straight + mirrored.flip(2))[:, :height, :width].cpu()
 
@@ -88,12 +101,12 @@ class LSeg:
         )
 
 
-def load(argument: str, *, device: str = "cpu", bfloat16: bool | None = None) -> LSeg:
+def load(argument: str, *, device: str = "cpu", dtype: torch.dtype | None = None) -> LSeg:
     """LSeg from the official Lightning checkpoint.
 
     Args:
         argument: path of the checkpoint (`demo_e200.ckpt`).
-        bfloat16: compute the image side in bfloat16; by default where the device is a GPU that can.
+        dtype: see `LSeg`.
 
     Raises:
         BackboneError: no such file, or no CLIP vocabulary.
@@ -109,9 +122,5 @@ def load(argument: str, *, device: str = "cpu", bfloat16: bool | None = None) ->
     tokenizer = clip_tokenizer()
     config = LSegConfig()
     network = load_network(path, config)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if bfloat16 is None:
-        bfloat16 = torch.device(device).type == "cuda" and torch.cuda.is_bf16_supported()
-    space = FeatureSpace(f"lseg-vitl16-{digest[:12]}", config.dim, LOGIT_SCALE)
-    return LSeg(network, tokenizer, space, device=device, bfloat16=bfloat16)
+    space = FeatureSpace(f"lseg-vitl16-{file_digest(path)}", config.dim, LOGIT_SCALE)
+    return LSeg(network, tokenizer, space, path, device=device, dtype=dtype)

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
+from purify3d.backbones.facts import Facts, disk_size
+from purify3d.backbones.precision import autocast
 from purify3d.backbones.tokenizer import END, clip_tokenizer
 from purify3d.backbones.xdecoder.checkpoint import read_network
 from purify3d.backbones.xdecoder.config import XDecoderConfig
@@ -22,37 +24,47 @@ from purify3d.backbones.xdecoder.layers import unit
 from purify3d.backbones.xdecoder.network import STRIDE, XDecoder, padded_batch, padded_size
 from purify3d.backbones.xdecoder.prompts import BACKGROUND, class_text, sentences
 from purify3d.errors import SpaceMismatchError
-from purify3d.types import FeatureSpace, MaskFeatures, TextBank
+from purify3d.types import FeatureSpace, Frame, MaskFeatures, TextBank
 
 _LONG_SIDE = 640  # pixels; about what GeoPurify shows the network
 
 
-def load(argument: str, *, device: str = "cpu", precision: torch.dtype | None = None) -> XDecoderBackbone:
-    """The model in a checkpoint file; see `XDecoderBackbone` for the precision.
+def load(argument: str, *, device: str = "cpu", dtype: torch.dtype | None = None) -> XDecoderBackbone:
+    """The model in a checkpoint file; see `XDecoderBackbone` for the dtype.
 
     Raises:
         BackboneError: there is no such file, or no CLIP vocabulary.
         CheckpointError: the file is not the whole of X-Decoder Focal-L.
         MissingPackageError: the tokeniser's package is not installed.
     """
-    network = read_network(Path(argument).expanduser(), XDecoderConfig())
-    return XDecoderBackbone(network, device=device, precision=precision)
+    path = Path(argument).expanduser()
+    return XDecoderBackbone(read_network(path, XDecoderConfig()), path, device=device, dtype=dtype)
 
 
 class XDecoderBackbone:
     """Masks with an embedding each. Whatever the device, what comes out is float32 on the CPU.
 
+    Attributes:
+        space: its features; the id has a digest of the weights.
+        facts: about the checkpoint.
+
     Args:
-        precision: of the image network's products: bfloat16 by default on CUDA, else float32. A CPU takes
-            bfloat16 too, but was not faster for it where tried (AVX-512 BF16). Words are always float32.
+        path: of the checkpoint that the network was loaded from.
+        dtype: of the image side's products, see `autocast`. Words are always float32.
     """
 
     def __init__(
-        self, network: XDecoder, *, device: str = "cpu", precision: torch.dtype | None = None
+        self, network: XDecoder, path: Path, *, device: str = "cpu", dtype: torch.dtype | None = None
     ) -> None:
+        self.facts = Facts(
+            kind="mask-type",
+            licence="Apache-2.0",
+            disk_bytes=disk_size(path),
+            input_size=f"longer side about {_LONG_SIDE} px",
+            source=str(path),
+        )
         self._device = torch.device(device)
-        default = torch.bfloat16 if self._device.type == "cuda" else torch.float32
-        self._precision = precision or default
+        self._dtype = dtype
         self._network = network.to(self._device).eval()
         self._tokenize = clip_tokenizer()
         self._known: dict[str, Tensor] = {}
@@ -68,15 +80,12 @@ class XDecoderBackbone:
         )
 
     @torch.no_grad()
-    def observe(self, images: Sequence[np.ndarray], bank: TextBank) -> list[MaskFeatures]:
-        """All object queries of every image, whose masks cover exactly the image at a quarter of `resize`d.
+    def observe(self, frames: Sequence[Frame], bank: TextBank) -> list[MaskFeatures]:
+        """All object queries of every frame, whose masks cover exactly its image at a quarter of `resize`d.
 
         A mask's score is its best probability among the labels of `bank` and "background", for which there is
         no score. Images are batched only with others of their padded size, so that an image's features do not
         depend on its company (the network sees its padding).
-
-        Args:
-            images: (H, W, 3) uint8 RGB, sizes may differ.
 
         Raises:
             SpaceMismatchError: the bank was embedded by another model.
@@ -86,7 +95,7 @@ class XDecoderBackbone:
                 f"found labels embedded by {bank.space.id}, expected {self.space.id}: embed the vocabulary "
                 "with the model that looks at the images"
             )
-        pixels = [resize(image) for image in images]
+        pixels = [resize(frame.color()) for frame in frames]
         groups: dict[tuple[int, int], list[int]] = {}
         for number, image in enumerate(pixels):
             groups.setdefault(padded_size(*image.shape[1:]), []).append(number)
@@ -94,14 +103,14 @@ class XDecoderBackbone:
         result: dict[int, MaskFeatures] = {}
         for numbers in groups.values():
             batch = padded_batch([pixels[number].to(self._device) for number in numbers])
-            with torch.autocast(self._device.type, self._precision, enabled=self._precision != torch.float32):
+            with autocast(self._device, self._dtype):
                 prediction = self._network(batch)
             for number, embedding, masks in zip(numbers, *prediction, strict=True):
                 height, width = pixels[number].shape[1:]
                 objects = embedding[:-1].float().cpu()  # the last query is the class token
                 logits = masks[:-1, : height // STRIDE, : width // STRIDE].float().cpu()
                 result[number] = MaskFeatures(logits, self._score(objects, words, bank), objects)
-        return [result[number] for number in range(len(images))]
+        return [result[number] for number in range(len(frames))]
 
     def _score(self, objects: Tensor, words: Tensor, bank: TextBank) -> Tensor:
         """Best label probability (Q,) of embeddings (Q, D); the last of the words is the background."""

@@ -1,20 +1,15 @@
-"""The official checkpoint: found, read without running code from it, and loaded strictly."""
+"""The official checkpoint: found, and loaded strictly."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
 
-from purify3d.errors import CheckpointError, require
+from purify3d.checkpoints import download, fill, is_hub_id, read_checkpoint, state_dict_in
+from purify3d.errors import CheckpointError
 from purify3d.teachers.sonata.curves import CURVES
 from purify3d.teachers.sonata.network import IN_CHANNELS, SonataConfig, SonataNetwork
 
@@ -36,14 +31,14 @@ _FIXED: dict[str, Any] = {
     "pre_norm": True,
 }
 
-_SHOWN = 4  # keys that a message names
+_ADVICE = "Use sonata.pth as published, not a training run's or one with a decoder"
 
 
 def find(argument: str) -> Path:
     """The file of weights: a file, a folder that has one, or the id `owner/name` of a hub repository.
 
     Raises:
-        CheckpointError: nothing of that name.
+        CheckpointError: nothing of that name here or on the hub.
         MissingPackageError: a hub id was given and huggingface_hub is not installed.
     """
     path = Path(argument).expanduser()
@@ -51,19 +46,12 @@ def find(argument: str) -> Path:
         path = next((path / name for name in FILES if (path / name).is_file()), path / FILES[0])
     if path.is_file():
         return path
-    if path.parent.is_dir() or not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", argument):
+    if not is_hub_id(argument):
         raise CheckpointError(
             f"found no file {path}; expected the path of {' or '.join(FILES)}, a folder with one of them, or "
             "a hub id such as facebook/sonata"
         )
-    hub = require("huggingface_hub", "hub")
-    try:
-        return Path(hub.hf_hub_download(argument, FILES[0]))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"found no file or folder {argument}, and the hub gave no {FILES[0]} of such a repository "
-            f"({error}); check the name and the connection"
-        ) from error
+    return download(argument, FILES[:1]) / FILES[0]
 
 
 def read_network(path: Path) -> SonataNetwork:
@@ -75,41 +63,13 @@ def read_network(path: Path) -> SonataNetwork:
         CheckpointError: the file cannot be read safely, its config is not one of this network, or its keys or
             shapes are not the network's.
     """
-    content = _read(path)
-    given = content.get("state_dict", content)
-    if not isinstance(given, Mapping) or not all(isinstance(value, Tensor) for value in given.values()):
-        shown = ", ".join(map(str, list(content)[:_SHOWN]))
-        raise CheckpointError(
-            f"{path} holds {shown}; expected names and tensors, as in the official sonata.pth"
-        )
+    content = read_checkpoint(path, advice=_ADVICE)
+    given = state_dict_in(content, path, expected="names and tensors, as in the official sonata.pth")
     config = _config(path, content["config"]) if "config" in content else SonataConfig()
     with torch.device("meta"):
         network = SonataNetwork(replace(config, mask_token=OPTIONAL in given))
-    expected = network.state_dict()
-    _compare(path, expected, given)
-    network.load_state_dict({key: value.float() for key, value in given.items()}, assign=True)
+    fill(network, given, path, model="Sonata's encoder", advice=_ADVICE)
     return network.eval().requires_grad_(False)
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
-        unknown = re.search(r"GLOBAL (\S+)", str(error))
-        found = f"the unknown object {unknown[1]}" if unknown else "no checkpoint"
-        raise CheckpointError(
-            f"{path} holds {found}; expected tensors and plain values only. It was not opened further, as it "
-            "could run code. Use sonata.pth as published"
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, SafetensorError) as error:
-        raise CheckpointError(
-            f"{path} cannot be read ({type(error).__name__}: {error}); was the download complete?"
-        ) from error
-    if not isinstance(content, Mapping):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}; expected the official sonata.pth")
-    return content
 
 
 def _config(path: Path, official: Any) -> SonataConfig:
@@ -136,23 +96,3 @@ def _config(path: Path, official: Any) -> SonataConfig:
             f"the config inside {path} describes no Sonata encoder ({type(error).__name__}: {error}); use "
             "sonata.pth as published"
         ) from error
-
-
-def _compare(path: Path, expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
-    missing = [key for key in expected if key not in given]
-    unexpected = [key for key in given if key not in expected]
-    reshaped = [
-        f"{key} {tuple(given[key].shape)} instead of {tuple(value.shape)}"
-        for key, value in expected.items()
-        if key in given and given[key].shape != value.shape
-    ]
-    problems = [
-        f"{len(keys)} {what} ({', '.join(keys[:_SHOWN])}{', ...' if len(keys) > _SHOWN else ''})"
-        for what, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", reshaped))
-        if keys
-    ]
-    if problems:
-        raise CheckpointError(
-            f"{path} does not fit Sonata's encoder: of {len(expected)} expected weights, "
-            f"{'; '.join(problems)}. Use sonata.pth as published, not a training run's or one with a decoder"
-        )

@@ -1,0 +1,39 @@
+"""What a 2D model says of itself, for `purify3d info`."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A model in a few facts for people.
+
+    Attributes:
+        kind: `dense`, a feature per pixel; `mask-type`, a feature per mask, which also depends on the words
+            asked for; `points`, features of points made elsewhere.
+        licence: of the weights, as their publisher states it.
+        disk_bytes: size of its files.
+        input_size: what size it sees images at.
+        source: where it was loaded from.
+    """
+
+    kind: Literal["dense", "mask-type", "points"]
+    licence: str
+    disk_bytes: int
+    input_size: str
+    source: str
+
+
+def disk_size(*files: Path) -> int:
+    """Bytes of the files among these paths; those of folders are not counted."""
+    return sum(path.stat().st_size for path in files if path.is_file())
+
+
+def file_digest(path: Path) -> str:
+    """12 hex digits that tell a file's content from others."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
