@@ -78,20 +78,22 @@ def visible_points(xyz: Tensor, frame: Frame, config: LiftConfig) -> tuple[Tenso
     Returns:
         point (n,) int64 and pixel (n, 2) int64 (column, row) in the colour image.
     """
-    uv_depth, z = project(xyz, frame.depth_camera, frame.world_from_camera)
-    ratio = frame.depth_camera.width / frame.camera.width
-    inside, pixel_depth = _nearest_pixel(uv_depth, frame.depth_camera, round(config.margin * ratio))
-    point = torch.nonzero(inside & (z > 0)).squeeze(1)
-    column, row = pixel_depth[point].unbind(1)
-    measured = torch.from_numpy(frame.depth())[row, column]
-    point = point[(measured - z[point]).abs() <= config.tolerance * measured]
-    uv = map_pixels(uv_depth[point], frame.depth_camera, frame.camera)
-    inside, pixel = _nearest_pixel(uv, frame.camera, config.margin)
-    return point[inside], pixel[inside]
+    uv, z = project(xyz, frame.depth_camera, frame.world_from_camera)
+    # Most points of a scene are out of sight: a coarse test first keeps the exact one small.
+    u, v = uv.unbind(1)
+    camera = frame.depth_camera
+    point = torch.nonzero((z > 0) & (u > -1) & (u < camera.width) & (v > -1) & (v < camera.height)).squeeze(1)
+    uv, z = uv[point], z[point]
+    margin = round(config.margin * camera.width / frame.camera.width)
+    inside, pixel = _nearest_pixel(uv, camera, margin)
+    measured = torch.from_numpy(frame.depth())[pixel[:, 1], pixel[:, 0]]
+    seen = inside & ((measured - z).abs() <= config.tolerance * measured)
+    inside, pixel = _nearest_pixel(map_pixels(uv, camera, frame.camera), frame.camera, config.margin)
+    return point[seen & inside], pixel[seen & inside]
 
 
 def _nearest_pixel(uv: Tensor, camera: Camera, margin: int) -> tuple[Tensor, Tensor]:
-    """Round uv to pixels; which lie at least `margin` inside the image. Outside, the pixel has no meaning."""
+    """Round uv to pixels; which lie at least `margin` inside the image. Outside, the pixel is the first."""
     limit = uv.new_tensor([camera.width - margin, camera.height - margin])
     rounded = uv.round()
     inside = ((rounded >= margin) & (rounded < limit)).all(1)

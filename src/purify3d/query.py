@@ -7,7 +7,7 @@ from torch import Tensor
 
 from purify3d.errors import SpaceMismatchError
 from purify3d.purify import pool
-from purify3d.types import NO_LABEL, Affinity, PointFeatures, Segmentation, TextBank, Voxels
+from purify3d.types import NO_LABEL, Affinity, FeatureSpace, PointFeatures, Segmentation, TextBank, Voxels
 
 
 def scores(features: PointFeatures, bank: TextBank) -> Tensor:
@@ -16,7 +16,7 @@ def scores(features: PointFeatures, bank: TextBank) -> Tensor:
     Raises:
         SpaceMismatchError: features and text come from different models.
     """
-    _check_space(features, bank)
+    check_space(features.space, bank)
     return features.dot(bank.embedding) / features.norm().clamp_min(1e-12)[:, None]
 
 
@@ -31,17 +31,21 @@ def pooled_scores(
     Raises:
         SpaceMismatchError: features and text come from different models.
     """
-    _check_space(features, bank)
+    check_space(features.space, bank)
     columns = torch.cat([features.dot(bank.embedding), features.norm()[:, None]], dim=1)
     if rounds > 0:
         columns = voxels.spread(pool(affinity, voxels.mean(columns), rounds))
     return columns[:, :-1] / columns[:, -1:].clamp_min(1e-12)
 
 
-def _check_space(features: PointFeatures, bank: TextBank) -> None:
-    if features.space.id != bank.space.id:
+def check_space(space: FeatureSpace, bank: TextBank) -> None:
+    """
+    Raises:
+        SpaceMismatchError: features of this space cannot be compared with the words of this bank.
+    """
+    if space.id != bank.space.id:
         raise SpaceMismatchError(
-            f"found features of {features.space.id!r} and text embeddings of {bank.space.id!r}, expected one "
+            f"found features of {space.id!r} and text embeddings of {bank.space.id!r}, expected one "
             "model for both; use the backbone that the features were lifted with, or lift again"
         )
 

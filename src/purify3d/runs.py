@@ -22,7 +22,7 @@ from purify3d.pipeline import SegmentConfig, connect, load_embedding, point_feat
 from purify3d.ply import write_ply
 from purify3d.progress import Progress, silent
 from purify3d.purify import PurifyConfig, purify
-from purify3d.query import classify, pooled_scores, scores
+from purify3d.query import check_space, classify, pooled_scores, scores
 from purify3d.regions import Region, find_regions, heat
 from purify3d.stopwatch import Stopwatch
 from purify3d.store import Run, fingerprint, stored_precision
@@ -246,7 +246,7 @@ def ask(run: Run, text: str, backbone: Backbone, *, limit: int = 5) -> Answer:
     vocabulary = Vocabulary.parse([text])
     bank = embed_vocabulary(backbone, vocabulary)
     points = read_points(run)
-    purified = _purified(run, points)
+    purified = _purified(run, points, bank)
     score = bank.best(scores(purified, bank))[:, 0]
     rgb = heat_colors(heat(score).numpy())
     name = "query-" + "-".join(re.findall(r"[a-z0-9]+", text.lower()))[:60]
@@ -258,14 +258,15 @@ def ask(run: Run, text: str, backbone: Backbone, *, limit: int = 5) -> Answer:
     )
 
 
-def _purified(run: Run, points: PointCloud) -> PointFeatures:
-    """Pooled features of a run, made when they are first needed."""
+def _purified(run: Run, points: PointCloud, bank: TextBank) -> PointFeatures:
+    """Pooled features of a run that these words can be compared with, made when they are first needed."""
     settings = run.config["settings"]
     config, name = PurifyConfig(**settings["purify"]), settings["affinity"]
     stage = fingerprint(run.config["stages"]["lift"], name, config)
     if run.done("purify", stage):
         return run.read_features(PURIFIED)
     features = run.read_features(FEATURES)
+    check_space(features.space, bank)  # before anything is written
     voxels, affinity = connect(points, features, load_embedding(name), config)
     purified = stored_precision(purify(features, voxels, affinity, config.rounds))
     run.begin("purify")

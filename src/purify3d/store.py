@@ -143,10 +143,10 @@ class Run:
             ) from error
 
     def begin(self, *stages: str) -> None:
-        """Forget stages that are about to be made again; their files may be replaced one by one."""
-        forgotten = [self.config["stages"].pop(stage, None) for stage in stages]
-        if any(forgotten):
-            self.write_json(_CONFIG, self.config)
+        """Forget stages that are about to be made (again); their files may be replaced one by one."""
+        for stage in stages:
+            self.config["stages"].pop(stage, None)
+        self.write_json(_CONFIG, self.config)
 
     def finish(self, stage: str, print_: str, **config: Any) -> None:
         """Record a stage whose files are all in place, with what it was made with."""

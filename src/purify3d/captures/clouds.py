@@ -68,8 +68,12 @@ def read_cloud(path: str | Path) -> PointCloud:
 
 
 def _unit(normal: np.ndarray) -> np.ndarray:
-    """(N, 3) of any length -> unit float32, zero where there is no direction."""
-    length = np.linalg.norm(normal, axis=1, keepdims=True)
+    """(N, 3) of any length -> unit float32, zero where there is no direction.
+
+    What is unit already stays as it is to the last bit, so that a cloud reads back as it was written.
+    """
+    length = np.linalg.norm(normal.astype(np.float64), axis=1, keepdims=True)
+    length = np.where(np.abs(length - 1) < 1e-5, 1, length)
     known = np.isfinite(length) & (length > 1e-6)
     return np.divide(normal, length, out=np.zeros(normal.shape), where=known).astype(np.float32)
 
