@@ -1,0 +1,121 @@
+"""Fusing frames into a cloud, against surfaces that are known."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from purify3d.errors import CaptureError
+from purify3d.surface import depth_jumps, estimate_normals, fuse, with_points
+from purify3d.truth import fuse_labels
+from purify3d.types import Camera, Frame, PointCloud, Scene
+
+CAMERA = Camera(100.0, 100.0, 79.5, 59.5, 160, 120)
+
+
+def wall_frame(x: float, depth: float = 2.0, label: int = 4) -> Frame:
+    """A camera at (x, 0, 0) that looks along +z at a wall."""
+    pose = np.eye(4)
+    pose[0, 3] = x
+    return Frame(
+        name=str(x),
+        camera=CAMERA,
+        depth_camera=CAMERA,
+        world_from_camera=pose,
+        color=lambda: np.full((120, 160, 3), 50 + int(100 * x), np.uint8),
+        depth=lambda: np.full((120, 160), depth, np.float32),
+        label=lambda: np.full((120, 160), label, np.int32),
+    )
+
+
+def test_a_wall_is_fused_where_it_is() -> None:
+    points = fuse([wall_frame(0.0), wall_frame(1.0)], voxel=0.05)
+    torch.testing.assert_close(points.xyz[:, 2], torch.full((len(points),), 2.0))
+    assert points.xyz[:, 0].min() == pytest.approx(-1.59, abs=0.03)
+    assert points.xyz[:, 0].max() == pytest.approx(2.59, abs=0.03)
+    cells = torch.floor(points.xyz / 0.05)
+    assert len(torch.unique(cells, dim=0)) == len(points)
+    torch.testing.assert_close(points.normal, torch.tensor([0.0, 0, -1]).expand(len(points), 3))
+    left, both = points.xyz[:, 0] < -0.7, (points.xyz[:, 0] > -0.5) & (points.xyz[:, 0] < 1.5)
+    assert points.rgb[left].unique().tolist() == [50]
+    assert points.rgb[both].float().mean() == pytest.approx(100, abs=3)  # the mean of both frames
+
+
+def test_merging_early_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = [wall_frame(0.3 * i) for i in range(6)]
+    whole = fuse(frames)
+    monkeypatch.setattr("purify3d.surface._MERGE_ROWS", 10_000)
+    parts = fuse(frames)
+    torch.testing.assert_close(whole.xyz, parts.xyz)
+    assert torch.equal(whole.rgb, parts.rgb)
+
+
+def test_frames_are_read_one_at_a_time() -> None:
+    alive = 0
+
+    class Depth(np.ndarray):
+        pass
+
+    def frame(i: int) -> Frame:
+        def depth() -> np.ndarray:
+            nonlocal alive
+            alive += 1
+            assert alive <= 2  # the one before may not be collected yet
+            image = np.full((120, 160), 2.0, np.float32).view(Depth)
+            import weakref
+
+            weakref.finalize(image, closed)
+            return image
+
+        return replace(wall_frame(0.1 * i), depth=depth)
+
+    def closed() -> None:
+        nonlocal alive
+        alive -= 1
+
+    fuse([frame(i) for i in range(8)])
+
+
+def test_pixels_at_depth_jumps_are_left_out() -> None:
+    depth = np.full((6, 8), 1.0, np.float32)
+    depth[:, 4:] = 2.0
+    depth[0, 0] = 0  # a hole is no jump
+    jump = depth_jumps(depth)
+    assert jump[:, 3:5].all()
+    assert not jump[:, :3].any()
+    assert not jump[:, 5:].any()
+
+
+def test_no_depth_is_an_error() -> None:
+    with pytest.raises(CaptureError, match="no usable depth in any of the 2 frames"):
+        fuse([wall_frame(0, depth=0.0), wall_frame(1, depth=0.0)])
+
+
+def test_normals_of_a_sphere_point_where_they_should() -> None:
+    direction = torch.nn.functional.normalize(
+        torch.randn(4000, 3, generator=torch.Generator().manual_seed(0)), dim=1
+    )
+    normal = estimate_normals(2 * direction, -direction)
+    assert ((normal * -direction).sum(1) > 0.98).float().mean() > 0.99
+
+
+def test_a_cloud_of_its_own_gets_normals_towards_the_cameras() -> None:
+    grid = torch.cartesian_prod(torch.arange(-1, 1, 0.05), torch.arange(-0.5, 0.5, 0.05), torch.tensor([2.0]))
+    n = len(grid)
+    cloud = PointCloud(
+        grid, torch.zeros(n, 3, dtype=torch.uint8), torch.zeros(n, 3), torch.full((n,), -1).int()
+    )
+    scene = with_points(Scene("wall", (wall_frame(0.0),), np.array([0.0, -1, 0]), cloud))
+    assert scene.points is not None
+    assert torch.equal(scene.points.xyz, grid)
+    assert (scene.points.normal[:, 2] < -0.99).all()
+
+
+def test_truth_is_the_majority_of_the_views() -> None:
+    frames = [wall_frame(0.0, label=4), wall_frame(0.01, label=7), wall_frame(0.02, label=7)]
+    points = fuse(frames, voxel=0.05)
+    assert fuse_labels(frames, points).unique().tolist() == [7]
+    behind = replace(points, xyz=points.xyz + torch.tensor([0, 0, 0.5]))
+    assert fuse_labels(frames, behind).unique().tolist() == [-1]
+    assert fuse_labels([replace(f, label=None) for f in frames], points).unique().tolist() == [-1]
