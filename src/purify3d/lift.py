@@ -239,7 +239,7 @@ def lift(
             for number, frame, seen in zip(chosen, batch, backbone.observe(batch, bank), strict=True):
                 point, pixel = visible_points(points.xyz, frame, config)
                 view = view_of(point, pixel, frame.camera, seen, points.xyz)
-                if isinstance(seen, MaskFeatures):
+                if isinstance(seen, MaskFeatures) and config.fusion == "consensus":
                     compact[number] = view
                 yield view
 
