@@ -218,7 +218,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True, help="folder for rendered rooms, about 3 GB")
     parser.add_argument("--rooms", type=int, default=900)
     parser.add_argument("--frames", type=int, default=10, help="of each room")
-    parser.add_argument("--images", type=int, default=52_000, help="augmented crops seen in training")
+    parser.add_argument("--images", type=int, default=38_000, help="augmented crops seen in training")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
