@@ -34,14 +34,14 @@ def picture(
 
     Returns:
         RGB image: one column a panel; first row from above with the ceiling and near walls cut away, second
-        row through the camera of the frame that sees most of the scene (if it has frames); the legend below.
+        row through the camera of a frame that looks into the scene (if it has frames); the legend below.
     """
     points = scene.points
     assert points is not None
     overview, overview_pose = overview_camera(points, scene.up, width, height)
     looks = [(overview, overview_pose, True)]
     if scene.frames:
-        frame = _widest_view(scene.frames, points)
+        frame = _widest_view(scene.frames)
         looks.append((_fit(frame.camera, width, height), frame.world_from_camera, False))
     rows = [
         [render(points, colors, camera, pose, cull=cull) for _, colors in panels]
@@ -129,13 +129,11 @@ def _fit(camera: Camera, width: int, height: int) -> Camera:
     return resize_camera(camera, round(camera.width * scale), round(camera.height * scale))
 
 
-def _widest_view(frames: Sequence[Frame], points: PointCloud) -> Frame:
-    """The frame whose image holds most points, walls in between ignored, of two dozen candidates."""
-    sample = points.xyz[:: max(1, len(points) // 20_000)]
+def _widest_view(frames: Sequence[Frame]) -> Frame:
+    """Of two dozen candidates the frame that looks into the room: most depth between 1 and 6 metres."""
 
-    def seen(frame: Frame) -> int:
-        uv, z = project(sample, frame.camera, frame.world_from_camera)
-        size = uv.new_tensor([frame.camera.width, frame.camera.height])
-        return int(((z > 1) & (z < 6) & ((uv >= 0) & (uv < size)).all(1)).sum())
+    def open_share(frame: Frame) -> float:
+        depth = frame.depth()
+        return float(((depth > 1) & (depth < 6)).mean())
 
-    return max(frames[:: max(1, len(frames) // 24)], key=seen)
+    return max(frames[:: max(1, len(frames) // 24)], key=open_share)
