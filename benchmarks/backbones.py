@@ -2,8 +2,8 @@
 
     python benchmarks/backbones.py [--only NAME] [--tflite FILE] [--json FILE]
 
-The large models get random weights of their published sizes, which cost the same and need no download. Each
-model runs in a process of its own: one frame of 640x480 to warm up, then three, one at a time. Seconds are
+The large models get random float32 weights of their published sizes, which cost the same and need no
+download. Each model runs in a process of its own: one frame of 640x480 to warm up, then three, one at a time. Seconds are
 their median; the peak is the resident memory of the whole process while it looks at frames, in 10^9 bytes.
 Threads are torch's choice, or what OMP_NUM_THREADS says.
 """
@@ -165,7 +165,7 @@ def main() -> int:
         names = [name for name in names if name != "tflite"]
 
     results: dict[str, dict[str, Any]] = {}
-    say(f"{WIDTH}x{HEIGHT}, batch 1, float32, {cpu_name()}, torch {torch.__version__}\n")
+    say(f"{WIDTH}x{HEIGHT}, batch 1, {cpu_name()}, torch {torch.__version__}\n")
     say("| model | seconds a frame | peak GB | threads |\n|---|---:|---:|---:|")
     for name in names:
         try:
