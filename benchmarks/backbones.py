@@ -3,9 +3,9 @@
     python benchmarks/backbones.py [--only NAME] [--tflite FILE] [--json FILE]
 
 The large models get random float32 weights of their published sizes, which cost the same and need no
-download. Each model runs in a process of its own: one frame of 640x480 to warm up, then three, one at a time. Seconds are
-their median; the peak is the resident memory of the whole process while it looks at frames, in 10^9 bytes.
-Threads are torch's choice, or what OMP_NUM_THREADS says.
+download. Each model runs in a process of its own: one frame of 640x480 to warm up, then three, one at a
+time. Seconds are their median; the peak is the resident memory of the whole process while it looks at
+frames, in 10^9 bytes. Threads are torch's choice, or what OMP_NUM_THREADS says.
 """
 
 from __future__ import annotations
