@@ -417,3 +417,33 @@ def test_progress_goes_to_stderr_in_plain_lines(purify3d: Program, capture: Path
     assert "\r" not in err
     assert "steps in" not in out
     assert os.linesep.join(out.splitlines()).startswith(("label", "IoU"))
+
+
+# ---------------------------------------------------------------------------------------------- affinities
+
+
+@pytest.mark.parametrize("kind", ["student", "released"])
+def test_a_student_decides_who_belongs_together(
+    purify3d: Program, room_folder: Path, run_folder: Path, tmp_path: Path, kind: str
+) -> None:
+    """A small random student that reads features and geometry, as a folder and as the released file."""
+    import torch
+
+    from purify3d.student import Student, StudentConfig
+
+    torch.manual_seed(0)
+    student = Student(StudentConfig(feature_dim=384, width=8, blocks=1, out_channels=4))
+    if kind == "student":
+        student.save_pretrained(tmp_path / "student")
+        name = str(tmp_path / "student")
+    else:
+        torch.save({"model_state_dict": student.state_dict()}, tmp_path / "geopurify.pth")
+        name = f"released:{tmp_path / 'geopurify.pth'}"
+    before = json.loads((run_folder / "metrics.json").read_text())
+    arguments = ("segment", room_folder, "--labels", LABELS, "--affinity", name, "-o", run_folder)
+    status, _, err = purify3d(*arguments)
+    assert status == 0, err
+    after = json.loads((run_folder / "metrics.json").read_text())
+    assert after["raw"] == before["raw"]
+    assert after["purified"] != before["purified"]
+    assert purify3d("query", run_folder, "floor")[0] == 0

@@ -3,7 +3,7 @@
     python tools/train_lite.py --cache DIR
 
 renders training rooms into DIR (rooms found there are kept), trains, measures 2D mIoU on unseen rooms and
-writes src/purify3d/data/lite.safetensors and lite.json. The defaults need about 55 minutes of one core's
+writes src/purify3d/data/lite.safetensors and lite.json. The defaults need about 45 minutes of one core's
 time, half of that on two idle cores.
 """
 
