@@ -130,10 +130,11 @@ def _fit(camera: Camera, width: int, height: int) -> Camera:
 
 
 def _widest_view(frames: Sequence[Frame]) -> Frame:
-    """Of two dozen candidates the frame that looks into the room: most depth between 1 and 6 metres."""
+    """Of two dozen candidates the frame that looks into the room: much depth, and much difference in it."""
 
-    def open_share(frame: Frame) -> float:
+    def openness(frame: Frame) -> float:
         depth = frame.depth()
-        return float(((depth > 1) & (depth < 6)).mean())
+        usable = depth[(depth > 1) & (depth < 6)]
+        return float(usable.std() * usable.size / depth.size) if usable.size else 0.0
 
-    return max(frames[:: max(1, len(frames) // 24)], key=open_share)
+    return max(frames[:: max(1, len(frames) // 24)], key=openness)
