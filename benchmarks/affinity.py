@@ -16,36 +16,35 @@ import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
+from purify3d.affinities import Embedding, Geometric, GeometricConfig, PurifyConfig, Uniform
 from purify3d.backbones import Backbone, embed_vocabulary, load_backbone
-from purify3d.captures.synthetic import BENCHMARK_SEEDS, CLASSES, synthetic_scene
-from purify3d.lift import LiftConfig
+from purify3d.lifting import lift
 from purify3d.metrics import Confusion
-from purify3d.pipeline import point_features, points_of
-from purify3d.purify import GeometricConfig, PurifyConfig, affinity, geometric_embedding, trust
-from purify3d.query import classify, pooled_scores, scores
-from purify3d.spatial import grid_neighbors, voxelize
+from purify3d.pipeline import SegmentConfig, label_points
+from purify3d.rooms import BENCHMARK_SEEDS, CLASSES, synthetic_scene
 from purify3d.surface import with_points
 from purify3d.truth import fuse_labels, in_vocabulary
-from purify3d.types import Frame, PointCloud, PointFeatures, TextBank, Vocabulary, Voxels
+from purify3d.types import Frame, TextBank, Vocabulary
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to pool; `geometric` None is uniform pooling."""
+    """One way to pool."""
 
     purify: PurifyConfig = field(default_factory=PurifyConfig)
-    geometric: GeometricConfig | None = field(default_factory=GeometricConfig)
+    embedding: Embedding = field(default_factory=Geometric)
 
 
 PLAIN = PurifyConfig(confidence=0)
+RAW = Variant(replace(PLAIN, rounds=0))
 VARIANTS = {
-    "uniform": Variant(PLAIN, None),
-    "normal 0.3, colour 10, 48 neighbours": Variant(replace(PLAIN, neighbors=48), GeometricConfig(0.3, 10)),
-    "normal 0.3, colour 10": Variant(PLAIN, GeometricConfig(0.3, 10)),
-    "normal 0.3, colour 5": Variant(PLAIN, GeometricConfig(0.3, 5)),
+    "raw": RAW,
+    "uniform": Variant(PLAIN, Uniform()),
+    "normal 0.3, colour 10, 48 neighbours": Variant(
+        replace(PLAIN, neighbors=48), Geometric(GeometricConfig(0.3, 10))
+    ),
+    "normal 0.3, colour 10": Variant(PLAIN, Geometric(GeometricConfig(0.3, 10))),
+    "normal 0.3, colour 5": Variant(PLAIN, Geometric(GeometricConfig(0.3, 5))),
     "normal 0.2, colour 3": Variant(PLAIN),
     "normal 0.2, colour 3, 6 rounds": Variant(replace(PLAIN, rounds=6)),
     "normal 0.2, colour 3, 60 rounds": Variant(replace(PLAIN, rounds=60)),
@@ -67,7 +66,7 @@ def main() -> None:
 
     backbone = load_backbone(args.backbone)
     bank = embed_vocabulary(backbone, Vocabulary.parse(args.labels))
-    table: dict[str, list[float]] = {name: [] for name in ("raw", *VARIANTS)}
+    table: dict[str, list[float]] = {name: [] for name in VARIANTS}
     for seed in args.rooms:
         for name, miou in measure(seed, backbone, bank).items():
             table[name].append(miou)
@@ -88,19 +87,21 @@ def main() -> None:
 
 
 def measure(seed: int, backbone: Backbone, bank: TextBank) -> dict[str, float]:
-    """mIoU of one room, raw and for each variant."""
+    """mIoU of one room for each variant."""
     room = synthetic_scene(seed)
-    room = replace(room, frames=tuple(_kept(frame) for frame in room.frames))
-    room = with_points(room)
-    points = points_of(room)
+    room = with_points(replace(room, frames=tuple(_kept(frame) for frame in room.frames)))
+    points = room.cloud()
     truth = in_vocabulary(fuse_labels(room.frames, points), room.truth, bank.vocabulary)
-    features = point_features(room, backbone, bank, LiftConfig())
-    voxels = voxelize(points.xyz, PurifyConfig.voxel)
-    neighbor = grid_neighbors(voxels.index, PurifyConfig.neighbors)
-    result = {"raw": _miou(scores(features, bank), truth, bank)}
+    features = lift(room, backbone, bank)
+    result = {}
     for name, variant in VARIANTS.items():
-        pooled = _pooled(variant, points, features, voxels, neighbor, bank)
-        result[name] = _miou(pooled, truth, bank)
+        config = SegmentConfig(purify=variant.purify)
+        labelled = label_points(points, features, bank, config, embedding=variant.embedding)
+        confusion = Confusion(bank.vocabulary.names)
+        confusion.add(truth, labelled.label)
+        miou = confusion.scores().miou
+        assert miou is not None
+        result[name] = miou
     return result
 
 
@@ -109,32 +110,6 @@ def _kept(frame: Frame) -> Frame:
     color, depth, label = frame.color(), frame.depth(), frame.label() if frame.label else None
     kept = None if label is None else (lambda: label)
     return replace(frame, color=lambda: color, depth=lambda: depth, label=kept)
-
-
-def _pooled(
-    variant: Variant,
-    points: PointCloud,
-    features: PointFeatures,
-    voxels: Voxels,
-    neighbor: Tensor,
-    bank: TextBank,
-) -> Tensor:
-    config = variant.purify
-    if variant.geometric is None:
-        embedding = torch.zeros(len(voxels), 1)
-    else:
-        embedding = geometric_embedding(points, voxels, variant.geometric)
-    alike = affinity(embedding, neighbor[:, : config.neighbors], config.sharpness)
-    alike = trust(alike, features, voxels, config.confidence)
-    return pooled_scores(features, bank, voxels, alike, config.rounds)
-
-
-def _miou(scores: Tensor, truth: Tensor, bank: TextBank) -> float:
-    confusion = Confusion(bank.vocabulary.names)
-    confusion.add(truth, classify(scores, bank).label)
-    miou = confusion.scores().miou
-    assert miou is not None
-    return miou
 
 
 if __name__ == "__main__":

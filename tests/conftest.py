@@ -25,7 +25,7 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def room() -> Scene:
     """A small furnished room with truth."""
-    from purify3d.captures.synthetic import synthetic_scene
+    from purify3d.rooms import synthetic_scene
 
     return synthetic_scene(3, frames=8, width=160, height=120)
 

@@ -16,9 +16,9 @@ from scipy.spatial.transform import Rotation
 
 from purify3d import geometry
 from purify3d.captures import FORMATS, images, open_capture, tum
-from purify3d.captures.clouds import read_cloud
 from purify3d.captures.images import Lens
 from purify3d.captures.nerfstudio import write_nerfstudio
+from purify3d.clouds import read_cloud
 from purify3d.errors import CaptureError, MissingPackageError, PurifyWarning
 from purify3d.types import Camera, Frame, Scene
 
@@ -545,9 +545,7 @@ def test_picking_frames(monkeypatch):
         asked.update(seed=seed, frames=frames)
         return given
 
-    monkeypatch.setitem(
-        sys.modules, "purify3d.captures.synthetic", SimpleNamespace(synthetic_scene=synthetic_scene)
-    )
+    monkeypatch.setitem(sys.modules, "purify3d.rooms", SimpleNamespace(synthetic_scene=synthetic_scene))
 
     def names(address: str = "synthetic:7?frames=9", **options: int) -> list[int]:
         return [int(frame.name) for frame in open_capture(address, **options).frames]

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from purify3d import checkpoints
-from purify3d.checkpoints import download, fill, is_hub_id, read_checkpoint, stand_in, state_dict_in
+from purify3d.checkpoints import download, is_hub_id, load_strictly, read_checkpoint, stand_in, state_dict_in
 from purify3d.errors import CheckpointError
 
 STATE = {"a": torch.arange(3.0), "b": torch.ones(2, 2)}
@@ -96,7 +96,7 @@ def weights() -> dict[str, torch.Tensor]:
 def test_filling_keeps_the_networks_dtypes() -> None:
     filled, state = network(), weights()
     half = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
-    fill(filled, half, "f", model="M", advice="")
+    load_strictly(filled, half, "f", model="M", advice="")
     for key, value in filled.state_dict().items():
         assert (value.dtype, value.device.type) == (state[key].dtype, "cpu")
         torch.testing.assert_close(value, state[key], atol=1e-3, rtol=0)
@@ -104,23 +104,25 @@ def test_filling_keeps_the_networks_dtypes() -> None:
 
 def test_only_the_unused_may_be_left_over() -> None:
     state = weights() | {"head.bias": torch.ones(1), "scale": torch.ones(1)}
-    fill(network(), state, "f", model="M", advice="", unused=("head.", "scale", "absent"))
+    load_strictly(network(), state, "f", model="M", advice="", unused=("head.", "scale", "absent"))
     with pytest.raises(CheckpointError, match=r"2 unexpected \(head\.bias, scale\)"):
-        fill(network(), state, "f", model="M", advice="", unused=("head", "sca"))  # beginnings end in a stop
+        load_strictly(
+            network(), state, "f", model="M", advice="", unused=("head", "sca")
+        )  # beginnings end in a stop
 
 
 def test_all_that_does_not_fit_is_named() -> None:
     state = weights() | {"extra": torch.ones(1), "linear.weight": torch.ones(3, 4)}
     del state["norm.bias"]
     with pytest.raises(CheckpointError) as error:
-        fill(network(), state, "f.pt", model="the M", advice="Use f")
+        load_strictly(network(), state, "f.pt", model="the M", advice="Use f")
     assert str(error.value) == (
         "f.pt does not fit the M: of 7 expected weights, 1 missing (norm.bias); 1 unexpected (extra); "
         "1 of another shape (linear.weight (3, 4) instead of (3, 2)). Use f"
     )
     many = weights() | {f"x{i}": torch.ones(1) for i in range(9)}
     with pytest.raises(CheckpointError, match=r"9 unexpected \(x0, .*x7, \.\.\.\)"):
-        fill(network(), many, "f", model="M", advice="")
+        load_strictly(network(), many, "f", model="M", advice="")
 
 
 def test_hub_ids_are_not_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from purify3d.backbones.clip import TEMPLATES, Clip, ClipConfig, load_clip, load
 from purify3d.backbones.clip.readout import clip_patches, siglip_patches
 from purify3d.backbones.clip.windows import blend, corners, patch_grid, starts
 from purify3d.errors import BackboneError, CheckpointError
-from purify3d.lift import sample
+from purify3d.lifting import sample
 from purify3d.types import Camera, TextBank, Vocabulary
 
 transformers = pytest.importorskip("transformers")

@@ -13,15 +13,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from purify3d.affinities import PurifyConfig
 from purify3d.backbones import PointBackbone, embed_vocabulary, features
 from purify3d.backbones.features import StoredMaps, StoredPoints, load, load_point_features
 from purify3d.errors import BackboneError, LabelError, RunError
 from purify3d.geometry import turn_camera
-from purify3d.lift import LiftConfig, fuse_mean, view_of, visible_points
+from purify3d.lifting import LiftConfig, fuse_mean, view_of, visible_points
 from purify3d.pipeline import SegmentConfig, segment
-from purify3d.purify import PurifyConfig
 from purify3d.runs import segment_into
-from purify3d.store import Run
+from purify3d.runs.folder import Run
 from purify3d.types import Camera, FeatureSpace, Frame, PointCloud, Scene, TextBank, Vocabulary
 
 DIM = 5
@@ -416,7 +416,7 @@ def test_masks_depend_on_the_words_they_were_scored_with(tmp_path: Path) -> None
 
     repeat("sofa", "dense")
     assert repeat("chair", "dense") == ["lift"]
-    model.facts = replace(model.facts, kind="mask-type")
+    model.reads_words = True
     repeat("sofa", "masks")
     with pytest.raises(RunError):
         repeat("chair", "masks")

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from purify3d.backbones.lite import CARD, WEIGHTS, load_lite
-from purify3d.captures.synthetic import CLASSES, TRAINING_SEEDS, synthetic_scene
 from purify3d.errors import CheckpointError
 from purify3d.metrics import Confusion
+from purify3d.rooms import CLASSES, TRAINING_SEEDS, synthetic_scene
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
-from purify3d.palette import colors_of_labels, heat_colors, label_colors
-from purify3d.picture import overview_camera, picture, render
 from purify3d.types import Camera, PointCloud, Scene
+from purify3d.view.palettes import colors_of_labels, heat_colors, label_colors
+from purify3d.view.pictures import overview_camera, picture, render
 
 CAMERA = Camera(100.0, 100.0, 49.5, 39.5, 100, 80)
 

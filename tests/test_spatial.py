@@ -1,11 +1,12 @@
 """Voxels and neighbours against brute force."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from purify3d.spatial import fill_from_nearest, grid_neighbors, voxelize, weighted_rows
+from purify3d.spatial import grid_neighbors, nearest_known, pack_cells, sparse_rows, voxelize
 
 
 @settings(max_examples=30, deadline=None)
@@ -40,7 +41,7 @@ def test_voxel_mean_and_spread() -> None:
     assert voxels.index.tolist() == [[0, 0, 0], [1, 0, 0], [2, 0, 0]]
     mean = voxels.mean(torch.tensor([1.0, 3.0, 5.0, 7.0]))
     assert mean.tolist() == [7.0, 2.0, 5.0]
-    assert voxels.spread(mean).tolist() == [2.0, 2.0, 5.0, 7.0]
+    assert voxels.to_points(mean).tolist() == [2.0, 2.0, 5.0, 7.0]
     centers = voxels.origin + (voxels.index + 0.5) * voxels.size
     torch.testing.assert_close(centers[1], torch.tensor([0.01, 0.01, 0.01], dtype=torch.float64))
 
@@ -65,17 +66,30 @@ def test_voxelize_refuses(xyz: torch.Tensor, size: float, message: str) -> None:
         voxelize(xyz, size)
 
 
-def test_fill_from_nearest() -> None:
+def test_nearest_known() -> None:
     xyz = torch.tensor([[0.0, 0, 0], [1.0, 0, 0], [0.9, 0, 0]])
-    filled = fill_from_nearest(torch.tensor([3, 4, 0]), torch.tensor([True, True, False]), xyz)
-    assert filled.tolist() == [3, 4, 4]
+    source, gap = nearest_known(torch.tensor([True, True, False]), xyz)
+    assert source.tolist() == [0, 1, 1]
+    assert gap.tolist() == pytest.approx([0, 0, 0.1])
     with pytest.raises(ValueError, match="no point"):
-        fill_from_nearest(xyz, torch.zeros(3, dtype=torch.bool), xyz)
+        nearest_known(torch.zeros(3, dtype=torch.bool), xyz)
 
 
-def test_weighted_rows_gathers_and_sums() -> None:
+def test_cells_that_do_not_fit_are_refused() -> None:
+    for cell in (-1, 1 << 21):
+        with pytest.raises(ValueError, match="expected 0 to 2097151"):
+            pack_cells(np.array([[0, 0, 0], [0, cell, 0]]))
+
+
+def test_sparse_rows_do_not_wrap() -> None:
+    wide = torch.empty(1, 2**31, dtype=torch.int8, device="meta")
+    with pytest.raises(ValueError, match="32-bit"):
+        sparse_rows(wide, wide, 3)
+
+
+def test_sparse_rows_gathers_and_sums() -> None:
     generator = torch.Generator().manual_seed(0)
     index, weight = torch.randint(11, (7, 4), generator=generator), torch.rand(7, 4, generator=generator)
     values = torch.rand(11, 3, generator=generator)
     expected = (weight[:, :, None] * values[index]).sum(1)
-    torch.testing.assert_close(weighted_rows(index, weight, 11) @ values, expected)
+    torch.testing.assert_close(sparse_rows(index, weight, 11) @ values, expected)

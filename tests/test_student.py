@@ -94,7 +94,7 @@ def test_input_matches_the_official_voxel_inputs(shared):
     label = torch.full((count,), -1, dtype=torch.int32)
     cloud = PointCloud(torch.zeros(count, 3), rgb, geometry[:, 3:].contiguous(), label)
     space = FeatureSpace("golden", 512, 1.0)
-    features = PointFeatures(voxels.spread(inputs[:, :512]), torch.ones(count, dtype=torch.int32), space)
+    features = PointFeatures(voxels.to_points(inputs[:, :512]), torch.ones(count, dtype=torch.int32), space)
     found = student_input(cloud, voxels, features, config=PAPER)
     assert found.shape == inputs.shape
     torch.testing.assert_close(found[:, :512], inputs[:, :512])

@@ -29,8 +29,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from purify3d.backbones.lite import CARD, WEIGHTS, LiteConfig, LiteSegmenter, card_config, load_lite
-from purify3d.captures.synthetic import CLASSES, TRAINING_SEEDS, synthetic_scene
 from purify3d.metrics import Confusion, Scores
+from purify3d.rooms import CLASSES, TRAINING_SEEDS, synthetic_scene
 
 #: Rooms the network is measured on; no training seed is below TRAINING_SEEDS.
 UNSEEN = range(900, 916)
@@ -247,7 +247,7 @@ def main() -> None:
         "config": card_config(config),
         "parameters": sum(p.numel() for p in network.parameters()),
         "training": {
-            "data": "purify3d.captures.synthetic",
+            "data": "purify3d.rooms",
             "rooms": [rooms.start, rooms.stop - 1],
             "frames_per_room": args.frames,
             "images": args.images,

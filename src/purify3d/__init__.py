@@ -9,28 +9,52 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from purify3d.affinities import PurifyConfig, affinity
+    from purify3d.asking import classify, scores
     from purify3d.backbones import embed_vocabulary, load_backbone
     from purify3d.captures import open_capture
-    from purify3d.lift import LiftConfig
+    from purify3d.lifting import LiftConfig, lift
     from purify3d.metrics import Confusion
-    from purify3d.pipeline import SegmentConfig, connect, load_embedding, segment
-    from purify3d.purify import PurifyConfig
-    from purify3d.query import classify, scores
+    from purify3d.pipeline import SegmentConfig, label_points, segment
+    from purify3d.purifying import purify
     from purify3d.regions import find_regions
     from purify3d.surface import with_points
     from purify3d.types import PointCloud, PointFeatures, Scene, Segmentation, Vocabulary
 
 _HOMES = {
-    "backbones": ("embed_vocabulary", "load_backbone"),
+    "affinities": (
+        "PurifyConfig",
+        "affinity",
+    ),
+    "asking": (
+        "classify",
+        "scores",
+    ),
+    "backbones": (
+        "embed_vocabulary",
+        "load_backbone",
+    ),
     "captures": ("open_capture",),
-    "lift": ("LiftConfig",),
+    "lifting": (
+        "LiftConfig",
+        "lift",
+    ),
     "metrics": ("Confusion",),
-    "pipeline": ("SegmentConfig", "connect", "load_embedding", "segment"),
-    "purify": ("PurifyConfig",),
-    "query": ("classify", "scores"),
+    "pipeline": (
+        "SegmentConfig",
+        "label_points",
+        "segment",
+    ),
+    "purifying": ("purify",),
     "regions": ("find_regions",),
     "surface": ("with_points",),
-    "types": ("PointCloud", "PointFeatures", "Scene", "Segmentation", "Vocabulary"),
+    "types": (
+        "PointCloud",
+        "PointFeatures",
+        "Scene",
+        "Segmentation",
+        "Vocabulary",
+    ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -44,13 +68,15 @@ __all__ = [
     "SegmentConfig",
     "Segmentation",
     "Vocabulary",
+    "affinity",
     "classify",
-    "connect",
     "embed_vocabulary",
     "find_regions",
+    "label_points",
+    "lift",
     "load_backbone",
-    "load_embedding",
     "open_capture",
+    "purify",
     "scores",
     "segment",
     "with_points",

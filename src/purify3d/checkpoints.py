@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -70,7 +71,7 @@ def state_dict_in(content: Any, source: str | Path, *, expected: str) -> Mapping
     raise CheckpointError(f"{source} holds {found}; expected {expected}")
 
 
-def fill(
+def load_strictly(
     network: nn.Module,
     state: Mapping[str, Tensor],
     source: str | Path,
@@ -107,6 +108,22 @@ def fill(
             f"{source} does not fit {model}: of {len(expected)} expected weights, {found}. {advice}"
         )
     network.load_state_dict({key: value.to(expected[key].dtype) for key, value in given.items()}, assign=True)
+
+
+def file_digest(*paths: Path) -> str:
+    """12 hex digits that tell the content of files from others.
+
+    Raises:
+        CheckpointError: a file cannot be read.
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        except OSError as error:
+            raise CheckpointError(f"cannot read {path} ({error.strerror}); check the path") from error
+    return digest.hexdigest()[:12]
 
 
 def is_hub_id(name: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from purify3d.backbones import families, load_backbone
 from purify3d.captures import open_capture
 from purify3d.geometry import describe_axis
-from purify3d.store import Run
+from purify3d.runs.folder import Run
 
 
 def describe(name: str, *, device: str = "cpu") -> dict[str, Any]:

@@ -9,14 +9,21 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from purify3d.progress import Progress, silent
 from purify3d.types import Voxels
 
 _BITS = 21  # three coordinates of 21 bits fill a positive int64: 2 million cells along each axis
 
 
 def pack_cells(cells: np.ndarray) -> np.ndarray:
-    """(M, 3) integer cells in [0, 2^21) -> (M,) int64 keys that sort lexicographically."""
+    """(M, 3) integer cells in [0, 2^21) -> (M,) int64 keys that sort lexicographically.
+
+    Raises:
+        ValueError: a cell outside that range, which would share its key with another.
+    """
     cells = cells.astype(np.int64, copy=False)
+    if len(cells) and not (cells.min() >= 0 and cells.max() < 1 << _BITS):
+        raise ValueError(f"found cells {cells.min()} to {cells.max()}; expected 0 to {(1 << _BITS) - 1}")
     return (cells[:, 0] << (2 * _BITS)) | (cells[:, 1] << _BITS) | cells[:, 2]
 
 
@@ -37,18 +44,17 @@ def voxelize(xyz: Tensor, size: float) -> Voxels:
     """
     if len(xyz) == 0:
         raise ValueError("cannot voxelise an empty cloud")
-    if not size > 0:
+    if not (size > 0 and np.isfinite(size)):
         raise ValueError(f"voxel size must be positive, found {size}")
-    world = xyz.numpy().astype(np.float64)
-    cells = np.floor(world / size).astype(np.int64)
-    first = cells.min(axis=0)
-    cells -= first
-    if cells.max() >= 1 << _BITS:
+    world = np.floor(xyz.numpy().astype(np.float64) / size)
+    first = world.min(axis=0)
+    span = float((world - first).max()) + 1
+    if not span <= 1 << _BITS:  # also where it is not a number
         raise ValueError(
-            f"the cloud spans {cells.max() + 1} voxels of {size} m, at most {1 << _BITS} fit: "
-            "are the coordinates in metres?"
+            f"the cloud spans {span:.3g} voxels of {size:g} m, at most {1 << _BITS} fit: are the coordinates "
+            "and --voxel in metres?"
         )
-    keys, of_point = np.unique(pack_cells(cells), return_inverse=True)
+    keys, of_point = np.unique(pack_cells(world - first), return_inverse=True)
     return Voxels(
         index=torch.from_numpy(unpack_cells(keys).astype(np.int32)),
         size=size,
@@ -57,7 +63,7 @@ def voxelize(xyz: Tensor, size: float) -> Voxels:
     )
 
 
-def grid_neighbors(index: Tensor, k: int) -> Tensor:
+def grid_neighbors(index: Tensor, k: int, *, progress: Progress = silent) -> Tensor:
     """The k nearest other cells of every cell of a grid.
 
     Distances on a grid tie (most cells tie at the 96th neighbour), so the order is part of the definition:
@@ -82,7 +88,9 @@ def grid_neighbors(index: Tensor, k: int) -> Tensor:
     while len(pending):
         wanted = min(wanted, count)
         unfinished = []
-        for rows in np.array_split(pending, max(1, len(pending) * wanted // 4_000_000)):
+        parts = np.array_split(pending, max(1, len(pending) * wanted // 4_000_000))
+        first = len(pending) == count
+        for rows in progress(parts, name="neighbours", total=len(parts)) if first else parts:
             _, found = tree.query(cells[rows], k=wanted, workers=-1)
             offset = cells[found] - cells[rows, None]
             squared = np.einsum("nki,nki->nk", offset, offset)
@@ -102,29 +110,36 @@ def nearest(query: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(found.astype(np.int64)), torch.from_numpy(distance.astype(np.float32))
 
 
-def fill_from_nearest(values: Tensor, known: Tensor, xyz: Tensor) -> Tensor:
-    """Rows of (N, ...) values that are not `known` (N,) bool take the row of the nearest known point.
+def nearest_known(known: Tensor, xyz: Tensor) -> tuple[Tensor, Tensor]:
+    """For each of (N, 3) points the nearest that is `known` (N,) bool, itself if it is.
+
+    Returns:
+        source (N,) int64, gap (N,) float32 distance.
 
     Raises:
         ValueError: nothing is known.
     """
     if not known.any():
         raise ValueError("no point has a value to copy")
-    if known.all():
-        return values
-    source, _ = nearest(xyz[~known], xyz[known])
-    filled = values.clone()
-    filled[~known] = values[known][source]
-    return filled
+    source, gap = torch.arange(len(known)), torch.zeros(len(known))
+    if not known.all():
+        found, distance = nearest(xyz[~known], xyz[known])
+        source[~known], gap[~known] = source[known][found], distance
+    return source, gap
 
 
-def weighted_rows(index: Tensor, weight: Tensor, columns: int) -> Tensor:
+def sparse_rows(index: Tensor, weight: Tensor, columns: int) -> Tensor:
     """The (M, columns) sparse matrix whose row i holds `weight[i]` at `index[i]`, both (M, K).
 
     Multiplying it with a dense matrix gathers, weighs and sums without an (M, K, channels) array; on CPU
     this is the fused product of the vendor's sparse library, several threads.
+
+    Raises:
+        ValueError: 2^31 entries or more, where the 32-bit row starts of that library would wrap.
     """
     rows, k = index.shape
+    if rows * k >= 2**31:
+        raise ValueError(f"{rows} rows of {k} entries do not fit 32-bit row starts; take blocks of rows")
     start = torch.arange(0, rows * k + 1, k, dtype=torch.int32)
     with warnings.catch_warnings():
         # torch announces that CSR tensors are in beta, once; the products used here are tested.

@@ -7,6 +7,7 @@ those of batch norm. Parameters carry the names of the released checkpoints, so 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from purify3d.checkpoints import download, fill, is_hub_id, read_checkpoint
+from purify3d.checkpoints import download, is_hub_id, load_strictly, read_checkpoint
 from purify3d.errors import CheckpointError
 from purify3d.sparse import OFFSETS, KernelMap, submanifold_conv
 from purify3d.types import PointCloud, PointFeatures, Voxels
@@ -202,6 +203,13 @@ class Student(nn.Module):
             self.train(was_training)
         return nn.functional.normalize(embedding.to(torch.float32), dim=1)
 
+    def digest(self) -> str:
+        """12 hex digits that tell its weights and configuration from those of others."""
+        digest = hashlib.sha256(repr(self.config).encode())
+        for name, value in sorted(self.state_dict().items()):
+            digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:12]
+
     def save_pretrained(self, folder: str | Path) -> None:
         """Write model.safetensors and config.json; neither is ever half-written."""
         folder = Path(folder)
@@ -295,5 +303,5 @@ def _filled(config: StudentConfig, state: Mapping[str, Tensor], source: str | Pa
     with torch.device("meta"):
         student = Student(config)
     advice = "Use a checkpoint and config that belong together"
-    fill(student, state, source, model=f"a student of {config}", advice=advice)
+    load_strictly(student, state, source, model=f"a student of {config}", advice=advice)
     return student.eval()

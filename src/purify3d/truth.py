@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from purify3d.geometry import map_pixels
-from purify3d.lift import LiftConfig, visible_points
+from purify3d.lifting import measured_points
 from purify3d.progress import Progress, silent
 from purify3d.types import NO_LABEL, Frame, PointCloud, Vocabulary
 
-#: Label images are exact at their pixels: a point must lie on the very surface the pixel shows.
-_EXACT = LiftConfig(tolerance=0.01, margin=0)
+#: Share of the depth: label images are exact at their pixels, so a point must lie on the very surface shown.
+_EXACT = 0.01
 
 
 def fuse_labels(frames: Sequence[Frame], points: PointCloud, *, progress: Progress = silent) -> Tensor:
@@ -25,8 +24,8 @@ def fuse_labels(frames: Sequence[Frame], points: PointCloud, *, progress: Progre
     for frame in progress(frames, name="truth", total=len(frames)):
         if frame.label is None:
             continue
-        point, pixel = visible_points(points.xyz, frame, _EXACT)
-        column, row = map_pixels(pixel.float(), frame.camera, frame.depth_camera).round().long().T
+        point, uv = measured_points(points.xyz, frame, _EXACT, 0)
+        column, row = uv.round().long().T
         seen = torch.from_numpy(frame.label())[row, column]
         for label in seen.unique().tolist():
             count = votes.setdefault(label, torch.zeros(len(points), dtype=torch.int16))

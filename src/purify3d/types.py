@@ -7,13 +7,13 @@ V voxels, K neighbours, D feature channels, R stored channels, C labels.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from purify3d.errors import LabelError
+from purify3d.errors import LabelError, SpaceMismatchError
 
 #: Label of a point that has none.
 NO_LABEL = -1
@@ -129,6 +129,16 @@ class Scene:
     truth: Mapping[int, str] = field(default_factory=dict)
     skipped: int = 0
 
+    def cloud(self) -> PointCloud:
+        """The points.
+
+        Raises:
+            ValueError: the scene has none yet.
+        """
+        if self.points is None:
+            raise ValueError("the scene has no points yet; call with_points(scene) first")
+        return self.points
+
 
 @dataclass(frozen=True)
 class FeatureSpace:
@@ -138,11 +148,14 @@ class FeatureSpace:
         id: names the model, its weights and its text encoder.
         dim: D.
         logit_scale: the model's own factor from cosine to logit.
+        length_is_confidence: an average of this model's features is long where views are sure and agree;
+            otherwise lengths say nothing and weigh nothing.
     """
 
     id: str
     dim: int
     logit_scale: float
+    length_is_confidence: bool = False
 
 
 @dataclass(frozen=True)
@@ -186,6 +199,8 @@ class PointFeatures:
             and work on `values`; only lengths and dot products look at the basis.
         length: (N,) what dot products are divided by; None: each feature's own length. Pooled features carry
             the mean length of what was pooled, so that their scores are mean cosines.
+        gap: (N,) float32, metres to the seen point that the feature was copied from, 0 where the point was
+            seen itself; inf = says nothing, see `within`. None: 0 everywhere.
     """
 
     values: Tensor
@@ -193,11 +208,31 @@ class PointFeatures:
     space: FeatureSpace
     basis: Tensor | None = None
     length: Tensor | None = None
+    gap: Tensor | None = None
 
     def __post_init__(self) -> None:
         channels = self.values.shape[1] if self.basis is None else self.basis.shape[1]
         _check(channels == self.space.dim, f"features have {channels} channels, their space {self.space.dim}")
         _check(self.views.shape == self.values.shape[:1], "one view count per point")
+
+    @property
+    def known(self) -> Tensor:
+        """(N,) bool: the points whose features say something."""
+        return torch.ones_like(self.views, dtype=torch.bool) if self.gap is None else self.gap.isfinite()
+
+    def within(self, fill: float) -> PointFeatures:
+        """The features without copies from farther than `fill` metres: those are 0 and say nothing.
+
+        0 keeps what cameras saw, inf keeps all.
+        """
+        if self.gap is None or bool((self.gap <= fill).all()):
+            return self
+        known = self.gap <= fill
+        return replace(
+            self,
+            values=torch.where(known[:, None], self.values, 0),
+            gap=torch.where(known, self.gap, torch.inf),
+        )
 
     def dense(self) -> Tensor:
         """(N, D) features."""
@@ -245,7 +280,7 @@ class Voxels:
         count = torch.bincount(self.of_point, minlength=len(self)).clamp_min(1).to(flat.dtype)
         return (total / count[:, None]).reshape(len(self), *values.shape[1:])
 
-    def spread(self, values: Tensor) -> Tensor:
+    def to_points(self, values: Tensor) -> Tensor:
         """(V, ...) per voxel -> (N, ...): each point takes the value of its voxel."""
         return values[self.of_point]
 
@@ -279,12 +314,14 @@ class Vocabulary:
     synonyms: tuple[tuple[str, ...], ...]
 
     @classmethod
-    def parse(cls, labels: str | Sequence[str]) -> Vocabulary:
+    def parse(cls, labels: Labels) -> Vocabulary:
         """From `"sofa|couch, table"` or `["sofa|couch", "table"]`; a bar joins synonyms of one label.
 
         Raises:
             LabelError: no label, an empty one, or a wording given twice.
         """
+        if isinstance(labels, Vocabulary):
+            return labels
         items = labels.split(",") if isinstance(labels, str) else list(labels)
         if not "".join(items).strip():
             raise LabelError('found no label; expected names such as "chair, table, sofa|couch"')
@@ -306,6 +343,10 @@ class Vocabulary:
         return len(self.names)
 
 
+#: What a list of labels may be given as.
+Labels = str | Sequence[str] | Vocabulary
+
+
 @dataclass(frozen=True)
 class TextBank:
     """A vocabulary in the words of one model.
@@ -321,6 +362,17 @@ class TextBank:
     embedding: Tensor
     owner: Tensor
     space: FeatureSpace
+
+    def check_space(self, space: FeatureSpace) -> None:
+        """
+        Raises:
+            SpaceMismatchError: features of this space cannot be compared with these words.
+        """
+        if space.id != self.space.id:
+            raise SpaceMismatchError(
+                f"found features of {space.id!r} and text embeddings of {self.space.id!r}, expected one "
+                "model for both; use the backbone that the features were lifted with, or lift again"
+            )
 
     def best(self, scores: Tensor) -> Tensor:
         """(..., T) scores per wording -> (..., C): a label is as good as its best wording."""

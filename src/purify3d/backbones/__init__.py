@@ -7,7 +7,8 @@ by name. A third kind looks at nothing and brings features of points that were m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Protocol, runtime_checkable
@@ -16,11 +17,12 @@ import torch
 from torch import Tensor
 
 from purify3d.backbones.facts import Facts
-from purify3d.errors import BackboneError
+from purify3d.errors import BackboneError, PurifyError
 from purify3d.types import (
     DenseFeatures,
     FeatureSpace,
     Frame,
+    Labels,
     MaskFeatures,
     PointCloud,
     PointFeatures,
@@ -46,7 +48,14 @@ class TextEncoder(Protocol):
 
 
 class ImageBackbone(TextEncoder, Protocol):
-    """A frozen 2D vision-language model."""
+    """A frozen 2D vision-language model.
+
+    Attributes:
+        reads_words: what `observe` says depends on the words of `bank`, so that features lifted for some
+            labels do not serve others.
+    """
+
+    reads_words: bool
 
     def observe(self, frames: Sequence[Frame], bank: TextBank) -> Sequence[DenseFeatures | MaskFeatures]:
         """Features of what each frame of a batch shows; sizes of images may differ within a batch.
@@ -113,8 +122,47 @@ def load_backbone(name: str, *, device: str = "cpu") -> Backbone:
     return backbone
 
 
-def embed_vocabulary(backbone: TextEncoder, vocabulary: Vocabulary) -> TextBank:
-    """All wordings of a vocabulary in the words of one model."""
+def embed_vocabulary(backbone: TextEncoder, labels: Labels | TextBank) -> TextBank:
+    """All wordings of a vocabulary in the words of one model; a bank passes as it is.
+
+    Raises:
+        LabelError: see `Vocabulary.parse`.
+        BackboneError: the model failed, or gave something else than finite rows of its space.
+    """
+    if isinstance(labels, TextBank):
+        return labels
+    vocabulary = Vocabulary.parse(labels)
     words = [word for words in vocabulary.synonyms for word in words]
     owner = [label for label, words in enumerate(vocabulary.synonyms) for _ in words]
-    return TextBank(vocabulary, backbone.encode(words), torch.tensor(owner), backbone.space)
+    with failures_named(backbone, "at the labels"):
+        embedding = backbone.encode(words)
+    if tuple(embedding.shape) != (len(words), backbone.space.dim) or not embedding.isfinite().all():
+        raise BackboneError(
+            f"the text side of {backbone.space.id} gave {tuple(embedding.shape)} numbers for {len(words)} "
+            f"wordings, or some that are not finite; expected {backbone.space.dim} finite ones for each"
+        )
+    return TextBank(vocabulary, embedding, torch.tensor(owner), backbone.space)
+
+
+def no_words(backbone: TextEncoder) -> TextBank:
+    """The bank of a question that has not been asked yet."""
+    empty = torch.empty(0, backbone.space.dim)
+    return TextBank(Vocabulary((), ()), empty, torch.empty(0, dtype=torch.int64), backbone.space)
+
+
+@contextmanager
+def failures_named(backbone: TextEncoder, where: str) -> Iterator[None]:
+    """Whatever a model raises inside becomes one error that names the model; errors of this package pass.
+
+    Raises:
+        BackboneError: the model raised something.
+    """
+    try:
+        yield
+    except PurifyError:
+        raise
+    except Exception as error:
+        raise BackboneError(
+            f"the 2D model {backbone.space.id} failed {where} ({type(error).__name__}: {error}); set "
+            "PURIFY3D_DEBUG=1 to see where"
+        ) from error

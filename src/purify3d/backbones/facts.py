@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -31,9 +30,3 @@ class Facts:
 def disk_size(*files: Path) -> int:
     """Bytes of the files among these paths; those of folders are not counted."""
     return sum(path.stat().st_size for path in files if path.is_file())
-
-
-def file_digest(path: Path) -> str:
-    """12 hex digits that tell a file's content from others."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:12]

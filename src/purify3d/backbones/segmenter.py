@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from purify3d.backbones.facts import Facts, disk_size, file_digest
+from purify3d.backbones.facts import Facts, disk_size
 from purify3d.backbones.sentences import BUNDLED, load_sentence_encoder
+from purify3d.checkpoints import file_digest
 from purify3d.errors import BackboneError
 from purify3d.types import DenseFeatures, FeatureSpace, Frame, TextBank
 
@@ -72,15 +73,19 @@ class Segmenter:
         self.facts = facts
         self.names = tuple(spoken(name) for name in names)
         self._logits = logits
+        self.reads_words = False
         self._encode = load_sentence_encoder()
-        self._basis = self.encode(self.names)
-        self._basis[[name in _NOTHING for name in self.names]] = 0
-        self.space = FeatureSpace(f"segmenter:{id}+{BUNDLED}", self._basis.shape[1], logit_scale=20.0)
+        self._speaking = [i for i, name in enumerate(self.names) if name not in _NOTHING]
+        self._basis = self.encode([self.names[i] for i in self._speaking])
+        self.space = FeatureSpace(
+            f"segmenter:{id}+{BUNDLED}", self._basis.shape[1], logit_scale=20.0, length_is_confidence=True
+        )
 
     def observe(self, frames: Sequence[Frame], bank: TextBank) -> list[DenseFeatures]:
-        """Features at the resolution of the segmenter's output, R = number of classes; `bank` is not used."""
+        """Features at the resolution of the segmenter's output, R = number of classes with a name that says
+        something; `bank` is not used."""
         seen = self._logits([frame.color() for frame in frames])
-        return [DenseFeatures(likeliest(logits.softmax(0)), self._basis) for logits in seen]
+        return [DenseFeatures(likeliest(logits.softmax(0))[self._speaking], self._basis) for logits in seen]
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """(T, D) unit rows of "a NAME", the wording in which a sentence encoder places things best."""

@@ -102,7 +102,7 @@ def _reader(path: Path, name: str | None) -> Callable[..., Scene]:
 
 def _synthetic(address: str) -> Scene:
     seed, _, query = address.removeprefix(_SYNTHETIC).partition("?")
-    make = import_module("purify3d.captures.synthetic").synthetic_scene
+    make = import_module("purify3d.rooms").synthetic_scene
     known = list(inspect.signature(make).parameters)[1:]
     try:
         options = {key: int(value) for key, value in parse_qsl(query, strict_parsing=bool(query))}

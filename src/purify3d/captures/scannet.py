@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from purify3d.captures import images
-from purify3d.captures.clouds import read_cloud
+from purify3d.clouds import read_cloud
 from purify3d.errors import CaptureError, PurifyWarning
 from purify3d.types import NO_LABEL, Camera, Scene
 

@@ -21,7 +21,7 @@ from purify3d.cli import flags, show
 from purify3d.errors import LabelError, PurifyError, PurifyWarning
 
 if TYPE_CHECKING:
-    from purify3d.store import Run
+    from purify3d.runs.folder import Run
     from purify3d.types import Vocabulary
 
 
@@ -112,7 +112,7 @@ def segment(
     )
     files = [run.folder / name for name in ("labels.ply", "picture.png")]
     if format_ == "scannet" and ids is not None:
-        from purify3d.export import write_benchmark_ids
+        from purify3d.runs.export import write_benchmark_ids
 
         files.append(write_benchmark_ids(run, ids))
     show.report(run, files, as_json)
@@ -128,7 +128,7 @@ def query(run: Path, text: str, top: int, device: str, as_json: bool) -> None:
     """Where in a finished RUN is TEXT? Heat per point, and the regions that stand out."""
     from purify3d.backbones import load_backbone
     from purify3d.runs import ask
-    from purify3d.store import Run
+    from purify3d.runs.folder import Run
 
     finished = Run.finished(run)
     answer = ask(finished, text, load_backbone(finished.config["backbone"], device=device), limit=top)
@@ -158,7 +158,7 @@ def query(run: Path, text: str, top: int, device: str, as_json: bool) -> None:
 def evaluate(run: Path, as_json: bool) -> None:
     """Compare a finished RUN with the truth of its capture: IoU and accuracy per class."""
     from purify3d.runs import evaluate_run
-    from purify3d.store import Run
+    from purify3d.runs.folder import Run
 
     metrics = evaluate_run(Run.finished(run))
     if as_json:
@@ -194,7 +194,7 @@ def info(path: str, device: str, as_json: bool) -> None:
 def demo(frames: int, seed: int, backbone: str, device: str, output: Path) -> None:
     """Furnish a room, film it, lift, purify, and compare with the truth: offline, in minutes."""
     from purify3d.captures.nerfstudio import write_nerfstudio
-    from purify3d.captures.synthetic import CLASSES, synthetic_scene
+    from purify3d.rooms import CLASSES, synthetic_scene
     from purify3d.types import Vocabulary
 
     capture = output / f"room-{seed}-{frames}"
@@ -240,24 +240,22 @@ def _segment_into(
 ) -> Run:
     import torch
 
+    from purify3d.affinities import PurifyConfig, load_embedding
     from purify3d.backbones import load_backbone
     from purify3d.captures import open_capture
-    from purify3d.captures.clouds import read_cloud
+    from purify3d.clouds import read_cloud
     from purify3d.geometry import describe_axis
-    from purify3d.lift import LiftConfig
-    from purify3d.pipeline import SegmentConfig, load_embedding
-    from purify3d.purify import PurifyConfig
+    from purify3d.lifting import LiftConfig
+    from purify3d.pipeline import SegmentConfig
     from purify3d.runs import segment_into
-    from purify3d.store import Run, files_fingerprint, fingerprint
+    from purify3d.runs.folder import Run, files_fingerprint, fingerprint
 
     torch.manual_seed(seed)
     run = Run(folder, overwrite=overwrite)
     config = SegmentConfig(
-        voxel=voxel,
-        affinity=affinity,
         threshold=threshold,
         lift=LiftConfig(fusion=fusion),
-        purify=PurifyConfig(rounds=rounds, confidence=confidence),
+        purify=PurifyConfig(affinity=affinity, voxel=voxel, rounds=rounds, confidence=confidence),
     )
     load_embedding(affinity)  # a wrong name shall fail before the work starts
     scene = open_capture(

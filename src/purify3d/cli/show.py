@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from purify3d.store import Run
+    from purify3d.runs.folder import Run
 
 T = TypeVar("T")
 

@@ -89,7 +89,9 @@ class Clip:
             f"{family}-{self._patch}-{self._input}-{checkpoint.digest}-{readout}-{config.zoom:g}",
             int(dim),
             float(self._model.logit_scale.exp()),
+            length_is_confidence=True,
         )
+        self.reads_words = False
         shorter = max(self._side, round(self._side * config.zoom)) * self._patch
         self.facts = pretrained_facts(
             checkpoint.name, f"windows of {self._input}x{self._input}, shorter side of the image {shorter} px"

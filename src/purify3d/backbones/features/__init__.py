@@ -32,7 +32,7 @@ from purify3d.backbones.facts import Facts, disk_size
 from purify3d.backbones.features.files import read_array, read_points, read_torch
 from purify3d.backbones.features.text import TABLES, StoredText, read_table
 from purify3d.errors import BackboneError
-from purify3d.spatial import fill_from_nearest
+from purify3d.spatial import nearest_known
 from purify3d.types import DenseFeatures, FeatureSpace, Frame, PointCloud, PointFeatures, TextBank
 
 _SUFFIXES = (".npy", ".npz", ".pt")
@@ -51,6 +51,7 @@ class _Stored:
 
     def __init__(self, folder: Path, files: Sequence[Path], space: FeatureSpace, text: StoredText) -> None:
         self.space = space
+        self.reads_words = False
         self.facts = Facts(
             kind=self._kind,
             licence="that of the model which made the features",
@@ -153,7 +154,8 @@ def load_point_features(paths: Sequence[Path], points: PointCloud, space: Featur
         raise BackboneError(
             f"no point has a feature in {', '.join(map(str, paths))}; expected some in 'mask_full'"
         )
-    return PointFeatures(fill_from_nearest(values, known, points.xyz), known.int(), space)
+    source, gap = nearest_known(known, points.xyz)
+    return PointFeatures(values[source], known.int(), space, gap=gap)
 
 
 def load(argument: str, *, device: str = "cpu") -> StoredMaps | StoredPoints:

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
-from purify3d.backbones.facts import Facts, disk_size, file_digest
+from purify3d.backbones.facts import Facts, disk_size
 from purify3d.backbones.lseg.network import LSegConfig, LSegNetwork
 from purify3d.backbones.lseg.weights import load_network
 from purify3d.backbones.precision import autocast
 from purify3d.backbones.tokenizer import ClipTokenizer, clip_tokenizer
+from purify3d.checkpoints import file_digest
 from purify3d.errors import BackboneError
 from purify3d.types import DenseFeatures, FeatureSpace, Frame, TextBank
 
@@ -53,6 +54,7 @@ class LSeg:
         window: int = 640,
         dtype: torch.dtype | None = None,
     ) -> None:
+        self.reads_words = False
         self.space = space
         self.window = window
         self.facts = Facts(
@@ -122,5 +124,7 @@ def load(argument: str, *, device: str = "cpu", dtype: torch.dtype | None = None
     tokenizer = clip_tokenizer()
     config = LSegConfig()
     network = load_network(path, config)
-    space = FeatureSpace(f"lseg-vitl16-{file_digest(path)}", config.dim, LOGIT_SCALE)
+    space = FeatureSpace(
+        f"lseg-vitl16-{file_digest(path)}", config.dim, LOGIT_SCALE, length_is_confidence=True
+    )
     return LSeg(network, tokenizer, space, path, device=device, dtype=dtype)

@@ -63,6 +63,7 @@ class XDecoderBackbone:
             input_size=f"longer side about {_LONG_SIDE} px",
             source=str(path),
         )
+        self.reads_words = True
         self._device = torch.device(device)
         self._dtype = dtype
         self._network = network.to(self._device).eval()

@@ -8,7 +8,7 @@ import torch
 
 from purify3d.backbones.xdecoder.config import XDecoderConfig
 from purify3d.backbones.xdecoder.network import XDecoder
-from purify3d.checkpoints import fill, read_checkpoint, state_dict_in
+from purify3d.checkpoints import load_strictly, read_checkpoint, state_dict_in
 from purify3d.errors import BackboneError
 
 #: Keys of the official file that serve training, retrieval or captioning, and are not read here.
@@ -48,5 +48,5 @@ def read_network(path: Path, config: XDecoderConfig) -> XDecoder:
         )
     with torch.device("meta"):
         network = XDecoder(config)
-    fill(network, state, path, model="X-Decoder Focal-L", advice=advice, unused=UNUSED)
+    load_strictly(network, state, path, model="X-Decoder Focal-L", advice=advice, unused=UNUSED)
     return network.eval().requires_grad_(False)

@@ -53,7 +53,7 @@ class Sonata:
         features, voxels = sonata_input(points, up=up, released_colors=self.released_colors)
         stages = self._network(features.to(self._device), voxels.index.to(self._device))
         values, row = upcast(stages)
-        return values.cpu()[voxels.spread(row.cpu())]
+        return values.cpu()[voxels.to_points(row.cpu())]
 
 
 def sonata_input(

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from purify3d.checkpoints import download, fill, is_hub_id, read_checkpoint, state_dict_in
+from purify3d.checkpoints import download, is_hub_id, load_strictly, read_checkpoint, state_dict_in
 from purify3d.errors import CheckpointError
 from purify3d.teachers.sonata.curves import CURVES
 from purify3d.teachers.sonata.network import IN_CHANNELS, SonataConfig, SonataNetwork
@@ -68,7 +68,7 @@ def read_network(path: Path) -> SonataNetwork:
     config = _config(path, content["config"]) if "config" in content else SonataConfig()
     with torch.device("meta"):
         network = SonataNetwork(replace(config, mask_token=OPTIONAL in given))
-    fill(network, given, path, model="Sonata's encoder", advice=_ADVICE)
+    load_strictly(network, given, path, model="Sonata's encoder", advice=_ADVICE)
     return network.eval().requires_grad_(False)
 
 

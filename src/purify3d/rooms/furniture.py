@@ -11,8 +11,8 @@ from itertools import pairwise
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from purify3d.captures.synthetic.palette import Style
-from purify3d.captures.synthetic.shapes import Item, Top, box, lathe, rod
+from purify3d.rooms.paints import Style
+from purify3d.rooms.shapes import Item, Top, box, lathe, rod
 
 Rng = np.random.Generator
 

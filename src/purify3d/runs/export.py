@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from purify3d.runs import read_labels_of
-from purify3d.store import Run
+from purify3d.runs.folder import Run
 
 
 def write_benchmark_ids(run: Run, dataset_ids: Sequence[int]) -> Path:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import uniform_filter
 
-from purify3d.captures.synthetic.classes import CLASSES
-from purify3d.captures.synthetic.materials import TILE, Material
-from purify3d.captures.synthetic.room import Light, Room
-from purify3d.captures.synthetic.shapes import Part
 from purify3d.errors import require
+from purify3d.rooms.classes import CLASSES
+from purify3d.rooms.materials import TILE, Material
+from purify3d.rooms.room import Light, Room
+from purify3d.rooms.shapes import Part
 from purify3d.types import Camera
 
 _LEVELS = 5  # of each tile, every one half as fine as the last
@@ -46,7 +46,7 @@ class Cast:
     facing: np.ndarray
 
 
-class Stage:
+class Renderer:
     """A room ready to be looked at.
 
     Raises:

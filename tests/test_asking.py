@@ -3,10 +3,11 @@
 import pytest
 import torch
 
+from purify3d.affinities import softmax_affinity
+from purify3d.asking import classify, scores
 from purify3d.errors import LabelError, SpaceMismatchError
 from purify3d.labelsets import label_set_names, load_label_set, read_labels
-from purify3d.purify import affinity, purify
-from purify3d.query import classify, pooled_scores, scores
+from purify3d.purifying import pooled_scores, purify
 from purify3d.regions import find_regions, heat
 from purify3d.spatial import grid_neighbors, voxelize
 from purify3d.types import FeatureSpace, PointFeatures, TextBank, Vocabulary
@@ -30,7 +31,7 @@ def test_pooled_scores_are_scores_of_pooled_features(factored: bool, rounds: int
     values = torch.randn(500, 5 if factored else 16, generator=generator)
     features = PointFeatures(values, torch.ones(500, dtype=torch.int32), SPACE, basis)
     voxels = voxelize(xyz, 0.02)
-    a = affinity(torch.randn(len(voxels), 3, generator=generator), grid_neighbors(voxels.index, 12))
+    a = softmax_affinity(torch.randn(len(voxels), 3, generator=generator), grid_neighbors(voxels.index, 12))
     words = bank("a|b, c, d")
     slow = scores(purify(features, voxels, a, rounds), words)
     fast = pooled_scores(features, words, voxels, a, rounds)

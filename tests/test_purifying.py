@@ -8,7 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from purify3d.purify import affinity, pool, pool_plain, rgb_to_lab, trust
+from purify3d import purifying
+from purify3d.affinities import rgb_to_lab, softmax_affinity, weigh_by_agreement
+from purify3d.purifying import pool, pool_plain, purify
 from purify3d.spatial import grid_neighbors, voxelize
 from purify3d.types import Affinity, FeatureSpace, PointFeatures
 
@@ -17,12 +19,12 @@ def random_affinity(seed: int, voxels: int = 60, k: int = 9) -> Affinity:
     generator = torch.Generator().manual_seed(seed)
     cells = torch.unique(torch.randint(0, 9, (voxels * 2, 3), generator=generator), dim=0)[:voxels]
     embedding = torch.nn.functional.normalize(torch.randn(len(cells), 5, generator=generator), dim=1)
-    return affinity(embedding, grid_neighbors(cells, k))
+    return softmax_affinity(embedding, grid_neighbors(cells, k))
 
 
 def test_pooling_is_golden(shared: Path) -> None:
     data = {k: torch.from_numpy(v) for k, v in np.load(shared / "golden" / "pooling.npz").items() if v.ndim}
-    a = affinity(data["embedding"], data["neighbours"].long(), 20.0)
+    a = softmax_affinity(data["embedding"], data["neighbours"].long(), 20.0)
     pooled = pool(a, data["voxel_inputs"], 19)[data["point_to_voxel"].long()]
     torch.testing.assert_close(pooled[:, :512], data["refined_point_features"], rtol=1e-4, atol=1e-5)
 
@@ -32,12 +34,12 @@ def test_affinity_of_unit_embeddings_is_softmax_of_cosines() -> None:
     embedding = torch.nn.functional.normalize(torch.randn(50, 8, generator=generator), dim=1)
     neighbor = torch.randint(50, (50, 7), generator=generator)
     expected = (20 * (embedding[neighbor] * embedding[:, None]).sum(2)).softmax(1)
-    torch.testing.assert_close(affinity(embedding, neighbor, chunk=11).weight, expected)
+    torch.testing.assert_close(softmax_affinity(embedding, neighbor, chunk=11).weight, expected)
 
 
 def test_affinity_prefers_the_alike_at_any_length() -> None:
     embedding = torch.tensor([[0.0, 3.0], [0.0, 3.1], [0.0, 30.0]])
-    weight = affinity(embedding, torch.tensor([[1, 2], [0, 2], [0, 1]])).weight
+    weight = softmax_affinity(embedding, torch.tensor([[1, 2], [0, 2], [0, 1]])).weight
     assert weight[0, 0] > 0.99
     assert weight[1, 0] > 0.99
 
@@ -71,8 +73,7 @@ def test_trust_listens_to_those_whose_views_agree() -> None:
     values = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.5, 0.5]])
     features = PointFeatures(values, torch.ones(3, dtype=torch.int32), FeatureSpace("test", 2, 1.0))
     voxels = voxelize(torch.tensor([[0.0, 0, 0], [0.03, 0, 0], [0.05, 0, 0]]), 0.02)
-    assert trust(even, features, voxels, 0) is even
-    weight = trust(even, features, voxels, 4).weight
+    weight = weigh_by_agreement(even, features, voxels, 4).weight
     torch.testing.assert_close(weight.sum(1), torch.ones(3))
     assert weight[0].tolist() == pytest.approx([0.8, 0.2])  # lengths 1 and sqrt(1/2), to the fourth power
     assert weight[2].tolist() == pytest.approx([0.5, 0.5])
@@ -82,3 +83,29 @@ def test_lab_of_known_colors() -> None:
     lab = rgb_to_lab(torch.tensor([[1.0, 1.0, 1.0], [0.0, 0.0, 0.0], [1.0, 0.0, 0.0]]))
     expected = torch.tensor([[100.0, 0.0, 0.0], [0.0, 0.0, 0.0], [53.24, 80.09, 67.20]])
     torch.testing.assert_close(lab, expected, atol=0.02, rtol=0)
+
+
+def test_pooling_in_blocks_of_rows_is_pooling(monkeypatch: pytest.MonkeyPatch) -> None:
+    a = random_affinity(4)
+    values = torch.randn(len(a.neighbor), 3, generator=torch.Generator().manual_seed(0))
+    whole = pool(a, values, 3)
+    monkeypatch.setattr(purifying, "_LARGEST", 100)
+    torch.testing.assert_close(pool(a, values, 3), whole)
+
+
+def test_copies_from_afar_say_nothing() -> None:
+    xyz = torch.tensor([[0.0, 0, 0], [0.05, 0, 0], [0.10, 0, 0], [0.15, 0, 0]])
+    values = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0], [0.0, 1.0]])
+    views = torch.tensor([3, 0, 0, 0], dtype=torch.int32)
+    features = PointFeatures(
+        values, views, FeatureSpace("test", 2, 1.0), gap=torch.tensor([0, 0.05, 0.1, 0.15])
+    )
+    voxels = voxelize(xyz, 0.02)
+    even = Affinity(grid_neighbors(voxels.index, 3), torch.full((4, 3), 1 / 3))
+    assert features.within(float("inf")) is features
+    seen = features.within(0)
+    assert seen.known.tolist() == [True, False, False, False]
+    pooled = purify(seen, voxels, even, 2)
+    assert pooled.values[0].tolist() == [pooled.length[0], 0]  # only what was seen is heard
+    assert not pooled.values[1:].any()
+    assert features.within(0.11).known.tolist() == [True, True, True, False]

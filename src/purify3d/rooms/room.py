@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from purify3d.captures.synthetic import groups as g
-from purify3d.captures.synthetic import objects as o
-from purify3d.captures.synthetic.materials import Material
-from purify3d.captures.synthetic.palette import Palette, Style
-from purify3d.captures.synthetic.shapes import Item, Mesh, Top, sheet
+from purify3d.rooms import groups as g
+from purify3d.rooms import objects as o
+from purify3d.rooms.materials import Material
+from purify3d.rooms.paints import Palette, Style
+from purify3d.rooms.shapes import Item, Mesh, Top, sheet
 
 Rng = np.random.Generator
 

@@ -12,11 +12,11 @@ from functools import partial
 
 import numpy as np
 
-from purify3d.captures.synthetic.classes import CLASSES
-from purify3d.captures.synthetic.path import walk
-from purify3d.captures.synthetic.render import Cast, Stage
-from purify3d.captures.synthetic.room import furnish
-from purify3d.captures.synthetic.sensor import Sensor
+from purify3d.rooms.classes import CLASSES
+from purify3d.rooms.path import walk
+from purify3d.rooms.render import Cast, Renderer
+from purify3d.rooms.room import furnish
+from purify3d.rooms.sensor import Sensor
 from purify3d.types import Camera, Frame, Scene
 
 __all__ = ["BENCHMARK_SEEDS", "CLASSES", "DEMO_SEEDS", "TRAINING_SEEDS", "synthetic_scene"]
@@ -49,32 +49,16 @@ def synthetic_scene(
     Raises:
         MissingPackageError: embreex, which casts the rays, is not installed.
     """
-    room = furnish(seed)
-    stage = Stage(room)
-    poses = walk(room, frames, np.random.default_rng([11, seed]))
-    focal = width / 2 / np.tan(np.radians(_FIELD_OF_VIEW / 2))
-    camera = Camera(focal, focal, (width - 1) / 2, (height - 1) / 2, width, height)
-    sensor = _expose(stage, poses, seed)
-    cast = _Shared(lambda i: stage.cast(camera, poses[i], np.random.default_rng([13, seed, i])))
-
-    def color(i: int) -> np.ndarray:
-        return sensor.color(cast(i), np.random.default_rng([17, seed, i])) if noise else sensor.clean(cast(i))
-
-    def depth(i: int) -> np.ndarray:
-        return sensor.depth(cast(i), np.random.default_rng([19, seed, i])) if noise else cast(i).depth
-
-    def label(i: int) -> np.ndarray:
-        return cast(i).label
-
+    film = _Film(seed, frames, width, height, noise)
     views = tuple(
         Frame(
             name=f"{i:04d}",
-            camera=camera,
-            depth_camera=camera,
-            world_from_camera=poses[i],
-            color=partial(color, i),
-            depth=partial(depth, i),
-            label=partial(label, i),
+            camera=film.camera,
+            depth_camera=film.camera,
+            world_from_camera=film.poses[i],
+            color=partial(film.color, i),
+            depth=partial(film.depth, i),
+            label=partial(film.label, i),
         )
         for i in range(frames)
     )
@@ -83,12 +67,48 @@ def synthetic_scene(
     )
 
 
-def _expose(stage: Stage, poses: np.ndarray, seed: int) -> Sensor:
+class _Film:
+    """A room and the camera in it. Sent to another process it takes its settings along and is built again."""
+
+    def __init__(self, seed: int, frames: int, width: int, height: int, noise: bool) -> None:
+        self._settings = (seed, frames, width, height, noise)
+        room = furnish(seed)
+        renderer = Renderer(room)
+        self.poses = walk(room, frames, np.random.default_rng([11, seed]))
+        focal = width / 2 / np.tan(np.radians(_FIELD_OF_VIEW / 2))
+        self.camera = Camera(focal, focal, (width - 1) / 2, (height - 1) / 2, width, height)
+        self._sensor = _expose(renderer, self.poses, seed)
+        self._cast = _Shared(
+            lambda i: renderer.cast(self.camera, self.poses[i], np.random.default_rng([13, seed, i]))
+        )
+
+    def __reduce__(self) -> tuple[type[_Film], tuple[int, int, int, int, bool]]:
+        return _Film, self._settings
+
+    def color(self, i: int) -> np.ndarray:
+        seed, *_, noise = self._settings
+        cast = self._cast(i)
+        return (
+            self._sensor.color(cast, np.random.default_rng([17, seed, i]))
+            if noise
+            else self._sensor.clean(cast)
+        )
+
+    def depth(self, i: int) -> np.ndarray:
+        seed, *_, noise = self._settings
+        cast = self._cast(i)
+        return self._sensor.depth(cast, np.random.default_rng([19, seed, i])) if noise else cast.depth
+
+    def label(self, i: int) -> np.ndarray:
+        return self._cast(i).label
+
+
+def _expose(renderer: Renderer, poses: np.ndarray, seed: int) -> Sensor:
     """Sensor settings of a scene, metered on a few small views."""
     rng = np.random.default_rng([23, seed])
     small = Camera(24.0, 24.0, 15.5, 11.5, 32, 24)
     views = poses[np.linspace(0, len(poses) - 1, min(6, len(poses))).astype(int)]
-    light = np.concatenate([stage.cast(small, pose, rng).radiance.reshape(-1, 3) for pose in views])
+    light = np.concatenate([renderer.cast(small, pose, rng).radiance.reshape(-1, 3) for pose in views])
     return Sensor.draw(rng, light)
 
 

@@ -15,18 +15,27 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from purify3d.backbones import ImageBackbone
-from purify3d.errors import CaptureError
+from purify3d.backbones import (
+    Backbone,
+    ImageBackbone,
+    PointBackbone,
+    embed_vocabulary,
+    failures_named,
+    no_words,
+)
+from purify3d.errors import CaptureError, LabelError
 from purify3d.geometry import map_pixels, project
 from purify3d.progress import Progress, silent
-from purify3d.spatial import fill_from_nearest, weighted_rows
+from purify3d.spatial import nearest_known, sparse_rows
 from purify3d.types import (
     Camera,
     DenseFeatures,
     Frame,
+    Labels,
     MaskFeatures,
     PointCloud,
     PointFeatures,
+    Scene,
     TextBank,
     factored_norm,
 )
@@ -73,23 +82,38 @@ def visible_points(xyz: Tensor, frame: Frame, config: LiftConfig) -> tuple[Tenso
     """Which of (N, 3) points a frame sees, and where.
 
     Visibility is decided at the nearest pixel of the depth image; the feature will be sampled at the nearest
-    pixel of the colour image.
+    pixel of the colour image. The margin holds in both.
 
     Returns:
         point (n,) int64 and pixel (n, 2) int64 (column, row) in the colour image.
     """
-    uv, z = project(xyz, frame.depth_camera, frame.world_from_camera)
+    margin = round(config.margin * frame.depth_camera.width / frame.camera.width)
+    point, uv = measured_points(xyz, frame, config.tolerance, margin)
+    inside, pixel = _nearest_pixel(
+        map_pixels(uv, frame.depth_camera, frame.camera), frame.camera, config.margin
+    )
+    return point[inside], pixel[inside]
+
+
+def measured_points(xyz: Tensor, frame: Frame, tolerance: float, margin: int) -> tuple[Tensor, Tensor]:
+    """Which of (N, 3) points lie at the depth that a frame measured there.
+
+    Args:
+        tolerance: share of the measured depth; margin: pixels at the border of the depth image not used.
+
+    Returns:
+        point (n,) int64 and uv (n, 2) float in the depth image, inside it also when rounded.
+    """
+    camera = frame.depth_camera
+    uv, z = project(xyz, camera, frame.world_from_camera)
     # Most points of a scene are out of sight: a coarse test first keeps the exact one small.
     u, v = uv.unbind(1)
-    camera = frame.depth_camera
     point = torch.nonzero((z > 0) & (u > -1) & (u < camera.width) & (v > -1) & (v < camera.height)).squeeze(1)
     uv, z = uv[point], z[point]
-    margin = round(config.margin * camera.width / frame.camera.width)
     inside, pixel = _nearest_pixel(uv, camera, margin)
     measured = torch.from_numpy(frame.depth())[pixel[:, 1], pixel[:, 0]]
-    seen = inside & ((measured - z).abs() <= config.tolerance * measured)
-    inside, pixel = _nearest_pixel(map_pixels(uv, camera, frame.camera), frame.camera, config.margin)
-    return point[seen & inside], pixel[seen & inside]
+    seen = inside & ((measured - z).abs() <= tolerance * measured)
+    return point[seen], uv[seen]
 
 
 def _nearest_pixel(uv: Tensor, camera: Camera, margin: int) -> tuple[Tensor, Tensor]:
@@ -119,7 +143,7 @@ def sample_bicubic(maps: Tensor, pixel: Tensor, camera: Camera) -> Tensor:
     row, wy = _cubic_taps(pixel[:, 1], height, camera.height)
     index = (row[:, :, None] * width + column[:, None, :]).flatten(1)
     weight = (wy[:, :, None] * wx[:, None, :]).flatten(1).to(maps.dtype)
-    return weighted_rows(index, weight, height * width) @ maps.flatten(1).T
+    return sparse_rows(index, weight, height * width) @ maps.flatten(1).T
 
 
 def _cubic_taps(position: Tensor, source: int, target: int) -> tuple[Tensor, Tensor]:
@@ -146,7 +170,8 @@ def view_of(
     on_region = probability.gather(1, row[:, None])[:, 0] >= 0.5
     if not on_region.any():
         return View(point[:0], row[:0], seen.embedding, None)
-    return View(point, fill_from_nearest(row, on_region, xyz[point]), seen.embedding, None)
+    source, _ = nearest_known(on_region, xyz[point])
+    return View(point, row[source], seen.embedding, None)
 
 
 def fuse_mean(views: Iterable[View], count: int) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -168,14 +193,15 @@ def fuse_consensus(
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """The paper's fusion: views that agree with the point's mean opinion, weighted by how strongly.
 
-    The mean logits over a point's views choose its consensus class; the `top_views` views with the highest
-    logit for that class are averaged with softmax weights over those logits. Reads the views twice: memory
+    The mean logits over a point's views choose its consensus label (a view's logit for a label is that of its
+    best wording); the `top_views` views with the highest logit for that label are averaged with softmax
+    weights over those logits. Reads the views twice: memory
     is N x (labels + top_views), not pairs x channels.
 
     Args:
         views: called twice, gives the same views both times.
     """
-    opinion, seen = torch.zeros(count, len(bank.embedding)), torch.zeros(count, dtype=torch.int32)
+    opinion, seen = torch.zeros(count, len(bank.vocabulary)), torch.zeros(count, dtype=torch.int32)
     for view in views():
         opinion[view.point] += _logits(view, bank)[view.row]
         seen[view.point] += 1
@@ -201,57 +227,94 @@ def fuse_consensus(
 
 
 def _logits(view: View, bank: TextBank) -> Tensor:
-    """(m, T) logits of a view's table: scale * cosine."""
+    """(m, C) logits of a view's table for each label: scale * cosine with its best wording."""
     text = bank.embedding if view.basis is None else bank.embedding @ view.basis.T
     length = factored_norm(view.table, view.basis).clamp_min(1e-12)
-    return bank.space.logit_scale * (view.table @ text.T) / length[:, None]
+    return bank.best(bank.space.logit_scale * (view.table @ text.T) / length[:, None])
 
 
 def lift(
-    frames: Sequence[Frame],
-    points: PointCloud,
-    backbone: ImageBackbone,
-    bank: TextBank,
+    scene: Scene,
+    backbone: Backbone,
+    labels: Labels | TextBank | None = None,
     config: LiftConfig | None = None,
     *,
     progress: Progress = silent,
 ) -> PointFeatures:
-    """Look at every frame with a 2D model and give each point one feature.
+    """Look at every frame with a 2D model and give each point of the scene one feature.
 
-    Points that no frame saw take the feature of the nearest point that was seen (`views` is 0 there).
+    Points that no frame saw take the feature of the nearest point that was seen (`views` is 0 there and
+    `gap` says how far it came). A backbone that brings features of points is asked for them instead.
+
+    Args:
+        scene: with points, as from `with_points`.
+        labels: needed only where the words shape the features: for consensus fusion, and for backbones that
+            read words (mask-type models).
 
     Raises:
+        ValueError: the scene has no points.
         CaptureError: no frame sees any point.
+        LabelError: labels are needed and there are none.
+        BackboneError: the 2D model failed.
     """
     config = config or LiftConfig()
-    compact: dict[int, View] = {}
-
-    def views() -> Iterator[View]:
-        """All views, in order. Mask views are a few hundred rows each and are kept for a second reading;
-        dense ones are as large as the cloud and are made again."""
-        starts = range(0, len(frames), config.batch)
-        for start in progress(starts, name="lift", total=len(starts)):
-            chosen = range(start, min(start + config.batch, len(frames)))
-            if all(number in compact for number in chosen):
-                yield from (compact[number] for number in chosen)
-                continue
-            batch = [frames[number] for number in chosen]
-            for number, frame, seen in zip(chosen, batch, backbone.observe(batch, bank), strict=True):
-                point, pixel = visible_points(points.xyz, frame, config)
-                view = view_of(point, pixel, frame.camera, seen, points.xyz)
-                if isinstance(seen, MaskFeatures) and config.fusion == "consensus":
-                    compact[number] = view
-                yield view
-
+    points = scene.cloud()
+    if isinstance(backbone, PointBackbone):
+        return backbone.point_features(points, scene.name)
+    if labels is None and (backbone.reads_words or config.fusion == "consensus"):
+        raise LabelError("this 2D model or fusion looks for words while lifting, found none; give the labels")
+    bank = no_words(backbone) if labels is None else embed_vocabulary(backbone, labels)
+    views = _Views(scene.frames, points, backbone, bank, config, progress)
     if config.fusion == "consensus":
         values, seen, basis = fuse_consensus(views, len(points), bank, config.top_views)
     else:
         values, seen, basis = fuse_mean(views(), len(points))
     if not seen.any():
         raise CaptureError(
-            f"none of the {len(points)} points is visible in any of the {len(frames)} frames; expected "
+            f"none of the {len(points)} points is visible in any of the {len(scene.frames)} frames; expected "
             f"points within {config.tolerance:.0%} of the measured depth. The points, the poses and "
             "the depth must share one world and metres: check the cloud given with --onto, the pose axes and "
             "the depth scale"
         )
-    return PointFeatures(fill_from_nearest(values, seen > 0, points.xyz), seen, backbone.space, basis)
+    source, gap = nearest_known(seen > 0, points.xyz)
+    return PointFeatures(values[source], seen, backbone.space, basis, gap=gap)
+
+
+class _Views:
+    """All views of a scene, in order, as often as they are called for.
+
+    Mask views are a few hundred rows each and are kept for a second reading; dense ones are as large as the
+    cloud and are made again.
+    """
+
+    def __init__(
+        self,
+        frames: Sequence[Frame],
+        points: PointCloud,
+        backbone: ImageBackbone,
+        bank: TextBank,
+        config: LiftConfig,
+        progress: Progress,
+    ) -> None:
+        self._frames, self._points, self._backbone, self._bank = frames, points, backbone, bank
+        self._config, self._progress = config, progress
+        self._kept: dict[int, View] = {}
+
+    def __call__(self) -> Iterator[View]:
+        starts = range(0, len(self._frames), self._config.batch)
+        for start in self._progress(starts, name="lift", total=len(starts)):
+            chosen = range(start, min(start + self._config.batch, len(self._frames)))
+            if all(number in self._kept for number in chosen):
+                yield from (self._kept[number] for number in chosen)
+                continue
+            batch = [self._frames[number] for number in chosen]
+            for number, frame, seen in zip(chosen, batch, self._observe(batch), strict=True):
+                point, pixel = visible_points(self._points.xyz, frame, self._config)
+                view = view_of(point, pixel, frame.camera, seen, self._points.xyz)
+                if isinstance(seen, MaskFeatures) and self._config.fusion == "consensus":
+                    self._kept[number] = view
+                yield view
+
+    def _observe(self, batch: Sequence[Frame]) -> Sequence[DenseFeatures | MaskFeatures]:
+        with failures_named(self._backbone, f"at frame {batch[0].name}"):
+            return self._backbone.observe(batch, self._bank)

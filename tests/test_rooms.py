@@ -6,12 +6,12 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
+from contact import Contacts, contacts
 
-from purify3d.captures import synthetic
-from purify3d.captures.synthetic import CLASSES, synthetic_scene
-from purify3d.captures.synthetic import room as layout
-from purify3d.captures.synthetic.contact import Contacts, contacts
+from purify3d import rooms
 from purify3d.geometry import backproject, project
+from purify3d.rooms import CLASSES, synthetic_scene
+from purify3d.rooms import room as layout
 
 SEEDS = range(0, 8)
 furnish = cache(layout.furnish)  # a room takes a fifth of a second
@@ -83,12 +83,12 @@ def test_labels_are_those_of_the_exact_room_whatever_the_sensor_sees(exact, nois
 
 def test_memory_does_not_grow_with_the_frames():
     made = []
-    shared = synthetic._Shared(lambda i: made.append(i) or object())
+    shared = rooms._Shared(lambda i: made.append(i) or object())
     first = shared(0)
     assert shared(0) is first
     for i in range(20):
         shared(i)
-    assert len(shared._kept) == synthetic._KEPT
+    assert len(shared._kept) == rooms._KEPT
     assert made == list(range(20))
 
 

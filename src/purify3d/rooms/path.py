@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter1d
 
-from purify3d.captures.synthetic.room import Room
+from purify3d.rooms.room import Room
 
 _CELL = 0.05  # metres
 _BACK = 2.0  # how far somebody steps back from what is filmed, at most

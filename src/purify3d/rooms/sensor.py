@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter, maximum_filter, minimum_filter
 
-from purify3d.captures.synthetic.render import Cast
+from purify3d.rooms.render import Cast
 
 #: Metres beyond which the depth camera sees nothing.
 MAX_RANGE = 6.0

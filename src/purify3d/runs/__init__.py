@@ -13,19 +13,21 @@ import torch
 from torch import Tensor
 
 from purify3d.backbones import Backbone, StoredBackbone, embed_vocabulary
-from purify3d.captures.clouds import read_cloud
+from purify3d.clouds import read_cloud
 from purify3d.errors import RunError
 from purify3d.metrics import Confusion, Scores
-from purify3d.palette import colors_of_labels, heat_colors, label_colors
-from purify3d.picture import picture
-from purify3d.pipeline import SegmentConfig, connect, load_embedding, point_features, points_of
-from purify3d.ply import write_ply
+from purify3d.view.palettes import colors_of_labels, heat_colors, label_colors
+from purify3d.view.pictures import picture
+from purify3d.lifting import lift
+from purify3d.pipeline import SegmentConfig, label_points
+from purify3d.clouds.ply import write_ply
 from purify3d.progress import Progress, silent
-from purify3d.purify import PurifyConfig, purify
-from purify3d.query import check_space, classify, pooled_scores, scores
+from purify3d.affinities import PurifyConfig, affinity
+from purify3d.asking import classify, scores
+from purify3d.purifying import purify
 from purify3d.regions import Region, find_regions, heat
 from purify3d.stopwatch import Stopwatch
-from purify3d.store import Run, fingerprint, stored_precision
+from purify3d.runs.folder import Run, fingerprint, stored_precision
 from purify3d.surface import with_points
 from purify3d.truth import fuse_labels, in_vocabulary
 from purify3d.types import PointCloud, PointFeatures, Scene, Segmentation, TextBank, Vocabulary
@@ -61,10 +63,10 @@ def segment_into(
     bank = embed_vocabulary(backbone, vocabulary)
     # Only what looks at the words while lifting makes features depend on them: consensus, and mask-type
     # models, which score their masks with them.
-    heeds_words = config.lift.fusion == "consensus" or backbone.facts.kind == "mask-type"
+    heeds_words = config.lift.fusion == "consensus" or getattr(backbone, "reads_words", False)
     seen_with = vocabulary.synonyms if heeds_words else None
     stored = backbone.fingerprint if isinstance(backbone, StoredBackbone) else None
-    lift_print = fingerprint(source, backbone.space, stored, config.voxel, config.lift, seen_with)
+    lift_print = fingerprint(source, backbone.space, stored, config.purify.voxel, config.lift, seen_with)
     label_print = fingerprint(lift_print, vocabulary.synonyms, config)
     run.guard("lift", lift_print)
     if run.done("lift", lift_print) and run.done("label", label_print):
@@ -76,7 +78,7 @@ def segment_into(
         scene = replace(scene, points=points)
     else:
         scene, features = _lift(scene, backbone, bank, config, watch, progress)
-        points = points_of(scene)
+        points = scene.cloud()
         run.begin("lift", "label", "purify")
         run.write(POINTS, lambda path: write_ply(path, points))
         run.write_features(FEATURES, features)
@@ -92,13 +94,8 @@ def segment_into(
         )
 
     with watch("purify"):
-        voxels, affinity = connect(points, features, load_embedding(config.affinity), config.purify)
-        purified = classify(
-            pooled_scores(features, bank, voxels, affinity, config.purify.rounds),
-            bank,
-            threshold=config.threshold,
-        )
-    raw = classify(scores(features, bank), bank, threshold=config.threshold)
+        purified = label_points(points, features, bank, config, progress=progress)
+    raw = label_points(points, features, bank, replace(config, purify=replace(config.purify, rounds=0)))
     with watch("picture"):
         image = _picture(scene, raw, purified)
     run.begin("label")
@@ -121,10 +118,10 @@ def _lift(
 ) -> tuple[Scene, PointFeatures]:
     """The scene with points and truth, and one feature per point."""
     with watch("fuse"):
-        scene = with_points(scene, voxel=config.voxel, progress=progress)
-    points = points_of(scene)
+        scene = with_points(scene, voxel=config.purify.voxel, progress=progress)
+    points = scene.cloud()
     with watch("lift"):
-        features = point_features(scene, backbone, bank, config.lift, progress=progress)
+        features = lift(scene, backbone, bank, config.lift, progress=progress)
     if any(frame.label is not None for frame in scene.frames):
         with watch("truth"):
             label = fuse_labels(scene.frames, points, progress=progress)
@@ -169,7 +166,7 @@ def legend(result: Segmentation) -> list[dict[str, Any]]:
 
 def _measured(scene: Scene, raw: Segmentation, purified: Segmentation) -> dict[str, Any]:
     """Scores before and after pooling where the scene has truth; how many points there are."""
-    points = points_of(scene)
+    points = scene.cloud()
     result: dict[str, Any] = {"points": len(points)}
     if scene.truth:
         result["raw"] = asdict(evaluate(raw, points.label, scene.truth))
@@ -185,7 +182,7 @@ def evaluate(result: Segmentation, truth: Tensor, names: Mapping[int, str]) -> S
 
 
 def _picture(scene: Scene, raw: Segmentation, purified: Segmentation) -> Any:
-    points, vocabulary = points_of(scene), purified.vocabulary
+    points, vocabulary = scene.cloud(), purified.vocabulary
     panels = [
         ("photo", points.rgb.numpy()),
         ("raw", colors_of_labels(raw.label.numpy(), len(vocabulary))),
@@ -261,14 +258,15 @@ def ask(run: Run, text: str, backbone: Backbone, *, limit: int = 5) -> Answer:
 def _purified(run: Run, points: PointCloud, bank: TextBank) -> PointFeatures:
     """Pooled features of a run that these words can be compared with, made when they are first needed."""
     settings = run.config["settings"]
-    config, name = PurifyConfig(**settings["purify"]), settings["affinity"]
-    stage = fingerprint(run.config["stages"]["lift"], name, config)
+    config = PurifyConfig(**settings["purify"])
+    stage = fingerprint(run.config["stages"]["lift"], config)
     if run.done("purify", stage):
         return run.read_features(PURIFIED)
     features = run.read_features(FEATURES)
-    check_space(features.space, bank)  # before anything is written
-    voxels, affinity = connect(points, features, load_embedding(name), config)
-    purified = stored_precision(purify(features, voxels, affinity, config.rounds))
+    bank.check_space(features.space)  # before anything is written
+    features = features.within(config.fill)
+    voxels, neighbors = affinity(points, features, config)
+    purified = stored_precision(purify(features, voxels, neighbors, config.rounds))
     run.begin("purify")
     run.write_features(PURIFIED, purified)
     run.finish("purify", stage)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from purify3d.captures.synthetic import materials as m
-from purify3d.captures.synthetic.materials import Material
+from purify3d.rooms import materials as m
+from purify3d.rooms.materials import Material
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from purify3d.geometry import project, resize_camera
-from purify3d.palette import label_colors
 from purify3d.types import Camera, Frame, PointCloud, Scene
+from purify3d.view.palettes import label_colors
 
 _BACKGROUND = 255
 _MAX_SPLAT = 9  # pixels; nearer points leave gaps rather than cover everything

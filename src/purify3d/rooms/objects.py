@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from purify3d.captures.synthetic import materials as m
-from purify3d.captures.synthetic.materials import Material
-from purify3d.captures.synthetic.palette import Style
-from purify3d.captures.synthetic.shapes import Item, Top, ball, box, lathe, rod, rounded_box, sheet
+from purify3d.rooms import materials as m
+from purify3d.rooms.materials import Material
+from purify3d.rooms.paints import Style
+from purify3d.rooms.shapes import Item, Top, ball, box, lathe, rod, rounded_box, sheet
 
 Rng = np.random.Generator
 

@@ -9,10 +9,10 @@ from typing import Protocol
 
 import numpy as np
 
-from purify3d.captures.synthetic import furniture as f
-from purify3d.captures.synthetic import objects as o
-from purify3d.captures.synthetic.palette import Style
-from purify3d.captures.synthetic.shapes import Item, Top
+from purify3d.rooms import furniture as f
+from purify3d.rooms import objects as o
+from purify3d.rooms.paints import Style
+from purify3d.rooms.shapes import Item, Top
 
 Rng = np.random.Generator
 

@@ -161,7 +161,11 @@ class Run:
         tensors = {"values": features.values.half(), "views": features.views}
         tensors |= {
             name: tensor
-            for name, tensor in (("basis", features.basis), ("length", features.length))
+            for name, tensor in (
+                ("basis", features.basis),
+                ("length", features.length),
+                ("gap", features.gap),
+            )
             if tensor is not None
         }
         tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
@@ -183,6 +187,7 @@ class Run:
                 space,
                 tensors.get("basis"),
                 tensors.get("length"),
+                tensors.get("gap"),
             )
         except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
             raise RunError(f"cannot read {path} ({error!r}); repeat the run with --overwrite") from error

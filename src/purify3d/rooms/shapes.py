@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from purify3d.captures.synthetic.materials import Material
+from purify3d.rooms.materials import Material
 
 Vector = Sequence[float] | np.ndarray
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
-from purify3d.captures.synthetic.path import walk
-from purify3d.captures.synthetic.render import Stage
-from purify3d.captures.synthetic.room import furnish
+from purify3d.rooms.path import walk
+from purify3d.rooms.render import Renderer
+from purify3d.rooms.room import furnish
 from purify3d.types import Camera
 
 #: Metres between surface samples of two objects that touch.
@@ -49,11 +49,11 @@ def contacts(seed: int, *, frames: int = 24) -> Contacts:
     of the other within REACH give its mean albedo and mean normal at the contact.
     """
     room = furnish(seed)
-    stage = Stage(room)
+    renderer = Renderer(room)
     camera = Camera(156.0, 156.0, 99.5, 74.5, 200, 150)
     rows = []
     for i, pose in enumerate(walk(room, frames, np.random.default_rng([11, seed]))):
-        cast = stage.cast(camera, pose, np.random.default_rng(i))
+        cast = renderer.cast(camera, pose, np.random.default_rng(i))
         near = (cast.depth > 0) & (cast.depth < 4)
         owner = cast.instance[near][:, None].astype(np.float64)
         rows.append(np.concatenate([owner, cast.xyz[near], cast.normal[near], cast.albedo[near]], axis=1))

@@ -1,0 +1,241 @@
+"""Who listens to whom: how much each voxel hears of its neighbours (GeoPurify, section 3.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from purify3d.checkpoints import file_digest
+from purify3d.errors import CheckpointError
+from purify3d.progress import Progress, silent
+from purify3d.spatial import grid_neighbors, voxelize
+from purify3d.student import Student, load_released
+from purify3d.types import Affinity, PointCloud, PointFeatures, Voxels
+
+SHARPNESS = 20.0
+
+
+@dataclass(frozen=True)
+class PurifyConfig:
+    """How far and how sharply features are pooled.
+
+    Attributes:
+        affinity: what neighbours are compared by: geometric, uniform, the folder or hub id of a student, or
+            released:FILE.
+        voxel: edge in metres of the voxels that frames are fused at and that talk to each other.
+        neighbors: nearest voxels each of them listens to (the paper's K).
+        sharpness: of the softmax over neighbours, for unit embeddings the factor of the cosine; None: what
+            the affinity was made for.
+        rounds: pooling products (the paper's T = 18 is 19 products); 0 leaves features as lifted.
+        confidence: how much more is heard from neighbours whose views agree, see `weigh_by_agreement`; 0 is
+            the paper's configuration.
+        fill: metres; a point that no camera saw is labelled, and heard, by a copy of the nearest seen point
+            within this distance. 0: such points get no label; inf: the paper's rule.
+    """
+
+    affinity: str = "geometric"
+    voxel: float = 0.02
+    neighbors: int = 96
+    sharpness: float | None = None
+    rounds: int = 19
+    confidence: float = 4.0
+    fill: float = 0.0
+
+
+@dataclass(frozen=True)
+class GeometricConfig:
+    """Scales of the weights-free embedding: neighbours one scale apart are e times less heard.
+
+    Attributes:
+        normal: difference of unit normals; 0.2 is about 11 degrees.
+        color: difference of CIE L*a*b* colours, lightness halved because shade and light change it most.
+    """
+
+    normal: float = 0.2
+    color: float = 3.0
+
+
+class Embedding(Protocol):
+    """What voxels are compared by.
+
+    Attributes:
+        fingerprint: changes when the vectors do, so that finished stages are not reused.
+        sharpness: of the softmax that it was made for.
+    """
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    @property
+    def sharpness(self) -> float: ...
+
+    def __call__(self, points: PointCloud, voxels: Voxels, features: PointFeatures) -> Tensor:
+        """(V, E) float32: one vector per voxel, compared by distance."""
+        ...
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """All neighbours are heard alike."""
+
+    fingerprint: str = "uniform"
+    sharpness: float = SHARPNESS
+
+    def __call__(self, points: PointCloud, voxels: Voxels, features: PointFeatures) -> Tensor:
+        return torch.zeros(len(voxels), 1)
+
+
+@dataclass(frozen=True)
+class Geometric:
+    """Normals and colours alone, see `geometric_embedding`."""
+
+    config: GeometricConfig = field(default_factory=GeometricConfig)
+    sharpness: float = SHARPNESS
+
+    @property
+    def fingerprint(self) -> str:
+        return repr(self.config)
+
+    def __call__(self, points: PointCloud, voxels: Voxels, features: PointFeatures) -> Tensor:
+        return geometric_embedding(points, voxels, self.config)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A student's unit embeddings."""
+
+    student: Student
+    fingerprint: str
+    sharpness: float = SHARPNESS
+
+    def __call__(self, points: PointCloud, voxels: Voxels, features: PointFeatures) -> Tensor:
+        return self.student.embed(points, voxels, features)
+
+
+def load_embedding(name: str) -> Embedding:
+    """What voxels are compared by.
+
+    Args:
+        name: `geometric`, `uniform`, the folder or hub id of a student, or `released:FILE`.
+
+    Raises:
+        CheckpointError: nothing of that name fits.
+    """
+    if name == "uniform":
+        return Uniform()
+    if name == "geometric":
+        return Geometric()
+    if name.startswith("released:"):
+        file = Path(name.removeprefix("released:"))
+        return Learned(load_released(file), file_digest(file))
+    if not Path(name).exists() and name.count("/") != 1:
+        raise CheckpointError(
+            f"found affinity {name!r}; expected geometric, uniform, the folder or hub id of a student, or "
+            "released:FILE"
+        )
+    student = Student.from_pretrained(name)
+    return Learned(student, student.digest())
+
+
+def affinity(
+    points: PointCloud,
+    features: PointFeatures,
+    config: PurifyConfig | None = None,
+    *,
+    embedding: Embedding | None = None,
+    progress: Progress = silent,
+) -> tuple[Voxels, Affinity]:
+    """The voxels of a cloud and how much each listens to its neighbours; without rounds, to none.
+
+    Args:
+        features: of the N points; a student may read them, and agreement of views weighs neighbours where
+            the features' length tells it.
+        embedding: what voxels are compared by; None: the one that `config.affinity` names.
+
+    Raises:
+        CheckpointError: no such affinity, or a student that was trained for other voxels or features.
+    """
+    config = config or PurifyConfig()
+    voxels = voxelize(points.xyz, config.voxel)
+    if config.rounds == 0:
+        nobody = torch.empty(len(voxels), 0)
+        return voxels, Affinity(nobody.long(), nobody)
+    embedding = embedding or load_embedding(config.affinity)
+    neighbor = grid_neighbors(voxels.index, config.neighbors, progress=progress)
+    sharpness = embedding.sharpness if config.sharpness is None else config.sharpness
+    alike = softmax_affinity(embedding(points, voxels, features), neighbor, sharpness, progress=progress)
+    if config.confidence == 0 or not features.space.length_is_confidence:
+        return voxels, alike
+    return voxels, weigh_by_agreement(alike, features, voxels, config.confidence)
+
+
+def softmax_affinity(
+    embedding: Tensor,
+    neighbor: Tensor,
+    sharpness: float = SHARPNESS,
+    *,
+    chunk: int = 16384,
+    progress: Progress = silent,
+) -> Affinity:
+    """Softmax over neighbours of -sharpness/2 |e_i - e_j|^2.
+
+    For unit embeddings this is the paper's softmax of sharpness * cosine (the two differ by a constant per
+    row); embeddings of any length are welcome.
+
+    Args:
+        embedding: (V, E) float.
+        neighbor: (V, K) int64 voxel indices.
+        chunk: voxels at a time; memory is chunk x K x E.
+    """
+    half_square = embedding.square().sum(1) / 2
+    weight = torch.empty(neighbor.shape, dtype=torch.float32, device=embedding.device)
+    starts = range(0, len(neighbor), chunk)
+    for start in progress(starts, name="affinity", total=len(starts)):
+        rows = neighbor[start : start + chunk]
+        dot = (embedding[rows] @ embedding[start : start + chunk, :, None]).squeeze(2)
+        weight[start : start + chunk] = (sharpness * (dot - half_square[rows])).softmax(1)
+    return Affinity(neighbor, weight)
+
+
+def weigh_by_agreement(
+    affinity: Affinity, features: PointFeatures, voxels: Voxels, exponent: float
+) -> Affinity:
+    """Weights times the neighbour's confidence to the power of `exponent`, rows again summing to 1.
+
+    Confidence is the length of a voxel's fused values: an average of views (for a segmenter: of posteriors)
+    is long where views are sure and agree, and short where they contradict each other. Small objects in front
+    of a dominant surface, a poster on its wall, keep their own when the wall's points around them waver.
+    """
+    confidence = voxels.mean(features.values.norm(dim=1)).clamp_min(1e-6) ** exponent
+    weight = affinity.weight * confidence[affinity.neighbor]
+    return replace(affinity, weight=weight / weight.sum(1, keepdim=True))
+
+
+def geometric_embedding(points: PointCloud, voxels: Voxels, config: GeometricConfig | None = None) -> Tensor:
+    """(V, 6) embedding from normals and colours alone, for the sharpness SHARPNESS."""
+    config = config or GeometricConfig()
+    normal = normalize(voxels.mean(points.normal), dim=1)
+    lab = rgb_to_lab(voxels.mean(points.rgb) / 255) * torch.tensor([0.5, 1.0, 1.0])
+    unit = (2 / SHARPNESS) ** 0.5
+    return torch.cat([normal / config.normal, lab / config.color], dim=1) * unit
+
+
+def rgb_to_lab(rgb: Tensor) -> Tensor:
+    """(M, 3) sRGB in 0..1 -> CIE L*a*b* under D65 (IEC 61966-2-1, CIE 15): L* 0..100."""
+    linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    to_xyz = rgb.new_tensor(
+        [
+            [0.4124564, 0.3575761, 0.1804375],
+            [0.2126729, 0.7151522, 0.0721750],
+            [0.0193339, 0.1191920, 0.9503041],
+        ]
+    )
+    xyz = linear @ to_xyz.T / rgb.new_tensor([0.95047, 1.0, 1.08883])
+    f = torch.where(xyz > (6 / 29) ** 3, xyz.clamp_min(1e-9) ** (1 / 3), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
+    x, y, z = f.unbind(1)
+    return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=1)
