@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from recorded import Recorded
 from torch import Tensor
 from torch.nn.functional import normalize
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -36,8 +36,8 @@ def assert_same(actual: Pairs, expected: Pairs, config: DistillConfig) -> None:
 
 
 @pytest.fixture(scope="module")
-def golden(shared: Path) -> dict[str, Tensor]:
-    return {k: torch.from_numpy(v) for k, v in np.load(shared / "golden" / "distillation.npz").items()}
+def golden() -> dict[str, Tensor]:
+    return {k: torch.from_numpy(v) for k, v in Recorded("distillation").items()}
 
 
 @pytest.mark.parametrize("search", [mine, partial(mine, chunk=37), mine_plain])

@@ -1,10 +1,9 @@
 """Lifting against the golden values of the official code, and against plain loops."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from recorded import Recorded, pair
 
 from purify3d.lifting import (
     LiftConfig,
@@ -20,11 +19,11 @@ from purify3d.types import Camera, FeatureSpace, Frame, MaskFeatures, TextBank, 
 
 
 @pytest.fixture(scope="module")
-def projection(shared: Path) -> dict[str, np.ndarray]:
-    return dict(np.load(shared / "golden" / "projection.npz"))
+def projection() -> Recorded:
+    return Recorded("projection")
 
 
-def golden_frames(data: dict[str, np.ndarray]) -> list[Frame]:
+def golden_frames(data: Recorded) -> list[Frame]:
     width, height = map(int, data["image_size"])
     k = data["intrinsics"]
     camera = Camera(k[0, 0], k[1, 1], k[0, 2], k[1, 2], width, height)
@@ -41,11 +40,11 @@ def golden_frames(data: dict[str, np.ndarray]) -> list[Frame]:
     ]
 
 
-def golden_config(data: dict[str, np.ndarray]) -> LiftConfig:
+def golden_config(data: Recorded) -> LiftConfig:
     return LiftConfig(margin=int(data["cut_boundary"]), tolerance=float(data["visibility_threshold"]))
 
 
-def test_visibility_is_golden(projection: dict[str, np.ndarray]) -> None:
+def test_visibility_is_golden(projection: Recorded) -> None:
     xyz = torch.from_numpy(projection["points"]).float()
     for i, frame in enumerate(golden_frames(projection)):
         point, pixel = visible_points(xyz, frame, golden_config(projection))
@@ -55,8 +54,9 @@ def test_visibility_is_golden(projection: dict[str, np.ndarray]) -> None:
         np.testing.assert_array_equal(pixel[:, 1], projection["row"][i][expected])
 
 
-def test_mask_lifting_and_consensus_are_golden(shared: Path, projection: dict[str, np.ndarray]) -> None:
-    data = {k: torch.from_numpy(v) for k, v in np.load(shared / "golden" / "lift_fusion.npz").items()}
+def test_mask_lifting_and_consensus_are_golden(projection: Recorded) -> None:
+    recorded = Recorded("lift_fusion")
+    data = {k: torch.from_numpy(v) for k, v in recorded.items() if k != "fused_features"}
     xyz = torch.from_numpy(projection["points"]).float()
     labels = [f"label {i}" for i in range(len(data["text_embeddings"]))]
     space = FeatureSpace("golden", 512, float(data["logit_scale"]))
@@ -70,7 +70,8 @@ def test_mask_lifting_and_consensus_are_golden(shared: Path, projection: dict[st
         views.append(view_of(point, pixel, frame.camera, seen, xyz))
     values, seen_by, _ = fuse_consensus(lambda: views, len(xyz), bank, 3)
     fused = values[nearest_known(seen_by > 0, xyz)[0]]
-    torch.testing.assert_close(fused, data["fused_features"], rtol=1e-4, atol=1e-5)
+    found, expected = pair(fused, recorded["fused_features"])
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_bicubic_sampling_is_resizing_and_reading() -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from frames import frames_of
+from recorded import Kept, Recorded, manifest, pair
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
@@ -42,17 +43,17 @@ SPACE = FeatureSpace("lseg-test", 512, lseg.LOGIT_SCALE)
 
 
 @pytest.fixture(scope="module")
-def golden(shared: Path) -> dict[str, np.ndarray]:
-    return dict(np.load(shared / "golden" / "lseg_tiny.npz"))
+def golden() -> Recorded:
+    return Recorded("lseg_tiny")
 
 
 @pytest.fixture(scope="module")
-def meta(golden: dict[str, np.ndarray]) -> dict:
+def meta(golden: Recorded) -> dict:
     return json.loads(bytes(golden["meta_json"]))
 
 
 @pytest.fixture(scope="module")
-def state(golden: dict[str, np.ndarray]) -> dict[str, Tensor]:
+def state(golden: Recorded) -> dict[str, Tensor]:
     """The official state dict, dtypes as stored (CLIP's weights are float16)."""
     return {f"net.{k[2:]}": torch.from_numpy(v) for k, v in golden.items() if k.startswith("w/")}
 
@@ -80,10 +81,11 @@ def bank(model: LSeg) -> TextBank:
     return TextBank(vocabulary, model.encode(vocabulary.names), torch.tensor([0]), model.space)
 
 
-def close(actual: Tensor, expected: np.ndarray, relative: float, name: str = "") -> None:
-    """Largest error against the spread of the expected array."""
-    assert actual.shape == expected.shape, name
-    error = np.abs(actual.numpy() - expected).max() / expected.std()
+def close(actual: Tensor, recorded: np.ndarray | Kept, relative: float, name: str = "") -> None:
+    """Largest error against the spread of the recorded array."""
+    assert actual.shape == recorded.shape, name
+    found, expected = pair(actual, recorded)
+    error = np.abs(found - expected).max() / expected.std()
     assert error < relative, f"{name}: {error:.2e} of the spread"
 
 
@@ -109,8 +111,14 @@ def taps() -> Iterator[tuple[str, str]]:
     yield "text/features", "clip_pretrained"
 
 
+def test_the_token_table_is_drawn_as_it_was(golden: Recorded) -> None:
+    table, rows, stored = golden.drawn("w/clip_pretrained.token_embedding.weight")
+    assert len(rows) > 100
+    np.testing.assert_allclose(table[rows], stored, atol=1e-5)
+
+
 @pytest.mark.parametrize("case", ["case_a", "case_b"])
-def test_every_intermediate_is_golden(golden: dict[str, np.ndarray], network: LSegNetwork, case: str) -> None:
+def test_every_intermediate_is_golden(golden: Recorded, network: LSegNetwork, case: str) -> None:
     seen: dict[str, Tensor] = {}
     hooks = [
         network.get_submodule(module).register_forward_hook(
@@ -130,12 +138,13 @@ def test_every_intermediate_is_golden(golden: dict[str, np.ndarray], network: LS
     for name, actual in seen.items():
         close(actual, golden[f"{case}/{name}"], 1e-5, name)
     # The official run in half precision differs by rounding only.
-    assert np.abs(seen["final/logits"].numpy() - golden[f"{case}_half/final/logits"]).max() < 5e-3
+    found, expected = pair(seen["final/logits"], golden[f"{case}_half/final/logits"])
+    assert np.abs(found - expected).max() < 5e-3
     close(seen["text/features"], golden[f"{case}_half/text/features"].astype(np.float32), 5e-3)
 
 
 def test_official_multiscale_scores_are_golden(
-    golden: dict[str, np.ndarray], meta: dict, network: LSegNetwork, model: LSeg
+    golden: Recorded, meta: dict, network: LSegNetwork, model: LSeg
 ) -> None:
     """The official evaluator, written out here: it covers sizes, flips and paddings that the cases do not."""
     base, crop = meta["multieval"]["base_size"], meta["multieval"]["crop_size"]
@@ -170,11 +179,11 @@ def test_official_multiscale_scores_are_golden(
 # ---- the backbone
 
 
-def test_observe_is_openscenes_extraction(golden: dict[str, np.ndarray], model: LSeg) -> None:
+def test_observe_is_openscenes_extraction(golden: Recorded, model: LSeg) -> None:
     image = golden["openscene/image0"][0].transpose(1, 2, 0)
     (seen,) = model.observe(frames_of(image), bank(model))
     assert seen.basis is None
-    close(seen.values, golden["openscene/features"][0], 1e-5)
+    close(seen.values[None], golden["openscene/features"], 1e-5)
 
 
 def test_observe_shrinks_large_images_and_keeps_their_aspect(model: LSeg) -> None:
@@ -190,7 +199,7 @@ def test_observe_shrinks_large_images_and_keeps_their_aspect(model: LSeg) -> Non
     assert torch.cosine_similarity(one.values, two.values, dim=0).min() > 0.99
 
 
-def test_observe_takes_turned_and_read_only_images(golden: dict[str, np.ndarray], model: LSeg) -> None:
+def test_observe_takes_turned_and_read_only_images(golden: Recorded, model: LSeg) -> None:
     image = golden["openscene/image0"][0].transpose(1, 2, 0)
     turned = np.rot90(image)
     turned.setflags(write=False)
@@ -198,7 +207,7 @@ def test_observe_takes_turned_and_read_only_images(golden: dict[str, np.ndarray]
     assert a.values.equal(b.values)
 
 
-def test_bfloat16_is_close(golden: dict[str, np.ndarray], network: LSegNetwork, model: LSeg) -> None:
+def test_bfloat16_is_close(golden: Recorded, network: LSegNetwork, model: LSeg) -> None:
     image = golden["openscene/image0"][0].transpose(1, 2, 0)
     half = LSeg(network, clip_tokenizer(), SPACE, Path("demo_e200.ckpt"), window=96, dtype=torch.bfloat16)
     (a,), (b,) = model.observe(frames_of(image), bank(model)), half.observe(frames_of(image), bank(model))
@@ -209,7 +218,7 @@ def test_bfloat16_is_close(golden: dict[str, np.ndarray], network: LSegNetwork, 
 
 
 def test_encode_is_golden_and_cached(
-    golden: dict[str, np.ndarray], meta: dict, model: LSeg, monkeypatch: pytest.MonkeyPatch
+    golden: Recorded, meta: dict, model: LSeg, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raw = golden["case_a/text/features"]
     expected = raw / np.linalg.norm(raw, axis=1, keepdims=True)
@@ -225,18 +234,18 @@ def test_encode_is_golden_and_cached(
 # ---- the checkpoint
 
 
-def test_full_model_has_exactly_the_official_keys(shared: Path) -> None:
-    manifest = json.loads((shared / "models" / "lseg_full_manifest.json").read_text())["keys"]
+def test_full_model_has_exactly_the_official_keys() -> None:
+    full = manifest("lseg")["keys"]
     with torch.device("meta"):
         ours = LSegNetwork(LSegConfig()).state_dict()
-    unused = {key for key in manifest if key.startswith(UNUSED)}
+    unused = {key for key in full if key.startswith(UNUSED)}
     assert {k: list(v.shape) for k, v in ours.items()} == {
-        k: v["shape"] for k, v in manifest.items() if k not in unused
+        k: v["shape"] for k, v in full.items() if k not in unused
     }
     # The list holds exactly what inference does not read; batch norm's counters are loaded all the same.
-    idle = {key for key, entry in manifest.items() if not entry["used_in_inference"]}
+    idle = {key for key, entry in full.items() if not entry["used_in_inference"]}
     assert unused == {key for key in idle if key in unused or not key.endswith("num_batches_tracked")}
-    assert all(any(key.startswith(beginning) for key in manifest) for beginning in UNUSED)
+    assert all(any(key.startswith(beginning) for key in full) for beginning in UNUSED)
 
 
 def test_weights_are_float32_and_frozen(network: LSegNetwork) -> None:

@@ -1,12 +1,11 @@
 """Affinity and pooling against golden values, the plain twin, and the algebra that saves work."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from recorded import Recorded, pair
 
 from purify3d import purifying
 from purify3d.affinities import rgb_to_lab, softmax_affinity, weigh_by_agreement
@@ -22,11 +21,14 @@ def random_affinity(seed: int, voxels: int = 60, k: int = 9) -> Affinity:
     return softmax_affinity(embedding, grid_neighbors(cells, k))
 
 
-def test_pooling_is_golden(shared: Path) -> None:
-    data = {k: torch.from_numpy(v) for k, v in np.load(shared / "golden" / "pooling.npz").items() if v.ndim}
+def test_pooling_is_golden() -> None:
+    recorded = Recorded("pooling")
+    inputs = ("embedding", "neighbours", "voxel_inputs", "point_to_voxel")
+    data = {key: torch.from_numpy(recorded[key]) for key in inputs}
     a = softmax_affinity(data["embedding"], data["neighbours"].long(), 20.0)
     pooled = pool(a, data["voxel_inputs"], 19)[data["point_to_voxel"].long()]
-    torch.testing.assert_close(pooled[:, :512], data["refined_point_features"], rtol=1e-4, atol=1e-5)
+    found, expected = pair(pooled[:, :512], recorded["refined_point_features"])
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_affinity_of_unit_embeddings_is_softmax_of_cosines() -> None:

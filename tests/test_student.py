@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from recorded import Recorded
 from safetensors.torch import load_file, save_file
 
 from purify3d.errors import CheckpointError
@@ -40,9 +41,8 @@ def trained(config: StudentConfig = SMALL, seed: int = 0) -> Student:
 
 
 @pytest.fixture(scope="module")
-def golden(shared):
-    with np.load(shared / "golden" / "student.npz") as arrays:
-        return dict(arrays)
+def golden():
+    return Recorded("student")
 
 
 def golden_state(golden) -> dict[str, torch.Tensor]:
@@ -80,15 +80,14 @@ def test_named_configurations_have_the_stated_size():
     assert sizes[1] == pytest.approx(0.5e6, rel=0.05)
 
 
-def test_input_matches_the_official_voxel_inputs(shared):
+def test_input_matches_the_official_voxel_inputs():
     """The stored file has no colours in 0..255 and no point features: voxel features are spread to points."""
-    with np.load(shared / "golden" / "pooling.npz") as arrays:
-        inputs = torch.from_numpy(arrays["voxel_inputs"])
-        geometry = torch.from_numpy(arrays["point_geometry"])
-        index = torch.from_numpy(arrays["voxel_coords"])
-        voxels = Voxels(
-            index, 0.02, torch.zeros(3).double(), torch.from_numpy(arrays["point_to_voxel"]).long()
-        )
+    arrays = Recorded("pooling")
+    inputs = torch.from_numpy(arrays["voxel_inputs"])
+    geometry = torch.from_numpy(arrays["point_geometry"])
+    index = torch.from_numpy(arrays["voxel_coords"])
+    of_point = torch.from_numpy(arrays["point_to_voxel"]).long()
+    voxels = Voxels(index, 0.02, torch.zeros(3).double(), of_point)
     count = len(geometry)
     rgb = torch.randint(0, 256, (count, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     label = torch.full((count,), -1, dtype=torch.int32)

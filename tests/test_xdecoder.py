@@ -3,11 +3,13 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from frames import frames_of
+from recorded import Kept, Recorded, manifest, pair
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -42,14 +44,15 @@ TEXT, UNIT, FEATURE, MASK = 1e-5, 1e-6, 5e-5, 1e-3  # largest absolute differenc
 
 
 class Golden:
-    def __init__(self, path: Path) -> None:
-        self.file = np.load(path)
+    def __init__(self) -> None:
+        self.file = Recorded("xdecoder_tiny")
         self.meta = json.loads(self.file["meta_json"].tobytes())
         self.checked: set[str] = set()
 
-    def __getitem__(self, key: str) -> Tensor:
+    def __getitem__(self, key: str) -> Any:
         self.checked.add(key)
-        return torch.from_numpy(self.file[key])
+        value = self.file[key]
+        return value if isinstance(value, Kept) else torch.from_numpy(value)
 
     def unread(self, case: str, *parts: str) -> set[str]:
         """Stored arrays of some parts of a case that nothing was compared with."""
@@ -64,8 +67,8 @@ class Golden:
 
 
 @pytest.fixture(scope="module")
-def golden(shared: Path) -> Golden:
-    return Golden(shared / "golden" / "xdecoder_tiny.npz")
+def golden() -> Golden:
+    return Golden()
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +103,17 @@ def outputs(network: XDecoder) -> Iterator[dict[str, Tensor]]:
         handle.remove()
 
 
-def close(actual: Tensor, expected: Tensor, tolerance: float) -> None:
+def close(actual: Tensor, expected: Tensor | Kept, tolerance: float) -> None:
+    if isinstance(expected, Kept):
+        actual, expected = map(torch.from_numpy, pair(actual, expected))
     torch.testing.assert_close(actual, expected, rtol=0, atol=tolerance)
+
+
+def test_the_token_table_is_drawn_as_it_was(golden: Golden) -> None:
+    key = "w/sem_seg_head.predictor.lang_encoder.lang_encoder.token_embedding.weight"
+    table, rows, stored = golden.file.drawn(key)
+    assert len(rows) > 10
+    np.testing.assert_allclose(table[rows], stored, atol=1e-5)
 
 
 @pytest.mark.parametrize("case", ["a", "b", "c"])
@@ -211,8 +223,8 @@ def test_observe_agrees_with_the_published_output(golden: Golden, backbone: XDec
     images = [image.permute(1, 2, 0).numpy() for image in golden.images("a")]
     bank = embed_vocabulary(backbone, Vocabulary.parse("wall, shower curtain, night stand, tv"))
     seen = backbone.observe(frames_of(*images), bank)[0]
-    close(seen.logits, golden["case_a/final/pred_masks"][0], MASK)
-    close(seen.embedding, golden["case_a/final/mask_embed"][0], FEATURE)
+    close(seen.logits[None], golden["case_a/final/pred_masks"], MASK)
+    close(seen.embedding[None], golden["case_a/final/mask_embed"], FEATURE)
     expected = golden["case_a/final/pred_logits"][0].softmax(1)[:, :-1].amax(1)
     close(seen.score, expected, FEATURE)
 
@@ -327,16 +339,16 @@ def test_masks_lie_on_the_image(
     close(squeezed - pixel, (pixel + 0.5) * (stretch - 1), 0.02 * float(scale.max()))
 
 
-def test_full_size_has_the_keys_and_shapes_of_the_manifest(shared: Path) -> None:
-    manifest = json.loads((shared / "models" / "xdecoder_full_manifest.json").read_text())
+def test_full_size_has_the_keys_and_shapes_of_the_manifest() -> None:
+    listed = manifest("xdecoder")
     with torch.device("meta"):
         full = XDecoder(XDecoderConfig())
     ours = {key: list(value.shape) for key, value in full.state_dict().items()}
-    theirs = {key: facts["shape"] for key, facts in manifest["keys"].items()}
+    theirs = {key: facts["shape"] for key, facts in listed["keys"].items()}
     assert set(theirs) >= UNUSED
     assert ours == {key: shape for key, shape in theirs.items() if key not in UNUSED}
     count = sum(value.numel() for value in full.parameters())
-    assert count == manifest["meta"]["num_parameters_used_in_seg_path"]
+    assert count == listed["meta"]["num_parameters_used_in_seg_path"]
 
 
 def test_own_self_attention_mask_is_the_stored_one(golden: Golden, network: XDecoder) -> None:
