@@ -1,4 +1,4 @@
-"""Words, labels and places."""
+"""Words and labels."""
 
 import pytest
 import torch
@@ -8,7 +8,6 @@ from purify3d.asking import classify, scores
 from purify3d.errors import LabelError, SpaceMismatchError
 from purify3d.labelsets import label_set_names, load_label_set, read_labels
 from purify3d.purifying import pooled_scores, purify
-from purify3d.regions import find_regions, heat
 from purify3d.spatial import grid_neighbors, voxelize
 from purify3d.types import FeatureSpace, PointFeatures, TextBank, Vocabulary
 
@@ -61,33 +60,6 @@ def test_spaces_must_agree() -> None:
     other = PointFeatures(torch.ones(1, 4), torch.ones(1, dtype=torch.int32), FeatureSpace("other", 4, 1.0))
     with pytest.raises(SpaceMismatchError, match="features of 'other' and text embeddings of 'test'"):
         scores(other, bank("a"))
-
-
-def test_regions_are_connected_and_measured() -> None:
-    axis = torch.arange(0, 0.5, 0.02)
-    block = torch.cartesian_prod(axis, axis, torch.tensor([0.0]))
-    small = torch.cartesian_prod(axis[:6], axis[:6], torch.tensor([0.0])) + torch.tensor([2.0, 0, 0])
-    rest = torch.cartesian_prod(axis, axis, torch.tensor([1.0])).repeat(3, 1)
-    xyz = torch.cat([block, small, rest])
-    score = torch.cat(
-        [torch.full((len(block),), 0.8), torch.full((len(small),), 0.9), torch.zeros(len(rest))]
-    )
-    regions = find_regions(xyz, score)
-    assert [r.points for r in regions] == [len(block), len(small)]
-    assert regions[0].center == pytest.approx((0.24, 0.24, 0.0), abs=1e-3)
-    assert regions[0].size == pytest.approx((0.48, 0.48, 0.0), abs=0.03)
-    assert regions[1].score == pytest.approx(0.9)
-    assert find_regions(xyz, score, limit=1) == regions[:1]
-
-
-def test_heat_spans_the_scene() -> None:
-    warmth = heat(torch.linspace(0.2, 0.4, 2001))
-    assert warmth[:1000].max() == 0
-    assert warmth.max() == 1
-
-
-def test_nothing_stands_out_in_a_flat_scene() -> None:
-    assert find_regions(torch.rand(100, 3), torch.full((100,), 0.3)) == []
 
 
 @pytest.mark.parametrize("name", label_set_names())

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from purify3d.spatial import grid_neighbors, nearest_known, pack_cells, sparse_rows, voxelize
+from purify3d.spatial import grid_neighbors, nearest_known, pack_cells, spacing, sparse_rows, voxelize
 
 
 @settings(max_examples=30, deadline=None)
@@ -73,6 +73,21 @@ def test_nearest_known() -> None:
     assert gap.tolist() == pytest.approx([0, 0, 0.1])
     with pytest.raises(ValueError, match="no point"):
         nearest_known(torch.zeros(3, dtype=torch.bool), xyz)
+
+
+def test_spacing_is_the_distance_to_the_next_place() -> None:
+    axis = torch.arange(40) * 0.03
+    grid = torch.cartesian_prod(axis, axis, axis[:20])
+    assert spacing(grid) == pytest.approx(0.03, rel=1e-4)
+    assert spacing(grid.repeat_interleave(6, 0)) == pytest.approx(0.03, rel=1e-4)  # seams of a mesh
+    lonely = torch.cat([grid, 100 + 50 * torch.rand(100, 3, generator=torch.Generator().manual_seed(0))])
+    assert spacing(lonely) == pytest.approx(0.03, rel=1e-4)
+    assert spacing(grid, sample=10) == spacing(grid, sample=10)
+
+
+def test_spacing_of_next_to_nothing() -> None:
+    assert spacing(torch.zeros(0, 3)) == spacing(torch.zeros(1, 3)) == spacing(torch.zeros(5, 3)) == 0
+    assert spacing(torch.tensor([[0.0, 0, 0], [0, 2, 0]])) == 2
 
 
 def test_cells_that_do_not_fit_are_refused() -> None:

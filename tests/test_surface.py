@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from purify3d import surface
 from purify3d.errors import CaptureError
 from purify3d.surface import depth_jumps, estimate_normals, fuse, with_points
 from purify3d.truth import fuse_labels
@@ -49,6 +50,62 @@ def test_merging_early_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = fuse(frames)
     torch.testing.assert_close(whole.xyz, parts.xyz)
     assert torch.equal(whole.rgb, parts.rgb)
+
+
+def test_the_scene_is_not_merged_again_for_every_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    color = wall_frame(0.0).color
+    frames = [replace(wall_frame(4.0 * i), color=color) for i in range(60)]  # none sees what another saw
+    merged, merge = [0], surface._merge
+
+    def counted(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+        merged[0] += sum(len(keys) for keys, _ in parts)
+        return merge(parts)
+
+    monkeypatch.setattr(surface, "_merge", counted)
+    for frame in frames:
+        surface._partial_sums(frame, 0.05)
+    alone, merged[0] = merged[0], 0
+    monkeypatch.setattr(surface, "_MERGE_ROWS", 1)
+    fuse(frames, voxel=0.05)
+    assert merged[0] - alone < 4 * alone  # 30 times as many where each frame merges all before it
+
+
+@pytest.mark.parametrize(
+    ("far", "voxel"),
+    [
+        (
+            replace(
+                wall_frame(1), name="far", world_from_camera=np.diag([1.0, 1, 1, 1]) + 3e4 * np.eye(4, k=3)
+            ),
+            0.02,
+        ),
+        (replace(wall_frame(1), name="far", depth=lambda: np.full((120, 160), 1e30, np.float32)), 0.02),
+        (replace(wall_frame(1), name="far", world_from_camera=np.eye(4) - 20.0 * np.eye(4, k=3)), 1e-5),
+    ],
+)
+def test_a_frame_too_far_away_is_named(far: Frame, voxel: float) -> None:
+    message = (
+        r"^frame far: found 19200 of 19200 pixels beyond .*Check the units .* pose of this frame .*--voxel"
+    )
+    with pytest.raises(CaptureError, match=message):
+        fuse([wall_frame(0), far, wall_frame(2)], voxel=voxel)
+
+
+@pytest.mark.parametrize("voxel", [0.001, 0.2, 1.0])
+def test_normals_at_any_voxel_size(voxel: float) -> None:
+    """A wall measured with 3 mm of noise, seen twice at the same pixels."""
+    noise = np.random.default_rng(0).normal(0, 0.003, (120, 160)).astype(np.float32)
+    frame = replace(wall_frame(0.0), depth=lambda: 0.5 + noise)
+    points = fuse([frame, frame], voxel=voxel)
+    assert (points.normal[:, 2] < -0.9).float().mean() > 0.98
+    torch.testing.assert_close(points.normal.norm(dim=1), torch.ones(len(points)))
+
+
+def test_too_few_points_for_a_plane_face_the_camera() -> None:
+    line = torch.tensor([[0.0, 0, 2], [1, 0, 2], [2, 0, 2]])
+    for xyz in (line, line[:1]):
+        normal = estimate_normals(xyz, -2 * xyz)
+        torch.testing.assert_close(normal, torch.nn.functional.normalize(-xyz, dim=1))
 
 
 def test_frames_are_read_one_at_a_time() -> None:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
+import torch
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 from torch import Tensor
 
-_REACH = 0.05  # metres between points of one region: two to three voxels, so that sensor holes do not split
+from purify3d.spatial import pack_cells, spacing, voxelize
+from purify3d.types import Voxels
+
+_REACH = 0.05  # metres between points of one region at least, so that sensor holes do not split
+_REACH_SPACINGS = 3.0  # ... and in spacings of the cloud, which bridges single missing points
 _HOT = 0.6  # heat from which a point belongs to a region
-_SMALLEST = 30  # points
+_SMALLEST_AREA = 0.01  # square metres, at one spacing squared a point
+_FEWEST = 8  # points, however sparse the cloud
 
 
 @dataclass(frozen=True)
@@ -33,32 +39,53 @@ class Region:
 
 
 def heat(score: Tensor) -> Tensor:
-    """(N,) cosines -> 0..1: the scene's median is 0, its hottest thousandth 1.
+    """(N,) cosines -> (N,) 0..1: the scene's median is 0, its hottest thousandth 1.
 
-    Cosines of different models and wordings have different ranges; what counts is what stands out here.
+    Cosines of different models and wordings have different ranges; what counts is what stands out here. A
+    score of exactly 0 belongs to a point that nothing is known of: it is cold, and no part of the median.
     """
-    low, high = (float(np.quantile(score.numpy(), q)) for q in (0.5, 0.999))
-    return ((score - low) / max(high - low, 1e-6)).clamp(0, 1)
+    low, high = heat_range(score)
+    warmth = ((score - low) / max(high - low, 1e-6)).clamp(0, 1)
+    return torch.where(_known(score), warmth, 0)
+
+
+def heat_range(score: Tensor) -> tuple[float, float]:
+    """The cosines that heat 0 and heat 1 stand for; (0, 0) where nothing is known of any of (N,) points."""
+    known = score[_known(score)].numpy()
+    if len(known) == 0:
+        return 0.0, 0.0
+    low, high = np.quantile(known, [0.5, 0.999])
+    return float(low), float(high)
+
+
+def _known(score: Tensor) -> Tensor:
+    return (score != 0) & score.isfinite()
 
 
 def find_regions(xyz: Tensor, score: Tensor, *, limit: int = 5) -> list[Region]:
     """The regions that stand out, those with most heat in all first.
+
+    How near points of one region lie, and how many make one, follows from how densely the cloud is sampled.
 
     Args:
         xyz: (N, 3) metres; score: (N,) cosines.
         limit: regions wanted; there may be fewer.
     """
     warmth = heat(score)
-    hot = (warmth >= _HOT).numpy()
-    points, cosine, weight = xyz.numpy()[hot], score.numpy()[hot], warmth.numpy()[hot]
-    pairs = cKDTree(points).query_pairs(_REACH, output_type="ndarray")
-    graph = coo_array((np.ones(len(pairs), dtype=bool), pairs.T), shape=(len(points), len(points)))
-    count, member = connected_components(graph, directed=False)
-    size = np.bincount(member, minlength=count)
-    total = np.bincount(member, weights=weight, minlength=count)
+    hot = warmth >= _HOT
+    if not hot.any():
+        return []
+    apart = spacing(xyz)
+    smallest = max(_FEWEST, _SMALLEST_AREA / max(apart, 1e-3) ** 2)
+    member = _connected(xyz[hot], max(_REACH, _REACH_SPACINGS * apart))
+    points, cosine, weight = xyz[hot].numpy(), score[hot].numpy(), warmth[hot].numpy()
+    size = np.bincount(member)
+    total = np.bincount(member, weights=weight)
     regions: list[Region] = []
     for number in np.argsort(-total, kind="stable"):
-        if size[number] < _SMALLEST or len(regions) == limit:
+        if len(regions) == limit:
+            break
+        if size[number] < smallest:
             continue
         inside = points[member == number].astype(np.float64)
         low, high = np.percentile(inside, [2, 98], axis=0)
@@ -71,3 +98,39 @@ def find_regions(xyz: Tensor, score: Tensor, *, limit: int = 5) -> list[Region]:
             )
         )
     return regions
+
+
+def _connected(xyz: Tensor, reach: float) -> np.ndarray:
+    """(M,) int number of the part that each of (M, 3) points belongs to.
+
+    Points of one cell of half the reach are one; cells are joined where the boxes around their points come
+    within reach, so that no pair of points within reach is missed. One direction to a neighbouring cell is
+    looked at after the other: memory grows with the number of points and not with that of their pairs, which
+    is thousands a point in a dense cloud.
+    """
+    cells = voxelize(xyz, reach / 2)
+    low, high = _boxes(xyz, cells)
+    index = cells.index.numpy().astype(np.int64) + 2  # so that no neighbour has a negative coordinate
+    keys = pack_cells(index)
+    part = np.arange(len(cells))
+    for step in product(range(-2, 3), repeat=3):
+        if step <= (0, 0, 0):
+            continue  # the opposite direction finds the same pairs
+        wanted = pack_cells(index + step)
+        found = np.searchsorted(keys, wanted).clip(max=len(keys) - 1)
+        first = np.nonzero(keys[found] == wanted)[0]
+        second = found[first]
+        gap = np.maximum(low[first] - high[second], low[second] - high[first]).clip(min=0)
+        near = (gap**2).sum(axis=1) <= reach**2
+        a, b = part[first[near]], part[second[near]]
+        graph = coo_array((np.ones(len(a), dtype=bool), (a, b)), shape=(len(cells), len(cells)))
+        part = connected_components(graph, directed=False)[1][part]
+    return part[cells.of_point.numpy()]
+
+
+def _boxes(xyz: Tensor, cells: Voxels) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest coordinates of the (M, 3) points of each cell: two (V, 3) float32."""
+    owner = cells.of_point[:, None].expand(-1, 3)
+    empty = xyz.new_zeros(len(cells), 3)
+    low = empty.scatter_reduce(0, owner, xyz, "amin", include_self=False)
+    return low.numpy(), empty.scatter_reduce(0, owner, xyz, "amax", include_self=False).numpy()

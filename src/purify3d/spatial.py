@@ -104,6 +104,26 @@ def grid_neighbors(index: Tensor, k: int, *, progress: Progress = silent) -> Ten
     return torch.from_numpy(result)
 
 
+def spacing(xyz: Tensor, *, sample: int = 4096) -> float:
+    """How far apart the points of a cloud lie: the median distance to the nearest other position, metres.
+
+    Every n-th of (N, 3) points is asked, `sample` in all, against the whole cloud; the result depends on
+    nothing else. Points at the very same place, as at the seams of a mesh, count as one.
+
+    Returns:
+        0.0 where fewer than two different positions are found.
+    """
+    positions = xyz.numpy()
+    asked = positions[:: max(1, len(positions) // sample)]
+    copies = min(9, len(positions))  # enough that up to eight points at one place do not hide the next place
+    if copies < 2:
+        return 0.0
+    distance, _ = cKDTree(positions).query(asked, k=copies, workers=-1)
+    apart = np.where(distance > 0, distance, np.inf).min(axis=1)
+    apart = apart[np.isfinite(apart)]
+    return float(np.median(apart)) if len(apart) else 0.0
+
+
 def nearest(query: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
     """For each of (M, 3) query positions the nearest of (N, 3) points: index (M,) int64, distance (M,)."""
     distance, found = cKDTree(points.numpy()).query(query.numpy(), workers=-1)

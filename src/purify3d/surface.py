@@ -13,11 +13,12 @@ from torch import Tensor
 from purify3d.errors import CaptureError
 from purify3d.geometry import backproject, map_pixels
 from purify3d.progress import Progress, silent
-from purify3d.spatial import pack_cells
+from purify3d.spatial import pack_cells, voxelize
 from purify3d.types import NO_LABEL, Frame, PointCloud, Scene
 
 _HALF_GRID = 1 << 20  # cells are counted from the world's origin, which lies in the middle of the key range
-_MERGE_ROWS = 4_000_000  # partial sums held before they are merged: about 350 MB
+_MERGE_ROWS = 4_000_000  # partial sums held at least before they are merged: about 350 MB
+_FINEST_NORMALS = 0.01  # metres; across fewer than that, what depth cameras measure is mostly their noise
 _MIN_PIXELS = 2  # a voxel that a single pixel fell into is more often noise at an edge than surface
 
 
@@ -41,37 +42,44 @@ def fuse(frames: Sequence[Frame], *, voxel: float = 0.02, progress: Progress = s
     the cameras. Pixels at depth jumps are left out: sensors interpolate there. Frames are read one at a time.
 
     Raises:
-        CaptureError: no frame has depth.
+        CaptureError: no frame has depth, or one sees farther from the origin than cells can be counted.
     """
     parts: list[tuple[np.ndarray, np.ndarray]] = []
-    held = 0
+    held, room = 0, _MERGE_ROWS
     for frame in progress(frames, name="fuse", total=len(frames)):
         keys, sums = _partial_sums(frame, voxel)
         parts.append((keys, sums))
         held += len(keys)
-        if held > _MERGE_ROWS:
+        if held > room:
             parts = [_merge(parts)]
             held = len(parts[0][0])
+            # Twice what the scene has by now: each row is merged a bounded number of times, however many
+            # frames there are.
+            room = max(_MERGE_ROWS, 2 * held)
     _, sums = _merge(parts)
     sums = sums[sums[:, 0] >= _MIN_PIXELS]
     if len(sums) == 0:
         raise CaptureError(
-            f"found no usable depth in any of the {len(frames)} frames (all zero, or only single pixels); "
-            "expected metres along the viewing direction, 0 where nothing was measured. Check the depth "
-            "images and their scale"
+            f"found no usable depth in any of the {len(frames)} frames (all zero, or never {_MIN_PIXELS} "
+            f"pixels in one voxel of {voxel:g} m); expected metres along the viewing direction, 0 where "
+            "nothing was measured. Check the depth images and their scale, or take a larger --voxel"
         )
     mean = sums[:, 1:] / sums[:, :1]
     xyz = torch.from_numpy(mean[:, :3].astype(np.float32))
     return PointCloud(
         xyz=xyz,
         rgb=torch.from_numpy(mean[:, 3:6].round().astype(np.uint8)),
-        normal=estimate_normals(xyz, torch.from_numpy(mean[:, 6:].astype(np.float32))),
+        normal=_fused_normals(xyz, torch.from_numpy(mean[:, 6:].astype(np.float32)), voxel),
         label=torch.full((len(xyz),), NO_LABEL, dtype=torch.int32),
     )
 
 
 def _partial_sums(frame: Frame, voxel: float) -> tuple[np.ndarray, np.ndarray]:
-    """Per voxel that a frame sees: key, and the sums of 1, position, colour and direction to the camera."""
+    """Per voxel that a frame sees: key, and the sums of 1, position, colour and direction to the camera.
+
+    Raises:
+        CaptureError: a pixel lies farther from the world's origin than cells can be counted.
+    """
     depth = frame.depth()
     row, column = np.nonzero((depth > 0) & ~depth_jumps(depth))
     pixel = torch.from_numpy(np.stack([column, row], axis=1)).double()
@@ -83,7 +91,17 @@ def _partial_sums(frame: Frame, voxel: float) -> tuple[np.ndarray, np.ndarray]:
     ray = local @ rotation.T
     xyz = ray + center
     towards = -ray / np.linalg.norm(ray, axis=1, keepdims=True)
-    keys = pack_cells(np.floor(xyz / voxel).astype(np.int64) + _HALF_GRID)
+    cells = np.floor(xyz / voxel)  # still floating: an integer would wrap before it could be looked at
+    fits = ((cells >= -_HALF_GRID) & (cells < _HALF_GRID)).all(axis=1)
+    if not fits.all():
+        raise CaptureError(
+            f"frame {frame.name}: found {(~fits).sum()} of {len(xyz)} pixels beyond "
+            f"{_HALF_GRID * voxel:.4g} m from the world's origin (camera at {np.abs(center).max():.4g} m, "
+            f"depth up to {depth.max():.4g} m), where voxels of {voxel:g} m cannot be counted; expected a "
+            "scan near the origin. Check the units of poses and depth, whether the pose of this frame is "
+            "wrong, and whether --voxel is too small"
+        )
+    keys = pack_cells(cells.astype(np.int64) + _HALF_GRID)
     return _merge(
         [(keys, np.concatenate([np.ones((len(xyz), 1)), xyz, frame.color()[v, u], towards], axis=1))]
     )
@@ -112,14 +130,31 @@ def depth_jumps(depth: np.ndarray, share: float = 0.05) -> np.ndarray:
     return jump
 
 
+def _fused_normals(xyz: Tensor, towards: Tensor, voxel: float) -> Tensor:
+    """(N, 3) normals of a cloud fused at `voxel` metres.
+
+    Sixteen neighbours in very small voxels span no more than the noise of the depth. There the normals are
+    those of a coarser grid.
+    """
+    if voxel >= _FINEST_NORMALS:
+        return estimate_normals(xyz, towards)
+    coarse = voxelize(xyz, 2 * _FINEST_NORMALS)
+    # Relative to a corner: sums of 32-bit positions far from the origin would lose the millimetres.
+    corner = xyz.amin(0)
+    return coarse.to_points(estimate_normals(coarse.mean(xyz - corner), coarse.mean(towards)))
+
+
 def estimate_normals(xyz: Tensor, towards: Tensor, *, neighbors: int = 16) -> Tensor:
     """(N, 3) unit normals: the direction in which the nearest `neighbors` points spread least.
+
+    Where these lie on a line or in one place and span no plane, the direction is `towards` itself.
 
     Args:
         xyz: (N, 3) metres.
         towards: (N, 3) direction, any length, of the half space each normal shall point into.
     """
     points = xyz.numpy()
+    facing = torch.nn.functional.normalize(towards, dim=1).numpy()
     k = min(neighbors, len(points))
     normal = np.empty_like(points)
     tree = cKDTree(points)
@@ -127,8 +162,9 @@ def estimate_normals(xyz: Tensor, towards: Tensor, *, neighbors: int = 16) -> Te
         _, found = tree.query(points[rows], k=[*range(1, k + 1)], workers=-1)
         local = points[found].astype(np.float64) - points[rows, None]
         local -= local.mean(axis=1, keepdims=True)
-        _, axes = np.linalg.eigh(np.einsum("nki,nkj->nij", local, local))
-        normal[rows] = axes[:, :, 0]
+        spread, axes = np.linalg.eigh(np.einsum("nki,nkj->nij", local, local))
+        flat = spread[:, 1] > 1e-9 * spread[:, 2]
+        normal[rows] = np.where(flat[:, None], axes[:, :, 0], facing[rows])
     oriented = torch.from_numpy(normal)
     away = (oriented * towards).sum(1, keepdim=True) < 0
     return torch.where(away, -oriented, oriented)
