@@ -1,6 +1,7 @@
 """Published weights: read without running code, filled in strictly, fetched whole."""
 
 import os
+import pickle
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,7 +11,15 @@ from safetensors.torch import save_file
 from torch import nn
 
 from purify3d import checkpoints
-from purify3d.checkpoints import download, is_hub_id, load_strictly, read_checkpoint, stand_in, state_dict_in
+from purify3d.checkpoints import (
+    download,
+    is_hub_id,
+    load_strictly,
+    read_checkpoint,
+    split_revision,
+    stand_in,
+    state_dict_in,
+)
 from purify3d.errors import CheckpointError
 
 STATE = {"a": torch.arange(3.0), "b": torch.ones(2, 2)}
@@ -135,11 +144,40 @@ def test_hub_ids_are_not_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert not is_hub_id("facebook/sonata")  # a file was mistyped
 
 
+def test_names_and_revisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert split_revision("owner/name") == ("owner/name", None)
+    assert split_revision("owner/name@main") == ("owner/name", "main")
+    assert split_revision("gpt2@refs/pr/3") == ("gpt2", "refs/pr/3")
+    for name in ("owner/name@", "@main"):
+        with pytest.raises(CheckpointError, match=f"found '{name}'; expected NAME@REVISION"):
+            split_revision(name)
+    (tmp_path / "a@b").mkdir()
+    assert split_revision("a@b") == ("a@b", None)
+    assert split_revision(str(tmp_path / "a@b")) == (str(tmp_path / "a@b"), None)
+    with pytest.raises(CheckpointError, match=r"revision 'v1' of a@b, which is here on disk.*Name a@b alone"):
+        split_revision("a@b@v1")
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_advice_to_run_a_files_code_is_not_passed_on(tmp_path: Path) -> None:
+    """Python's own pickle of protocol 4: torch refuses it without naming an object, and gives that advice."""
+    path = tmp_path / "w.pt"
+    for content in (pickle.dumps(STATE, protocol=4), pickle.dumps([b"x" * 300], protocol=5)):
+        path.write_bytes(content)
+        with pytest.raises(pickle.UnpicklingError, match="weights_only"):
+            torch.load(path, weights_only=True)
+        with pytest.raises(CheckpointError) as error:
+            read_checkpoint(path, advice="Get X")
+        assert "weights_only" not in str(error.value)
+        assert "Get X" in str(error.value)
+
+
 def test_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def snapshot_download(name: str, allow_patterns: list[str]) -> str:
-        asked.append((name, allow_patterns))
+    def snapshot_download(name: str, *, revision: str = "main", allow_patterns: list[str]) -> str:
+        asked.append((name, revision, allow_patterns))
         if name == "no/body":
             raise OSError("404")
         return str(tmp_path)
@@ -149,11 +187,16 @@ def test_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     )
     (tmp_path / "w.pt").touch()
     assert download("some/one", ["w.pt"]) == tmp_path
-    assert asked == [("some/one", ["w.pt"])]
+    assert download("some/one@v1.0", ["w.pt"]) == tmp_path
+    assert asked == [("some/one", "main", ["w.pt"]), ("some/one", "v1.0", ["w.pt"])]
     with pytest.raises(CheckpointError, match=r"some/one has no c\.json; expected w\.pt and c\.json"):
         download("some/one", ["w.pt", "c.json"])
     with pytest.raises(CheckpointError, match=r"no such repository: the hub gave no w\.pt of it \(404\)"):
         download("no/body", ["w.pt"])
+    with pytest.raises(
+        CheckpointError, match=r"no folder no/body@v2 .* \(404\); check the name, the revision"
+    ):
+        download("no/body@v2", ["w.pt"])
 
 
 def test_the_real_hub_client_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

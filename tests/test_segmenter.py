@@ -10,8 +10,7 @@ from frames import frames_of
 from purify3d.backbones import embed_vocabulary, load_backbone
 from purify3d.backbones.facts import Facts
 from purify3d.backbones.segmenter import Segmenter, likeliest, spoken
-from purify3d.backbones.sentences import load_sentence_encoder
-from purify3d.errors import BackboneError, CheckpointError
+from purify3d.errors import BackboneError
 from purify3d.types import Vocabulary
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)
@@ -55,20 +54,6 @@ def test_likeliest_keeps_five_and_sums_to_one() -> None:
 def test_names_as_one_says_them() -> None:
     assert spoken("windowpane;window") == "windowpane"
     assert spoken("Shower-Curtain") == "shower curtain"
-
-
-def test_the_sentence_encoder_is_offline_checked_and_sensible(monkeypatch: pytest.MonkeyPatch) -> None:
-    encode = load_sentence_encoder()
-    rows = encode(["a sofa", "a couch", "a tree"])
-    torch.testing.assert_close(rows.norm(dim=1), torch.ones(3))
-    assert rows[0] @ rows[1] > 0.6 > rows[0] @ rows[2]
-    load_sentence_encoder.cache_clear()
-    monkeypatch.setattr("purify3d.backbones.sentences._WEIGHTS_SHA256", "0" * 64)
-    with pytest.raises(CheckpointError, match="expected 0000"):
-        load_sentence_encoder()
-    with pytest.raises(BackboneError, match="cannot load the sentence encoder"):
-        load_sentence_encoder("./no/such/folder")
-    load_sentence_encoder.cache_clear()
 
 
 def test_lite() -> None:

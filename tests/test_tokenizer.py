@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from purify3d.backbones import tokenizer as module
 from purify3d.backbones.tokenizer import CONTEXT, END, START, ClipTokenizer, clip_tokenizer
-from purify3d.errors import BackboneError, PurifyWarning
+from purify3d.errors import BackboneError, CheckpointError, PurifyWarning
 
 pytest.importorskip("tokenizers")
 
@@ -73,11 +74,19 @@ def test_long_text_keeps_its_end_token_and_says_so(tokenizer: ClipTokenizer) -> 
 def test_named_file_wins_gzipped_or_plain(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokenizer: ClipTokenizer
 ) -> None:
-    plain = tmp_path / "merges.txt"
-    plain.write_bytes(gzip.decompress(module._installed().read_bytes()))
-    monkeypatch.setenv(module.VARIABLE, str(plain))
-    monkeypatch.setattr(module, "find_spec", lambda name: None)  # the package is not needed then
-    assert clip_tokenizer()(["shower curtain"], pad=0).equal(tokenizer(["shower curtain"], pad=0))
+    named = tmp_path / "merges.txt"
+    lines = gzip.decompress(module._BUNDLED.read_bytes()).decode().splitlines()
+    expected = tokenizer(["shower curtain"], pad=0)
+    text = "\n".join([*lines, "as published, there are more"])
+    for content in (text.encode(), gzip.compress(text.encode())):
+        named.write_bytes(content)
+        monkeypatch.setenv(module.VARIABLE, str(named))
+        monkeypatch.setattr(module, "_BUNDLED_SHA256", "")  # the bundled list is not needed then
+        module._cached.cache_clear()
+        assert clip_tokenizer()(["shower curtain"], pad=0).equal(expected)
+    swapped = [lines[0], lines[2], lines[1], *lines[3:]]  # another order is another tokeniser
+    named.write_text("\n".join(swapped))
+    assert module._read_merges(named)[:2] == [tuple(line.split()) for line in swapped[1:3]]
 
 
 @pytest.mark.parametrize(
@@ -86,6 +95,7 @@ def test_named_file_wins_gzipped_or_plain(
         (None, "found no file"),
         (b"#version: 0.2\ni n\nt h\n", "found 2 merges"),
         (b"\x1f\x8b not gzip", "cannot be read"),
+        (gzip.compress(b"i n" * 999)[:-20], "cannot be read"),
         (b"\xff\xfe\x00", "cannot be read"),
     ],
 )
@@ -100,12 +110,37 @@ def test_wrong_file_is_refused(
         clip_tokenizer()
 
 
-def test_missing_vocabulary_names_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bundled_list_is_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv(module.VARIABLE, raising=False)
-    monkeypatch.setattr(module, "find_spec", lambda name: None)
-    with pytest.raises(BackboneError, match=r"pip install 'purify3d\[clip\]'.*PURIFY3D_CLIP_BPE"):
+    changed = tmp_path / "changed.gz"
+    whole = gzip.decompress(module._BUNDLED.read_bytes())
+    changed.write_bytes(gzip.compress(whole.replace(b"\nt h\n", b"\nt z\n")))
+    monkeypatch.setattr(module, "_BUNDLED", changed)
+    with pytest.raises(CheckpointError, match=r"changed\.gz has sha256 .*, expected .*; reinstall"):
+        clip_tokenizer()
+    changed.unlink()
+    with pytest.raises(CheckpointError, match=r"found no .*changed\.gz.*reinstall"):
         clip_tokenizer()
 
 
-def test_package_code_is_not_imported(tokenizer: ClipTokenizer) -> None:
-    assert "clip" not in sys.modules
+def test_the_bundled_list_is_what_clip_uses_and_says_its_licence() -> None:
+    assert len(gzip.decompress(module._BUNDLED.read_bytes()).splitlines()) == 1 + 48_894
+    licence = (module._BUNDLED.parent / "clip_merges.LICENSE.txt").read_text()
+    assert "MIT License" in licence
+    assert "Copyright (c) 2021 OpenAI" in licence
+
+
+def test_no_package_of_that_name_is_looked_for(tmp_path: Path) -> None:
+    """Several packages are called `clip`; whichever is there must not be touched."""
+    (tmp_path / "clip").mkdir()
+    (tmp_path / "clip" / "__init__.py").write_text("raise SystemExit('imported')")
+    (tmp_path / "clip" / module._FILE).write_bytes(gzip.compress(b"x\n" + b"a b\n" * 50_000))
+    code = "from purify3d.backbones.tokenizer import clip_tokenizer as c; print(c()(['sofa'], pad=0)[0, :3])"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "tensor([49406, 15723, 49407])\n"

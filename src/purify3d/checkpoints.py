@@ -44,11 +44,20 @@ def read_checkpoint(path: Path, *, advice: str, allowed: Sequence[Any] = ()) -> 
                 f"{path} holds the unknown object {unknown[1]}; expected tensors and plain values only. It "
                 f"was not opened further, as it could run code. {advice}"
             ) from error
-        reason = str(error).splitlines()[0] if str(error) else "it ends too early"
         raise CheckpointError(
-            f"{path} cannot be read as tensors saved by torch ({type(error).__name__}: {reason}); is the "
-            f"download complete? {advice}"
+            f"{path} cannot be read as tensors saved by torch ({type(error).__name__}: {reason_of(error)}); "
+            f"is the download complete? {advice}"
         ) from error
+
+
+def reason_of(error: Exception) -> str:
+    """What a library says went wrong with a file, in one line; never its advice to allow the file's code."""
+    said = str(error)
+    if "weights_only" in said or "WeightsUnpickler" in said:
+        inner = re.search(r"WeightsUnpickler error: *([^\n]*)", said)
+        said = inner[1] if inner and "weights_only" not in inner[1] else "it holds more than tensors"
+    lines = said.strip().splitlines()
+    return lines[0] if lines else "it ends too early"
 
 
 def stand_in(name: str) -> type:
@@ -126,31 +135,59 @@ def file_digest(*paths: Path) -> str:
     return digest.hexdigest()[:12]
 
 
+def split_revision(name: str) -> tuple[str, str | None]:
+    """`NAME@REVISION` -> NAME and REVISION, a branch, tag or commit of a hub repository; None without one.
+
+    A file or folder that exists under the whole name is meant as it is, with an @ or without.
+
+    Raises:
+        CheckpointError: nothing stands on one side of the @, or NAME is a folder or file here.
+    """
+    if "@" not in name or Path(name).expanduser().exists():
+        return name, None
+    source, _, revision = name.rpartition("@")
+    if not (source and revision):
+        raise CheckpointError(
+            f"found {name!r}; expected NAME@REVISION, or NAME alone for the newest revision"
+        )
+    if Path(source).expanduser().exists():
+        raise CheckpointError(
+            f"found the revision {revision!r} of {source}, which is here on disk; only repositories of the "
+            f"hub have revisions. Name {source} alone"
+        )
+    return source, revision
+
+
 def is_hub_id(name: str) -> bool:
-    """Whether a name that is no file or folder here may be a repository `owner/name` of the Hugging Face hub:
-    beside existing files it is a path that was mistyped."""
+    """Whether a name that is no file or folder here may be a repository `owner/name` of the Hugging Face hub,
+    without a revision: beside existing files it is a path that was mistyped."""
     return not Path(name).parent.is_dir() and bool(re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name))
 
 
-def download(repository: str, files: Sequence[str]) -> Path:
+def download(name: str, files: Sequence[str]) -> Path:
     """The folder with these files of a hub repository, all of one revision; kept in the hub's cache.
 
+    Args:
+        name: `owner/name`, or `owner/name@REVISION`, see `split_revision`.
+
     Raises:
-        CheckpointError: no such repository or file, or no connection.
+        CheckpointError: no such repository, revision or file, or no connection.
         MissingPackageError: the extra `hub` is not installed.
     """
     hub = require("huggingface_hub", "hub")
+    repository, revision = split_revision(name)
     wanted = " and ".join(files)
     try:
-        folder = Path(hub.snapshot_download(repository, allow_patterns=list(files)))
+        at = {"revision": revision} if revision else {}
+        folder = Path(hub.snapshot_download(repository, allow_patterns=list(files), **at))
     except (OSError, ValueError) as error:
         raise CheckpointError(
-            f"found no folder {repository} and no such repository: the hub gave no {wanted} of it ({error}); "
-            "check the name and the connection"
+            f"found no folder {name} and no such repository: the hub gave no {wanted} of it ({error}); check "
+            f"the name{', the revision' if revision else ''} and the connection"
         ) from error
-    if absent := [name for name in files if not (folder / name).is_file()]:
+    if absent := [file for file in files if not (folder / file).is_file()]:
         raise CheckpointError(
-            f"the hub's repository {repository} has no {' and '.join(absent)}; expected {wanted}. Is it "
+            f"the hub's repository {name} has no {' and '.join(absent)}; expected {wanted}. Is it "
             "another model?"
         )
     return folder

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from purify3d.checkpoints import download, is_hub_id, load_strictly, read_checkpoint
+from purify3d.checkpoints import download, is_hub_id, load_strictly, read_checkpoint, split_revision
 from purify3d.errors import CheckpointError
 from purify3d.sparse import OFFSETS, KernelMap, submanifold_conv
 from purify3d.types import PointCloud, PointFeatures, Voxels
@@ -227,7 +227,8 @@ class Student(nn.Module):
         """Load what `save_pretrained` wrote, in eval mode on the CPU.
 
         Args:
-            source: a folder, or the id `owner/name` of a repository on the Hugging Face hub.
+            source: a folder, or the id `owner/name` of a repository on the Hugging Face hub, which
+                `@REVISION` may follow.
 
         Raises:
             CheckpointError: nothing there, unreadable, or weights that are not exactly those of the config.
@@ -235,10 +236,10 @@ class Student(nn.Module):
         """
         folder = Path(source)
         if not folder.is_dir():
-            if not is_hub_id(str(source)):
+            if not is_hub_id(split_revision(str(source))[0]):
                 raise CheckpointError(
                     f"found no folder {source}; expected one with {_WEIGHTS} and {_CONFIG}, or a hub id "
-                    "`owner/name`"
+                    "`owner/name`, which `@REVISION` may follow"
                 )
             folder = download(str(source), [_WEIGHTS, _CONFIG])
         try:

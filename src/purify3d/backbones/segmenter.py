@@ -27,11 +27,14 @@ _NOTHING = {"other", "others", "background", "unlabeled", "unlabelled", "unknown
 Logits = Callable[[Sequence[np.ndarray]], Sequence[Tensor]]
 
 
-def load(argument: str, *, device: str = "cpu") -> Segmenter:
-    """`lite`, `FILE.tflite`, a folder or a hub id.
+def load(argument: str, *, device: str = "cpu", sentences: str = BUNDLED) -> Segmenter:
+    """`lite`, `FILE.tflite`, a folder, or a hub id, which `@REVISION` may follow.
+
+    Args:
+        sentences: the encoder of names and words, see `load_sentence_encoder`.
 
     Raises:
-        BackboneError, MissingPackageError: as the provider says.
+        BackboneError, CheckpointError, MissingPackageError: as the provider or the sentence encoder says.
     """
     if argument == "lite":
         from purify3d.backbones.lite import CARD, TRAINED_SIZE, WEIGHTS, lite_logits
@@ -44,7 +47,7 @@ def load(argument: str, *, device: str = "cpu") -> Segmenter:
             input_size=f"longer side {TRAINED_SIZE} px",
             source=str(WEIGHTS),
         )
-        return Segmenter(f"lite@{file_digest(WEIGHTS)}", logits, names, facts)
+        return Segmenter(f"lite@{file_digest(WEIGHTS)}", logits, names, facts, sentences=sentences)
     if argument.endswith(".tflite"):
         from purify3d.backbones.tflite import TfliteSegmenter
 
@@ -52,11 +55,12 @@ def load(argument: str, *, device: str = "cpu") -> Segmenter:
         if not path.is_file():
             raise BackboneError(f"found no file {argument}; expected a TensorFlow Lite segmenter")
         tflite = TfliteSegmenter(path)
-        return Segmenter(f"{path.name}@{file_digest(path)}", tflite, tflite.names, tflite.facts)
+        id = f"{path.name}@{file_digest(path)}"
+        return Segmenter(id, tflite, tflite.names, tflite.facts, sentences=sentences)
     from purify3d.backbones.hub import HubSegmenter
 
     hub = HubSegmenter(argument, device=device)
-    return Segmenter(hub.id, hub, hub.names, hub.facts)
+    return Segmenter(hub.id, hub, hub.names, hub.facts, sentences=sentences)
 
 
 class Segmenter:
@@ -66,19 +70,36 @@ class Segmenter:
         space: of the sentence encoder, marked with the segmenter: features of two segmenters share the
             encoder's geometry, but their errors differ, and a run should not mix them unnoticed.
         names: (C,) the class names in the words of the encoder.
-        facts: about the segmenter; the sentence encoder beside it is all-MiniLM-L6-v2 (Apache-2.0, 91 MB).
+        facts: about the segmenter; the sentence encoder beside it is all-MiniLM-L6-v2 (Apache-2.0, 91 MB),
+            unless another is named.
+
+    Args:
+        id: of the segmenter and its weights.
+        logits: images -> (C, h, w) each, which cover exactly the whole image.
+        sentences: the encoder of names and words, see `load_sentence_encoder`.
     """
 
-    def __init__(self, id: str, logits: Logits, names: Sequence[str], facts: Facts) -> None:
+    def __init__(
+        self,
+        id: str,
+        logits: Logits,
+        names: Sequence[str],
+        facts: Facts,
+        *,
+        sentences: str = BUNDLED,
+    ) -> None:
         self.facts = facts
         self.names = tuple(spoken(name) for name in names)
         self._logits = logits
         self.reads_words = False
-        self._encode = load_sentence_encoder()
+        self._encode = load_sentence_encoder(sentences)
         self._speaking = [i for i, name in enumerate(self.names) if name not in _NOTHING]
         self._basis = self.encode([self.names[i] for i in self._speaking])
         self.space = FeatureSpace(
-            f"segmenter:{id}+{BUNDLED}", self._basis.shape[1], logit_scale=20.0, length_is_confidence=True
+            f"segmenter:{id}+{self._encode.id}",
+            self._basis.shape[1],
+            logit_scale=20.0,
+            length_is_confidence=True,
         )
 
     def observe(self, frames: Sequence[Frame], bank: TextBank) -> list[DenseFeatures]:

@@ -1,34 +1,48 @@
 """Words -> the token numbers CLIP text encoders read. LSeg and X-Decoder share it and differ in padding.
 
 Byte-pair encoding over lower-cased text (Radford et al., "Learning Transferable Visual Models From Natural
-Language Supervision", 2021, section 2.4). The merge list is data that OpenAI published with CLIP (MIT); it is
-read from the package that ships it, whose code is never imported, or from a file the user names.
+Language Supervision", 2021, section 2.4). The merge list is data that OpenAI published with CLIP (MIT);
+what CLIP uses of it lies in this package (data/clip_merges.LICENSE.txt). A file the user names takes its
+place.
 """
 
 from __future__ import annotations
 
 import gzip
+import hashlib
 import os
 import warnings
+import zlib
 from collections.abc import Sequence
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from torch import Tensor
 
-from purify3d.errors import BackboneError, PurifyWarning, require
+from purify3d.errors import BackboneError, CheckpointError, PurifyWarning, require
 
 #: Tokens that open and close every text, the number of all tokens, and the length of a row.
 START, END, TOKENS, CONTEXT = 49406, 49407, 49408, 77
 
-#: Names a merge list to use instead of the installed one.
+#: Names a merge list to use instead of the bundled one.
 VARIABLE = "PURIFY3D_CLIP_BPE"
 
-_FILE = "bpe_simple_vocab_16e6.txt.gz"
+_BUNDLED = Path(__file__).resolve().parents[1] / "data" / "clip_merges.txt.gz"
+_BUNDLED_SHA256 = "dad5d1868812268569bd4595d2c21caf47a62830998a09762145e117041a202a"
+_FILE = "bpe_simple_vocab_16e6.txt.gz"  # as OpenAI calls the whole list
 _BYTES = 256
 _MERGES = TOKENS - 2 * _BYTES - 2  # the published list is longer; CLIP uses its beginning
+
+
+def tokenizers(extra: str) -> ModuleType:
+    """The library.
+
+    Raises:
+        MissingPackageError: it is not installed; the message names the extra that brings it.
+    """
+    return require("tokenizers", extra)
 
 
 class ClipTokenizer:
@@ -39,12 +53,13 @@ class ClipTokenizer:
 
     Raises:
         BackboneError: the file is not CLIP's merge list.
+        CheckpointError: the bundled list was changed.
         MissingPackageError: the package `tokenizers` is not installed.
     """
 
     def __init__(self, path: Path) -> None:
         merges = _read_merges(path)
-        lib = require("tokenizers", "clip")
+        lib = tokenizers("clip")
         letters = [*_byte_letters(), *(letter + "</w>" for letter in _byte_letters())]
         words = letters + [left + right for left, right in merges]
         bpe = lib.Tokenizer(
@@ -87,45 +102,47 @@ class ClipTokenizer:
 
 
 def clip_tokenizer() -> ClipTokenizer:
-    """The tokeniser with the merge list that PURIFY3D_CLIP_BPE names, else with the installed one.
+    """The tokeniser with the merge list that PURIFY3D_CLIP_BPE names, else with the bundled one.
 
     Raises:
-        BackboneError: there is no merge list, or the file is not one.
+        BackboneError: the named file is not a merge list.
+        CheckpointError: the bundled list is missing or was changed.
         MissingPackageError: the package `tokenizers` is not installed.
     """
     named = os.environ.get(VARIABLE)
-    return _cached(Path(named) if named else _installed())
+    return _cached(Path(named).expanduser() if named else _BUNDLED)
 
 
 _cached = lru_cache(maxsize=1)(ClipTokenizer)
 
 
-def _installed() -> Path:
-    """Where OpenAI's package `clip`, from any source, keeps the merge list. The package is not imported."""
-    spec = find_spec("clip")
-    for folder in (spec and spec.submodule_search_locations) or ():
-        if (path := Path(folder) / _FILE).is_file():
-            return path
-    raise BackboneError(
-        f"found no CLIP vocabulary; expected {_FILE} from the package openai-clip. Install it with: "
-        f"pip install 'purify3d[clip]', or set {VARIABLE} to the path of that file"
-    )
-
-
 def _read_merges(path: Path) -> list[tuple[str, str]]:
-    """The merges CLIP uses, strongest first, from the published file (gzip or plain text)."""
+    """The merges CLIP uses, strongest first, from the bundled or the published file (gzip or plain text)."""
     if not path.is_file():
-        raise BackboneError(f"found no file {path}; expected the CLIP vocabulary {_FILE} ({VARIABLE})")
+        if path == _BUNDLED:
+            raise CheckpointError(f"found no {path}, which belongs to purify3d; reinstall it")
+        raise BackboneError(
+            f"found no file {path}; expected the CLIP vocabulary {_FILE}. Correct the variable {VARIABLE}, "
+            "or unset it to use the bundled one"
+        )
     data = path.read_bytes()
+    if path == _BUNDLED and (found := hashlib.sha256(data).hexdigest()) != _BUNDLED_SHA256:
+        raise CheckpointError(
+            f"the CLIP vocabulary {path} has sha256 {found}, expected {_BUNDLED_SHA256}; reinstall purify3d"
+        )
     try:
         text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode()
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise BackboneError(f"{path} cannot be read as {_FILE}: {error}") from error
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise BackboneError(
+            f"{path} cannot be read as {_FILE}: {error}. Correct the variable {VARIABLE}, or unset it to use "
+            "the bundled one"
+        ) from error
     lines = [line.split() for line in text.split("\n")[1 : _MERGES + 1]]  # the first line is a version
     merges = [(words[0], words[1]) for words in lines if len(words) == 2]
     if len(merges) < _MERGES:
         raise BackboneError(
-            f"found {len(merges)} merges in {path}; expected at least {_MERGES}, as in OpenAI's {_FILE}"
+            f"found {len(merges)} merges in {path}; expected at least {_MERGES}, as in OpenAI's {_FILE}. "
+            f"Correct the variable {VARIABLE}, or unset it to use the bundled one"
         )
     return merges
 

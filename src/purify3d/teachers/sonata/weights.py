@@ -8,7 +8,14 @@ from typing import Any
 
 import torch
 
-from purify3d.checkpoints import download, is_hub_id, load_strictly, read_checkpoint, state_dict_in
+from purify3d.checkpoints import (
+    download,
+    is_hub_id,
+    load_strictly,
+    read_checkpoint,
+    split_revision,
+    state_dict_in,
+)
 from purify3d.errors import CheckpointError
 from purify3d.teachers.sonata.curves import CURVES
 from purify3d.teachers.sonata.network import IN_CHANNELS, SonataConfig, SonataNetwork
@@ -35,7 +42,8 @@ _ADVICE = "Use sonata.pth as published, not a training run's or one with a decod
 
 
 def find(argument: str) -> Path:
-    """The file of weights: a file, a folder that has one, or the id `owner/name` of a hub repository.
+    """The file of weights: a file, a folder that has one, or the id `owner/name` of a hub repository, which
+    `@REVISION` may follow.
 
     Raises:
         CheckpointError: nothing of that name here or on the hub.
@@ -46,10 +54,10 @@ def find(argument: str) -> Path:
         path = next((path / name for name in FILES if (path / name).is_file()), path / FILES[0])
     if path.is_file():
         return path
-    if not is_hub_id(argument):
+    if not is_hub_id(split_revision(argument)[0]):
         raise CheckpointError(
             f"found no file {path}; expected the path of {' or '.join(FILES)}, a folder with one of them, or "
-            "a hub id such as facebook/sonata"
+            "a hub id such as facebook/sonata or facebook/sonata@REVISION"
         )
     return download(argument, FILES[:1]) / FILES[0]
 
