@@ -1,17 +1,58 @@
-"""Writing labelled clouds as PLY (binary little-endian), readable by CloudCompare and MeshLab as they are.
-
-Own code because the reader used elsewhere (trimesh) cannot write comments or per-point scalars, and the one
-library that can is not under a permissive licence. Format: Turk, "The PLY Polygon File Format", 1994.
-"""
+"""PLY: what this package writes (binary little-endian, for CloudCompare and MeshLab), and that of others."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from purify3d.clouds.ply_format import Header, Property, Table, read_elements, read_header, unreadable
+from purify3d.clouds.vertices import (
+    Vertices,
+    bytes_of_colors,
+    fan,
+    greys_of_intensity,
+    ids_of_labels,
+    no_colors,
+    no_labels,
+    vertex_normals,
+)
+from purify3d.errors import CaptureError
 from purify3d.types import PointCloud
+
+_POSITION, _NORMAL, _COLOR = ("x", "y", "z"), ("nx", "ny", "nz"), ("red", "green", "blue")
+_FIELDS = (
+    *((name, "f4") for name in (*_POSITION, *_NORMAL)),
+    *((name, "u1") for name in _COLOR),
+    ("label", "i4"),
+)
+_OPTIONAL = (("score", "f4"), ("views", "i4"))
+_WORDS = {"f4": "float", "u1": "uchar", "i4": "int"}
+_COLORS = (_COLOR, ("r", "g", "b"), ("diffuse_red", "diffuse_green", "diffuse_blue"))
+_BLOCK = 1 << 20  # rows written at once
+
+
+@dataclass(frozen=True)
+class WrittenCloud:
+    """What `write_ply` was given.
+
+    Attributes:
+        points: with `rgb` and `label` as they were written.
+        score: (N,) float32, None where none was written.
+        views: (N,) int32, None where none was written.
+        names: label names by index, as far as a PLY comment can hold them.
+    """
+
+    points: PointCloud
+    score: Tensor | None
+    views: Tensor | None
+    names: Mapping[int, str]
 
 
 def write_ply(
@@ -21,33 +62,163 @@ def write_ply(
     rgb: np.ndarray | None = None,
     label: np.ndarray | None = None,
     score: np.ndarray | None = None,
+    views: np.ndarray | None = None,
     names: Sequence[str] = (),
 ) -> None:
-    """One vertex a point: float x y z nx ny nz, uchar red green blue, int label and, if given, float score.
+    """One vertex a point: float x y z nx ny nz, uchar red green blue, int label, and what else is given.
 
     Args:
         rgb: (N, 3) uint8 in place of the points' own colours.
         label: (N,) int in place of the points' own truth labels.
-        score: (N,) float.
-        names: written as `comment label <i> <name>`.
+        score: (N,) float, as float score.
+        views: (N,) int, as int views: how many frames saw the point.
+        names: written as `comment label <i> <name>`, without what would end the line or the header.
+
+    Raises:
+        OSError: not everything could be written; then no file is left.
     """
-    fields = [(name, "<f4") for name in ("x", "y", "z", "nx", "ny", "nz")]
-    fields += [(name, "u1") for name in ("red", "green", "blue")] + [("label", "<i4")]
-    fields += [("score", "<f4")] if score is not None else []
-    table = np.empty(len(points), dtype=fields)
-    for axis, (position, direction) in enumerate((("x", "nx"), ("y", "ny"), ("z", "nz"))):
-        table[position] = points.xyz[:, axis].numpy()
-        table[direction] = points.normal[:, axis].numpy()
-    for channel, name in enumerate(("red", "green", "blue")):
-        table[name] = (points.rgb.numpy() if rgb is None else rgb)[:, channel]
+    extra = {"score": score, "views": views}
+    fields = [*_FIELDS, *((name, kind) for name, kind in _OPTIONAL if extra[name] is not None)]
+    table = np.empty(len(points), dtype=[(name, "<" + kind) for name, kind in fields])
+    for axis in range(3):
+        table[_POSITION[axis]] = points.xyz[:, axis].numpy()
+        table[_NORMAL[axis]] = points.normal[:, axis].numpy()
+        table[_COLOR[axis]] = (points.rgb.numpy() if rgb is None else rgb)[:, axis]
     table["label"] = points.label.numpy() if label is None else label
-    if score is not None:
-        table["score"] = score
-    kinds = {"<f4": "float", "u1": "uchar", "<i4": "int"}
+    for name, values in extra.items():
+        if values is not None:
+            table[name] = values
     header = ["ply", "format binary_little_endian 1.0"]
-    header += [f"comment label {i} {' '.join(name.split())}" for i, name in enumerate(names)]
+    header += [f"comment label {i} {_in_comment(name)}" for i, name in enumerate(names)]
     header += [f"element vertex {len(points)}"]
-    header += [f"property {kinds[kind]} {name}" for name, kind in fields]
-    with path.open("wb") as file:
-        file.write("\n".join([*header, "end_header", ""]).encode())
-        table.tofile(file)
+    header += [f"property {_WORDS[kind]} {name}" for name, kind in fields]
+    try:
+        with path.open("wb") as file:
+            file.write("\n".join([*header, "end_header", ""]).encode())
+            # Not numpy's tofile: with a full disk it can write less than all without a word.
+            for start in range(0, len(table), _BLOCK):
+                file.write(table[start : start + _BLOCK].tobytes())
+    except OSError:
+        if path.is_file():  # not where the path is a device
+            path.unlink()
+        raise
+
+
+def _in_comment(name: str) -> str:
+    """A label's name that any program can read past.
+
+    Control characters and separators end lines for some readers, and some look for "end_header" anywhere.
+    """
+    shown = "".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in name)
+    return re.sub("end_header", "end-header", " ".join(shown.split()), flags=re.IGNORECASE)
+
+
+def read_written(path: Path) -> WrittenCloud:
+    """A cloud that `write_ply` wrote, to the last bit.
+
+    Raises:
+        CaptureError: no such file, a shorter one, or one that something else wrote.
+    """
+    if not path.is_file():
+        raise CaptureError(
+            f"{path}: found no such file; expected a cloud that write_ply wrote. Make it again"
+        )
+    header = read_header(path)
+    expected = {(name, kind, None) for name, kind in _FIELDS}
+    optional = {(name, kind, None) for name, kind in _OPTIONAL}
+    found = {(p.name, p.kind, p.length) for e in header.elements for p in e.properties if e.name == "vertex"}
+    if header.format != "binary_little_endian" or not expected <= found <= expected | optional:
+        raise CaptureError(
+            f"{path}: found a PLY ({header.format}) with the properties "
+            f"{', '.join(sorted(name for name, _, _ in found)) or 'of no vertex'}; expected a cloud that "
+            "write_ply wrote. Read those of other programs with read_cloud"
+        )
+    table = _columns(read_elements(path, header, ["vertex"])["vertex"])
+
+    def stack(names: Sequence[str]) -> Tensor:
+        return torch.from_numpy(np.stack([table[name] for name in names], axis=1))
+
+    names = (re.fullmatch(r"label (\d+) (.*)", comment) for comment in header.comments)
+    return WrittenCloud(
+        PointCloud(stack(_POSITION), stack(_COLOR), stack(_NORMAL), torch.from_numpy(table["label"])),
+        torch.from_numpy(table["score"]) if "score" in table else None,
+        torch.from_numpy(table["views"]) if "views" in table else None,
+        {int(match[1]): match[2] for match in names if match},
+    )
+
+
+def read_vertices(path: Path) -> Vertices:
+    """The vertices of any PLY.
+
+    Colours are `red green blue`, `r g b` or `diffuse_red ...`, else the intensity as grey; normals those of
+    the file, else of its faces.
+
+    Raises:
+        CaptureError: it cannot be read, is shorter than it says, or has no positions.
+    """
+    header = read_header(path)
+    properties = _properties(header, "vertex")
+    if not set(_POSITION) <= {p.name.lower() for p in properties if p.length is None}:
+        unreadable(path, "found no vertices with x, y and z")
+    tables = read_elements(path, header, ["vertex"])
+    vertex = _columns(tables["vertex"])
+
+    def stack(names: Sequence[str]) -> np.ndarray:
+        return np.stack([vertex[name] for name in names], axis=1)
+
+    xyz = stack(_POSITION).astype(np.float64)
+    rgb = no_colors(len(xyz))
+    colors = next((names for names in _COLORS if set(names) <= vertex.keys()), None)
+    intensity = next((name for name in ("intensity", "scalar_intensity") if name in vertex), None)
+    if colors:
+        rgb = bytes_of_colors(stack(colors))
+    elif intensity:
+        rgb = greys_of_intensity(vertex[intensity])
+    label = next((name for name in ("label", "scalar_label") if name in vertex), None)
+    return Vertices(
+        xyz,
+        rgb,
+        stack(_NORMAL).astype(np.float64)
+        if set(_NORMAL) <= vertex.keys()
+        else vertex_normals(xyz, _triangles(path, header, len(xyz))),
+        ids_of_labels(vertex[label]) if label else no_labels(len(xyz)),
+    )
+
+
+def _properties(header: Header, element: str) -> tuple[Property, ...]:
+    return next((e.properties for e in header.elements if e.name == element), ())
+
+
+def _columns(table: Table) -> dict[str, np.ndarray]:
+    """The columns of single values, by lower-case name."""
+    return {
+        name.lower(): values
+        for name, values in table.items()
+        if isinstance(values, np.ndarray) and values.ndim == 1
+    }
+
+
+def _triangles(path: Path, header: Header, count: int) -> np.ndarray:
+    """(F, 3) vertices of the faces, polygons cut into triangles."""
+    corners = next(
+        (
+            p.name
+            for p in _properties(header, "face")
+            if p.length is not None and p.name in ("vertex_indices", "vertex_index")
+        ),
+        None,
+    )
+    if corners is None:
+        return np.empty((0, 3), dtype=np.int64)
+    faces = read_elements(path, header, ["face"])["face"][corners]
+    if isinstance(faces, np.ndarray) and faces.ndim == 2 and faces.shape[1] >= 3:
+        cut = [faces[:, [0, i, i + 1]] for i in range(1, faces.shape[1] - 1)]
+        triangles = np.concatenate(cut).astype(np.int64)
+    else:
+        polygons = [polygon.tolist() for polygon in faces if polygon.ndim]
+        triangles = np.array([t for p in polygons for t in fan(p)], dtype=np.int64).reshape(-1, 3)
+    if len(triangles) and not (triangles.min() >= 0 and triangles.max() < count):
+        unreadable(
+            path, f"found faces of vertices {triangles.min()} to {triangles.max()} among {count} vertices"
+        )
+    return triangles

@@ -1,0 +1,245 @@
+"""The PLY format itself: header and elements, as text and in both byte orders.
+
+Format: Turk, "The PLY Polygon File Format", 1994. Own code because the readers at hand hide the properties
+they do not understand, and labels are among these.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+
+from purify3d.errors import CaptureError
+
+_KINDS = {
+    **{"char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4"},
+    **{"float": "f4", "double": "f8", "int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2"},
+    **{"int32": "i4", "uint32": "u4", "float32": "f4", "float64": "f8"},
+}
+_ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">", "ascii": "="}
+_LONGEST_HEADER = 1 << 20  # bytes; whatever is longer is no header
+
+
+@dataclass(frozen=True)
+class Property:
+    """One value a row, or a list of values.
+
+    Attributes:
+        kind: numpy type of a value without byte order, such as "f4".
+        length: the same of the number in front of a list; None where there is one value.
+    """
+
+    name: str
+    kind: str
+    length: str | None = None
+
+
+@dataclass(frozen=True)
+class Element:
+    """A table: `count` rows of the same properties."""
+
+    name: str
+    count: int
+    properties: tuple[Property, ...]
+
+
+@dataclass(frozen=True)
+class Header:
+    """What stands in front of the data.
+
+    Attributes:
+        format: ascii, binary_little_endian or binary_big_endian.
+        comments: their text, in order.
+        size: bytes up to the data.
+    """
+
+    format: str
+    elements: tuple[Element, ...]
+    comments: tuple[str, ...]
+    size: int
+
+
+#: Columns by name: (count,) of a value, a list of `count` 1-D arrays or (count, k) of a list.
+Table = dict[str, np.ndarray | list[np.ndarray]]
+
+
+def unreadable(path: Path, why: str) -> NoReturn:
+    """
+    Raises:
+        CaptureError: always, with what was found.
+    """
+    raise CaptureError(
+        f"{path}: cannot be read as a PLY ({why}); expected a whole PLY file. Copy or export it again"
+    )
+
+
+def read_header(path: Path) -> Header:
+    """
+    Raises:
+        CaptureError: this is no PLY, or its header says something that the format does not know.
+    """
+    lines, size = [], 0
+    with path.open("rb") as file:
+        for raw in iter(lambda: file.readline(_LONGEST_HEADER), b""):
+            size += len(raw)
+            lines.append(raw.decode("utf-8", "replace").strip())
+            if lines[0] != "ply":
+                unreadable(path, "found no 'ply' in the first line")
+            if lines[-1] == "end_header" or size > _LONGEST_HEADER:
+                break
+    if not lines or lines[-1] != "end_header":
+        unreadable(path, "found no end of the header")
+    form, comments, elements = "", [], list[tuple[str, int, list[Property]]]()
+    for line in lines[1:-1]:
+        match line.split():
+            case ["format", name, _] if name in _ORDERS:
+                form = name
+            case ["comment" | "obj_info", *_]:
+                comments.append(line.partition(" ")[2])
+            case ["element", name, count] if count.isdecimal():
+                elements.append((name, int(count), []))
+            case ["property", "list", length, kind, name] if elements and {length, kind} <= _KINDS.keys():
+                elements[-1][2].append(Property(name, _KINDS[kind], _KINDS[length]))
+            case ["property", kind, name] if elements and kind in _KINDS:
+                elements[-1][2].append(Property(name, _KINDS[kind]))
+            case []:
+                pass
+            case _:
+                unreadable(path, f"found the header line {line[:80]!r}")
+    if not form:
+        unreadable(path, "found no format in the header")
+    tables = tuple(Element(name, count, tuple(properties)) for name, count, properties in elements)
+    return Header(form, tables, tuple(comments), size)
+
+
+def read_elements(path: Path, header: Header, wanted: Iterable[str]) -> dict[str, Table]:
+    """The tables of some elements by name, as far as the file has them.
+
+    Raises:
+        CaptureError: the data ends too early, or is no numbers.
+    """
+    missing = {element.name for element in header.elements} & set(wanted)
+    with path.open("rb") as file:
+        file.seek(header.size)
+        data = np.frombuffer(file.read(), dtype=np.uint8)
+    if header.format == "ascii":
+        data = _numbers(path, data)
+    tables: dict[str, Table] = {}
+    start = 0
+    for element in header.elements:
+        if not missing:
+            break
+        table, start = _read(path, element, data, start, _ORDERS[header.format])
+        tables[element.name] = table
+        missing -= {element.name}
+    return tables
+
+
+def _numbers(path: Path, text: np.ndarray) -> np.ndarray:
+    """All numbers of a text as float64, which holds every type of the format exactly."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # how numpy says that it stopped at something that is no number
+        try:
+            return np.fromstring(text.tobytes(), dtype=np.float64, sep=" ")
+        except (DeprecationWarning, ValueError):
+            unreadable(path, "found something that is no number among the data")
+
+
+def _read(path: Path, element: Element, data: np.ndarray, start: int, order: str) -> tuple[Table, int]:
+    """The table of one element and where the next one starts, in numbers of a text or in bytes."""
+    if element.count == 0:
+        return {p.name: np.empty(0, p.kind) for p in element.properties}, start
+    lists = [p for p in element.properties if p.length is not None]
+    lengths: dict[str, int] = {}
+    if lists:  # most files have lists of one length only, such as triangles: then rows are as regular as any
+        first, _ = _row(path, element, data, start, order)
+        lengths = {p.name: len(first[p.name]) for p in lists}
+    columns = _regular(element, lengths, data, start, order)
+    if columns is not None:
+        return columns
+    if not lists:
+        have = (len(data) - start) // max(1, _width(_fields(element, lengths, order), order))
+        unreadable(path, f"found {max(0, have)} of {element.count} rows of element {element.name!r}")
+    rows = []
+    for _ in range(element.count):
+        row, start = _row(path, element, data, start, order)
+        rows.append(row)
+    table: Table = {}
+    for p in element.properties:
+        column = [row[p.name] for row in rows]
+        table[p.name] = column if p.length is not None else np.concatenate(column)
+    return table, start
+
+
+def _fields(element: Element, lengths: dict[str, int], order: str) -> np.dtype:
+    """The numpy type of a row whose lists have known lengths; lengths are fields of their own."""
+    fields: list[tuple[str, str, tuple[int, ...]]] = []
+    for number, p in enumerate(element.properties):
+        if p.length is not None:
+            fields.append((f"length {number}", order + p.length, ()))
+        fields.append((f"{number}", order + p.kind, (lengths[p.name],) if p.length is not None else ()))
+    return np.dtype(fields)
+
+
+def _width(fields: np.dtype, order: str) -> int:
+    """Numbers (of a text) or bytes in a row."""
+    if order == "=":
+        return sum(int(np.prod(fields[name].shape)) for name in fields.names or ())
+    return fields.itemsize
+
+
+def _regular(
+    element: Element, lengths: dict[str, int], data: np.ndarray, start: int, order: str
+) -> tuple[Table, int] | None:
+    """The table where all rows are alike; None where they are not, or the data is too short for it."""
+    fields = _fields(element, lengths, order)
+    size = _width(fields, order)
+    end = start + element.count * size
+    if end > len(data):
+        return None
+    block = data[start:end].reshape(element.count, size)
+    if order == "=":
+        rows = np.empty(element.count, fields)
+        column = 0
+        with np.errstate(invalid="ignore"):
+            for name in fields.names or ():
+                width = int(np.prod(fields[name].shape))
+                rows[name] = block[:, column : column + width].reshape(rows[name].shape)
+                column += width
+    else:
+        rows = np.ascontiguousarray(block).view(fields)[:, 0]
+    table: Table = {}
+    for number, p in enumerate(element.properties):
+        if p.length is not None and (rows[f"length {number}"] != lengths[p.name]).any():
+            return None
+        table[p.name] = rows[f"{number}"].astype(p.kind)
+    return table, end
+
+
+def _row(
+    path: Path, element: Element, data: np.ndarray, start: int, order: str
+) -> tuple[dict[str, np.ndarray], int]:
+    """One row of an element with lists: 1-D arrays by name, and where the next row starts."""
+    row: dict[str, np.ndarray] = {}
+    for p in element.properties:
+        count = 1
+        if p.length is not None:
+            length, start = _values(path, element, data, start, order, p.length, 1)
+            count = int(length[0])
+        row[p.name], start = _values(path, element, data, start, order, p.kind, count)
+    return row, start
+
+
+def _values(
+    path: Path, element: Element, data: np.ndarray, start: int, order: str, kind: str, count: int
+) -> tuple[np.ndarray, int]:
+    end = start + count * (1 if order == "=" else np.dtype(kind).itemsize)
+    if count < 0 or end > len(data):
+        unreadable(path, f"found the end of the data within element {element.name!r} of {element.count} rows")
+    part = data[start:end]
+    return (part.astype(kind) if order == "=" else part.view(order + kind).astype(kind)), end

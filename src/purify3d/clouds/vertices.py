@@ -1,0 +1,87 @@
+"""What every reader of clouds gives, and how values that formats store in different ways become one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from purify3d.types import NO_LABEL
+
+#: Colour of points that have none.
+GREY = 128
+
+
+@dataclass(frozen=True)
+class Vertices:
+    """Points as a file has them, in its order.
+
+    Attributes:
+        xyz: (N, 3) float64.
+        rgb: (N, 3) uint8.
+        normal: (N, 3) float64 of any length, zero where unknown.
+        label: (N,) int32, -1 = none.
+    """
+
+    xyz: np.ndarray
+    rgb: np.ndarray
+    normal: np.ndarray
+    label: np.ndarray
+
+
+def no_colors(count: int) -> np.ndarray:
+    """(N, 3) uint8 grey."""
+    return np.full((count, 3), GREY, dtype=np.uint8)
+
+
+def no_labels(count: int) -> np.ndarray:
+    """(N,) int32, none."""
+    return np.full(count, NO_LABEL, dtype=np.int32)
+
+
+def bytes_of_colors(stored: np.ndarray) -> np.ndarray:
+    """Colours as formats store them, any shape -> uint8: floats of 0..1 or 0..255, integers of 8 or 16 bits.
+
+    Which of the two it is follows from the largest value: many writers leave 8-bit values in 16-bit fields.
+    """
+    if len(stored) == 0:
+        return stored.astype(np.uint8)
+    if stored.dtype.kind == "f":
+        values = np.nan_to_num(stored.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+        return (values * 255 if values.max() <= 1 else values).round().clip(0, 255).astype(np.uint8)
+    whole = stored.astype(np.int64)
+    return (whole >> 8 if whole.max() > 255 else whole).clip(0, 255).astype(np.uint8)
+
+
+def greys_of_intensity(stored: np.ndarray) -> np.ndarray:
+    """(N,) strengths of a laser's return in any unit -> (N, 3) uint8 grey; the strongest percent is white."""
+    values = np.nan_to_num(stored.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0).clip(0)
+    top = float(np.quantile(values, 0.99)) if len(values) else 0.0
+    if top <= 0:
+        return no_colors(len(values))
+    return np.repeat((values / top * 255).round().clip(0, 255).astype(np.uint8)[:, None], 3, axis=1)
+
+
+def ids_of_labels(stored: np.ndarray) -> np.ndarray:
+    """(N,) label ids of any number type -> int32; what is no id of 32 bits is none."""
+    if stored.dtype.kind == "f":
+        stored = np.where(np.isfinite(stored), stored, NO_LABEL).round()
+    fits = (stored >= -(2**31)) & (stored < 2**31)
+    return np.where(fits, stored, NO_LABEL).astype(np.int64).astype(np.int32)
+
+
+def vertex_normals(xyz: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """(N, 3) sum of the normals of the (F, 3) triangles around each of (N, 3) vertices, weighted by area."""
+    a, b, c = (xyz[triangles[:, i]] for i in range(3))
+    face = np.cross(b - a, c - a)
+    face = np.where(np.isfinite(face), face, 0)
+    total = np.zeros(xyz.shape)
+    for corner in triangles.T:
+        for axis in range(3):
+            total[:, axis] += np.bincount(corner, weights=face[:, axis], minlength=len(xyz))
+    return total
+
+
+def fan(polygon: list[int]) -> list[tuple[int, int, int]]:
+    """The triangles around the first corner of a polygon."""
+    return [(polygon[0], polygon[i], polygon[i + 1]) for i in range(1, len(polygon) - 1)]
