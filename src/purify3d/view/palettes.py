@@ -1,39 +1,79 @@
-"""Colours for labels and for heat."""
+"""Colours for words and for heat.
+
+A colour belongs to a word: two pictures of different label lists can be compared. Distances are Euclidean in
+CIELAB (CIE 1976, D65), where about 2 can just be seen.
+"""
 
 from __future__ import annotations
 
-import colorsys
+import hashlib
+from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 
 #: Shown for points that carry no label.
 NO_LABEL_COLOR = (70, 70, 70)
+#: Two labels of one list are at least this far apart in CIELAB, as far as the colours last (some 280 labels).
+APART = 12.0
 
-# Sasha Trubetskoy's list of distinct colours, most distinguishable first, without black, white and grey.
-_DISTINCT = (
-    (0, 130, 200), (245, 130, 48), (60, 180, 75), (230, 25, 75), (145, 30, 180), (255, 225, 25),
-    (70, 240, 240), (240, 50, 230), (210, 245, 60), (250, 190, 212), (0, 128, 128), (220, 190, 255),
-    (170, 110, 40), (255, 250, 200), (128, 0, 0), (170, 255, 195), (128, 128, 0), (255, 215, 180),
-    (0, 0, 128),
-)  # fmt: skip
+# What rooms are made of, most common first. Walls, floors and ceilings are calm; the others were chosen one
+# by one, each as far as possible from those before it to the eye with and without red-green blindness.
+_WORDS = {
+    "floor": (200, 172, 130), "wall": (176, 196, 222), "ceiling": (240, 240, 215), "chair": (0, 0, 255),
+    "picture": (180, 255, 0), "sofa": (120, 75, 180), "table": (180, 60, 0), "cabinet": (210, 240, 120),
+    "window": (165, 165, 255), "curtain": (165, 75, 255), "bed": (240, 0, 135), "door": (210, 150, 0),
+    "lamp": (180, 90, 75), "bookshelf": (75, 30, 180), "desk": (225, 150, 90), "rug": (135, 15, 120),
+    "plant": (0, 150, 165), "counter": (135, 15, 15), "pillow": (225, 240, 165), "sink": (150, 195, 180),
+    "refrigerator": (90, 135, 195), "toilet": (150, 135, 255), "box": (195, 135, 120), "stool": (75, 0, 210),
+    "bathtub": (75, 120, 120), "mirror": (225, 210, 60), "shower": (180, 195, 255), "dresser": (195, 120, 30),
+    "television": (180, 0, 90), "person": (210, 90, 60), "clothes": (105, 75, 210), "stairs": (90, 60, 45),
+    "towel": (255, 75, 210), "bag": (105, 15, 150), "stove": (150, 30, 255), "book": (225, 180, 75),
+    "bin": (0, 240, 180),
+}  # fmt: skip
+_SAME = {
+    "couch": "sofa", "armchair": "chair", "office chair": "chair", "dining table": "table",
+    "painting": "picture", "poster": "picture", "shelf": "bookshelf", "bookcase": "bookshelf",
+    "shelves": "bookshelf", "drapes": "curtain", "blinds": "curtain", "fridge": "refrigerator",
+    "tv": "television", "monitor": "television", "carpet": "rug", "cupboard": "cabinet",
+    "wardrobe": "cabinet", "potted plant": "plant", "cushion": "pillow", "countertop": "counter",
+    "trash can": "bin", "trash bin": "bin", "dustbin": "bin", "books": "book", "shower curtain": "shower",
+    "night stand": "dresser", "nightstand": "dresser", "people": "person",
+}  # fmt: skip
+_COMMON = 128  # of the palette's colours, those that a word may come upon first: the most different ones
+_PALETTE = 256
 
 
-def label_colors(count: int) -> np.ndarray:
-    """(count, 3) uint8, distinct; label i has the same colour whatever the count."""
-    golden = 0.61803398875
-    extra = [
-        tuple(
-            round(255 * c)
-            for c in colorsys.hsv_to_rgb(i * golden % 1, 0.45 + 0.25 * (i % 3), 0.95 - 0.2 * (i % 2))
+def label_colors(names: Sequence[str]) -> np.ndarray:
+    """(C, 3) uint8 colours of C label names.
+
+    A word has the same colour in every list, upper or lower case. Only where an earlier label of the list has
+    it already, or one closer than `APART`, a label takes the next free colour of a fixed palette.
+    """
+    palette = _palette()
+    taken: list[np.ndarray] = []
+    result = np.empty((len(names), 3), dtype=np.uint8)
+    for i, name in enumerate(names):
+        word = " ".join(name.casefold().split())
+        start = (
+            int.from_bytes(hashlib.sha256(word.encode("utf-8", "surrogatepass")).digest()[:8], "big")
+            % _COMMON
         )
-        for i in range(max(0, count - len(_DISTINCT)))
-    ]
-    return np.array([*_DISTINCT, *extra][:count], dtype=np.uint8).reshape(-1, 3)
+        others = np.roll(palette, -start, axis=0)
+        fixed = _WORDS.get(_SAME.get(word, word))
+        wanted = others if fixed is None else np.vstack([np.array([fixed], dtype=np.uint8), others])
+        free = np.ones(len(wanted), dtype=bool)
+        if taken:
+            distance = np.linalg.norm(lab(wanted)[:, None] - np.array(taken), axis=2).min(axis=1)
+            free = distance >= APART
+        result[i] = wanted[free.argmax()]  # the wanted one where nothing is free any more
+        taken.append(lab(result[i]))
+    return result
 
 
-def colors_of_labels(label: np.ndarray, count: int) -> np.ndarray:
-    """(N,) labels with -1 = none -> (N, 3) uint8."""
-    return np.concatenate([label_colors(count), [NO_LABEL_COLOR]]).astype(np.uint8)[label]
+def colors_of_labels(label: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """(N,) labels, -1 = none, of labels called `names` -> (N, 3) uint8."""
+    return np.concatenate([label_colors(names), np.array([NO_LABEL_COLOR], dtype=np.uint8)])[label]
 
 
 def heat_colors(heat: np.ndarray) -> np.ndarray:
@@ -45,3 +85,40 @@ def heat_colors(heat: np.ndarray) -> np.ndarray:
     return np.stack([np.interp(position, range(len(stops)), stops[:, c]) for c in range(3)], 1).astype(
         np.uint8
     )
+
+
+def lab(rgb: np.ndarray) -> np.ndarray:
+    """(..., 3) sRGB 0..255 -> (..., 3) CIELAB, D65."""
+    value = np.asarray(rgb, dtype=np.float64) / 255
+    linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+    matrix = np.array(
+        [
+            [0.4124564, 0.3575761, 0.1804375],
+            [0.2126729, 0.7151522, 0.0721750],
+            [0.0193339, 0.1191920, 0.9503041],
+        ]
+    )
+    ratio = linear @ matrix.T / matrix.sum(axis=1)
+    x, y, z = np.moveaxis(
+        np.where(ratio > (6 / 29) ** 3, np.cbrt(ratio), ratio / (3 * (6 / 29) ** 2) + 4 / 29), -1, 0
+    )
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
+
+
+@cache
+def _palette() -> np.ndarray:
+    """(256, 3) uint8: each colour as far as possible from all before it, from white and from words."""
+    steps = np.linspace(0, 255, 25).round()
+    candidates = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
+    place = lab(candidates)
+    shown = (place[:, 0] > 25) & (place[:, 0] < 95)  # neither nearly black nor nearly white
+    candidates, place = candidates[shown], place[shown]
+    nearest = np.full(len(place), np.inf)
+    for color in (NO_LABEL_COLOR, (255, 255, 255), *_WORDS.values()):
+        nearest = np.minimum(nearest, np.linalg.norm(place - lab(np.array(color)), axis=1))
+    chosen = []
+    for _ in range(_PALETTE):
+        farthest = int(nearest.argmax())
+        chosen.append(candidates[farthest])
+        nearest = np.minimum(nearest, np.linalg.norm(place - place[farthest], axis=1))
+    return np.array(chosen, dtype=np.uint8)

@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from purify3d.geometry import project, resize_camera
-from purify3d.types import Camera, Frame, PointCloud, Scene
-from purify3d.view.palettes import label_colors
+from purify3d.spatial import spacing
+from purify3d.types import Scene
+from purify3d.view.drawing import paint, visible
+from purify3d.view.lettering import Font, fitted, lettering
+from purify3d.view.palettes import NO_LABEL_COLOR, heat_colors, label_colors
+from purify3d.view.viewpoints import fit_camera, inside_view, overview_camera
 
-_BACKGROUND = 255
-_MAX_SPLAT = 9  # pixels; nearer points leave gaps rather than cover everything
+_TITLE, _TEXT = 20, 15  # pixels of the fonts
+_HEAD, _ROW, _MARGIN = 34, 30, 10  # pixels: title line, line of the legend, white around
+_SWATCH, _GAP = 18, 26  # pixels: edge of a colour sample, space between entries
+_BAR = 240  # pixels of the colour bar
+
+Entry = tuple[str, tuple[int, int, int]]
 
 
 def picture(
@@ -21,6 +27,7 @@ def picture(
     panels: Sequence[tuple[str, np.ndarray]],
     legend: Sequence[str] = (),
     *,
+    scale: tuple[float, float, str] | None = None,
     width: int = 560,
     height: int = 420,
 ) -> Image.Image:
@@ -29,112 +36,87 @@ def picture(
     Args:
         scene: with points.
         panels: title and (N, 3) uint8 colours of each column.
-        legend: label names, in the order of `palette.label_colors`.
+        legend: label names, which stand beside their `palettes.label_colors`.
+        scale: the values that the ends of `palettes.heat_colors` stand for, and what they measure: a bar.
         width, height: of one panel in pixels.
 
     Returns:
         RGB image: one column a panel; first row from above with the ceiling and near walls cut away, second
         row through the camera of a frame that looks into the scene (if it has frames); the legend below.
+
+    Raises:
+        ValueError: the scene has no points.
     """
-    points = scene.points
-    assert points is not None
-    overview, overview_pose = overview_camera(points, scene.up, width, height)
-    looks = [(overview, overview_pose, True)]
+    points = scene.cloud()
+    apart = spacing(points.xyz)
+    looks = [(*overview_camera(points, scene.up, width, height), True)]
     if scene.frames:
-        frame = _widest_view(scene.frames)
-        looks.append((_fit(frame.camera, width, height), frame.world_from_camera, False))
-    rows = [
-        [render(points, colors, camera, pose, cull=cull) for _, colors in panels]
-        for camera, pose, cull in looks
-    ]
-    title, foot = 34, 30 * ((len(legend) + 7) // 8) + (10 if legend else 0)
-    canvas = Image.new("RGB", (len(panels) * width, title + sum(len(row[0]) for row in rows) + foot), "white")
+        frame = inside_view(scene.frames, points, panels[-1][1], apart)
+        looks.append((fit_camera(frame.camera, width, height), frame.world_from_camera, False))
+    shown = [visible(points, camera, pose, cull=cull, apart=apart)[0] for camera, pose, cull in looks]
+    across = len(panels) * width
+    rows = _lines(_entries(legend, panels[-1][1]), across)
+    foot = _ROW * (len(rows) + (scale is not None))
+    body = sum(len(seen) for seen in shown)
+    canvas = Image.new("RGB", (across, _HEAD + body + foot + (_MARGIN if foot else 0)), "white")
     draw = ImageDraw.Draw(canvas)
-    for column, (name, _) in enumerate(panels):
-        draw.text((column * width + 10, 6), name, fill="black", font=ImageFont.load_default(20))
-        y = title
-        for row in rows:
-            canvas.paste(Image.fromarray(row[column]), (column * width, y))
-            y += len(row[column])
-    step = canvas.width // 8
-    for i, (name, color) in enumerate(zip(legend, label_colors(len(legend)), strict=True)):
-        x, y = 10 + i % 8 * step, canvas.height - foot + 10 + i // 8 * 30
-        draw.rectangle((x, y, x + 18, y + 18), fill=tuple(int(c) for c in color))
-        draw.text((x + 26, y), name, fill="black", font=ImageFont.load_default(15))
+    for column, (name, colors) in enumerate(panels):
+        text, font = lettering(name, _TITLE)
+        draw.text(
+            (column * width + _MARGIN, 6), fitted(text, font, width - 2 * _MARGIN), fill="black", font=font
+        )
+        y = _HEAD
+        for seen in shown:
+            canvas.paste(Image.fromarray(paint(seen, colors)), (column * width, y))
+            y += len(seen)
+    y = _HEAD + body + _MARGIN
+    for row in rows:
+        for x, text, font, color in row:
+            draw.rectangle((x, y, x + _SWATCH, y + _SWATCH), fill=color)
+            draw.text((x + _SWATCH + 8, y), text, fill="black", font=font)
+        y += _ROW
+    if scale is not None:
+        _draw_bar(canvas, draw, y, *scale)
     return canvas
 
 
-def render(
-    points: PointCloud, colors: np.ndarray, camera: Camera, world_from_camera: np.ndarray, *, cull: bool
-) -> np.ndarray:
-    """Draw (N, 3) uint8 colours at the points, nearest in front: (H, W, 3) uint8.
-
-    Args:
-        cull: leave out points whose normal faces away from the camera, which opens rooms from outside.
-    """
-    uv, z = project(points.xyz, camera, world_from_camera)
-    keep = z > 0.1
-    if cull:
-        center = torch.from_numpy(world_from_camera[:3, 3]).float()
-        keep &= (points.normal * (center - points.xyz)).sum(1) > 0
-    keep &= ((uv > -_MAX_SPLAT) & (uv < uv.new_tensor([camera.width, camera.height]) + _MAX_SPLAT)).all(1)
-    index = torch.nonzero(keep)[:, 0]
-    order = index[z[index].argsort(descending=True)]  # far points first: later writes win
-    column, row = uv[order].round().long().numpy().T
-    # A point stands for a 2 cm voxel: cover the pixels it fills, a little more against gaps.
-    size = (0.024 * camera.fx / z[order]).ceil().clamp(1, _MAX_SPLAT).long().numpy()
-    image = np.full((camera.height, camera.width, 3), _BACKGROUND, dtype=np.uint8)
-    nearest = np.full((camera.height, camera.width), np.inf, dtype=np.float32)
-    depth, shown = z[order].numpy(), colors[order.numpy()]
-    for dy in range(_MAX_SPLAT):
-        for dx in range(_MAX_SPLAT):
-            use = size > max(dx, dy)
-            y, x = row[use] + dy - size[use] // 2, column[use] + dx - size[use] // 2
-            ok = (y >= 0) & (y < camera.height) & (x >= 0) & (x < camera.width)
-            y, x, d, c = y[ok], x[ok], depth[use][ok], shown[use][ok]
-            closest = np.full_like(nearest, np.inf)
-            closest[y, x] = d  # sorted, so this is the nearest of this offset
-            front = (d == closest[y, x]) & (d < nearest[y, x])
-            nearest[y[front], x[front]] = d[front]
-            image[y[front], x[front]] = c[front]
-    return image
+def _entries(legend: Sequence[str], colors: np.ndarray) -> list[Entry]:
+    """Names and colours of a legend, and of points without a label where there are any."""
+    entries: list[Entry] = [
+        (name, (int(r), int(g), int(b))) for name, (r, g, b) in zip(legend, label_colors(legend), strict=True)
+    ]
+    if legend and (colors == NO_LABEL_COLOR).all(axis=1).any():
+        entries.append(("(no label)", NO_LABEL_COLOR))
+    return entries
 
 
-def overview_camera(points: PointCloud, up: np.ndarray, width: int, height: int) -> tuple[Camera, np.ndarray]:
-    """A camera that looks down on the whole scene at 50 degrees, along its longer side's diagonal."""
-    xyz = points.xyz.numpy().astype(np.float64)
-    low, high = np.percentile(xyz, [0.5, 99.5], axis=0)
-    center, radius = (low + high) / 2, np.linalg.norm(high - low) / 2
-    east = np.cross(up, [0.0, 0.0, 1.0] if abs(up[2]) < 0.9 else [0.0, 1.0, 0.0])
-    east /= np.linalg.norm(east)
-    north = np.cross(up, east)
-    tilt, turn = np.radians(50), np.radians(30)
-    back = np.cos(tilt) * (np.cos(turn) * east + np.sin(turn) * north) + np.sin(tilt) * np.asarray(up)
-    right = np.cross(up, back)
-    right /= np.linalg.norm(right)
-    pose = np.eye(4)
-    pose[:3, :3] = np.stack([right, np.cross(right, back), -back], axis=1)
-    pose[:3, 3] = center + back * radius * 2.6
-    # Focal length and principal point such that the scene fills the panel.
-    local = (xyz - pose[:3, 3]) @ pose[:3, :3]
-    first, last = np.percentile(local[:, :2] / local[:, 2:], [0.5, 99.5], axis=0)
-    focal = 0.92 * float((np.array([width, height]) / (last - first)).min())
-    cx, cy = np.array([width - 1, height - 1]) / 2 - focal * (first + last) / 2
-    return Camera(focal, focal, cx, cy, width, height), pose
+def _lines(entries: Sequence[Entry], across: int) -> list[list[tuple[int, str, Font, tuple[int, int, int]]]]:
+    """Entries in as many lines as they need: left edge, text, font and colour of each."""
+    rows: list[list[tuple[int, str, Font, tuple[int, int, int]]]] = []
+    x = across
+    for number, (name, color) in enumerate(entries):
+        text, font = lettering(name, _TEXT, otherwise=f"#{number}")
+        text = fitted(text, font, across - 2 * _MARGIN - _SWATCH - 8)
+        wide = _SWATCH + 8 + int(np.ceil(font.getlength(text)))
+        if x + wide > across - _MARGIN:
+            rows.append([])
+            x = _MARGIN
+        rows[-1].append((x, text, font, color))
+        x += wide + _GAP
+    return rows
 
 
-def _fit(camera: Camera, width: int, height: int) -> Camera:
-    """The frame's camera resized to fit a panel."""
-    scale = min(width / camera.width, height / camera.height)
-    return resize_camera(camera, round(camera.width * scale), round(camera.height * scale))
-
-
-def _widest_view(frames: Sequence[Frame]) -> Frame:
-    """Of two dozen candidates the frame that looks into the room: much depth, and much difference in it."""
-
-    def openness(frame: Frame) -> float:
-        depth = frame.depth()
-        usable = depth[(depth > 1) & (depth < 6)]
-        return float(usable.std() * usable.size / depth.size) if usable.size else 0.0
-
-    return max(frames[:: max(1, len(frames) // 24)], key=openness)
+def _draw_bar(
+    canvas: Image.Image, draw: ImageDraw.ImageDraw, y: int, low: float, high: float, what: str
+) -> None:
+    """The colours of heat between two numbers, then what they measure."""
+    left, font = f"{low:.3g}", lettering("0", _TEXT)[1]
+    draw.text((_MARGIN, y), left, fill="black", font=font)
+    x = _MARGIN + int(np.ceil(font.getlength(left))) + 8
+    bar = np.repeat(heat_colors(np.linspace(0, 1, _BAR))[None], _SWATCH, axis=0)
+    canvas.paste(Image.fromarray(bar), (x, y))
+    x += _BAR + 8
+    draw.text((x, y), f"{high:.3g}", fill="black", font=font)
+    x += int(np.ceil(font.getlength(f"{high:.3g}"))) + _GAP
+    text, font = lettering(what, _TEXT)
+    draw.text((x, y), fitted(text, font, canvas.width - _MARGIN - x), fill="black", font=font)
