@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from edges import AWKWARD, edge_shifts, worst
 from frames import frames_of
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import avg_pool2d, normalize
 
 from purify3d.backbones.clip import TEMPLATES, Clip, ClipConfig, load_clip, load_siglip
 from purify3d.backbones.clip.readout import clip_patches, siglip_patches
@@ -100,6 +101,64 @@ def case(request: pytest.FixtureRequest) -> tuple[Path, Callable[..., Clip], Any
 
 def picture(height: int, width: int) -> np.ndarray:
     return np.random.default_rng([height, width]).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(("height", "width"), AWKWARD)
+def test_a_map_covers_exactly_the_image(
+    clip_folder: Path, height: int, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With features that are the means of patches, an edge is found where it is, whatever the size."""
+    model = load_clip(str(clip_folder), config=ClipConfig(zoom=2))
+    monkeypatch.setattr(model, "_features", lambda windows: avg_pool2d(windows, PATCH).cpu())
+    black, white = (observe(model, np.full((8, 8, 3), level, np.uint8))[0][0].mean() for level in (0, 255))
+
+    def brightness(image: np.ndarray) -> Tensor:
+        return (observe(model, image)[0][0] - black) / (white - black)
+
+    # Pillow's bicubic swings over at an edge.
+    assert worst(edge_shifts(brightness, height, width)) < 0.01 * max(height, width)
+
+
+def test_a_revision_goes_to_all_parts(clip_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    for name in ("AutoConfig", "AutoTokenizer", "AutoImageProcessor", "CLIPModel"):
+        kind = getattr(transformers, name)
+        real = kind.from_pretrained
+
+        def fake(source: str, *, name: str = name, real: Any = real, **options: Any) -> Any:
+            asked.append((name, source, options.pop("revision", None)))
+            return real(str(clip_folder), **options)
+
+        monkeypatch.setattr(kind, "from_pretrained", fake)
+    monkeypatch.setattr(
+        transformers.utils,
+        "cached_file",
+        lambda source, file, *, revision, local_files_only: (
+            asked.append(("facts", source, revision)) or str(clip_folder / file)
+        ),
+    )
+    named = load_clip("some/one@v2")
+    # The library asks its own parts again, in the folder that stands for the repository.
+    asked = [part for part in asked if part[1] == "some/one"]
+    assert {part[2] for part in asked} == {"v2"}
+    assert {part[0] for part in asked} == {
+        "AutoConfig",
+        "AutoTokenizer",
+        "AutoImageProcessor",
+        "CLIPModel",
+        "facts",
+    }
+    monkeypatch.undo()
+    assert named.space == load_clip(str(clip_folder)).space  # the weights say which model it is
+
+
+def test_damaged_weights(clip_folder: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(clip_folder, tmp_path / "damaged"))
+    whole = (folder / "model.safetensors").read_bytes()
+    for content in (whole[:-100], whole[:50], b"", b"<html>"):
+        (folder / "model.safetensors").write_bytes(content)
+        with pytest.raises(CheckpointError, match=r"cannot load the weights of .*Is the download complete"):
+            load_clip(str(folder))
 
 
 def observe(model: Clip, *images: np.ndarray) -> list[Tensor]:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
+from purify3d.backbones import lite as module
 from purify3d.backbones.lite import CARD, WEIGHTS, load_lite
 from purify3d.errors import CheckpointError
 from purify3d.metrics import Confusion
@@ -21,6 +22,11 @@ def lite():
 
 def test_weights_are_small():
     assert WEIGHTS.stat().st_size <= 4 * 2**20
+
+
+def test_the_number_of_parameters_is_the_documented_one(lite):
+    count = sum(value.numel() for value in lite[0].parameters())
+    assert f"{count:,} parameters" in module.__doc__
 
 
 def test_card_describes_what_was_trained_and_measured():
@@ -49,6 +55,13 @@ def test_loading_is_strict(tmp_path: Path):
     save_file(state, tmp_path / "less.safetensors")
     with pytest.raises(CheckpointError, match=r"classify\.bias"):
         load_lite(tmp_path / "less.safetensors", CARD)
+    (tmp_path / "cut.safetensors").write_bytes(WEIGHTS.read_bytes()[:-1000])
+    with pytest.raises(CheckpointError, match=r"cut\.safetensors cannot be read.*Reinstall purify3d"):
+        load_lite(tmp_path / "cut.safetensors", CARD)
+    for text in ("", "[]", "{}", '{"config": {"klasses": 3}, "names": []}'):
+        (tmp_path / "card.json").write_text(text)
+        with pytest.raises(CheckpointError, match=r"card\.json does not describe"):
+            load_lite(WEIGHTS, tmp_path / "card.json")
     save_file({**load_file(WEIGHTS), "extra": torch.zeros(1)}, tmp_path / "more.safetensors")
     with pytest.raises(CheckpointError, match="extra"):
         load_lite(tmp_path / "more.safetensors", CARD)

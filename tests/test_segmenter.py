@@ -1,16 +1,19 @@
 """Closed-set segmenters opened to any words, from every kind of provider."""
 
+import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from frames import frames_of
+from safetensors.torch import load_file, save_file
 
 from purify3d.backbones import embed_vocabulary, load_backbone
 from purify3d.backbones.facts import Facts
 from purify3d.backbones.segmenter import Segmenter, likeliest, spoken
-from purify3d.errors import BackboneError
+from purify3d.errors import BackboneError, CheckpointError, PurifyError
 from purify3d.types import Vocabulary
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)
@@ -134,6 +137,60 @@ def test_any_transformers_segmenter(tmp_path: Path) -> None:
         model.decode_head.classifier.bias.add_(1)
     model.save_pretrained(tmp_path)
     assert load_backbone(f"segmenter:{tmp_path}").space.id != backbone.space.id  # other weights
+
+
+def small_segformer(folder: Path) -> Path:
+    transformers = pytest.importorskip("transformers")
+    sizes = {"depths": [1] * 4, "hidden_sizes": [8, 8, 8, 8], "num_attention_heads": [1] * 4}
+    config = transformers.SegformerConfig(**sizes, decoder_hidden_size=8)
+    transformers.SegformerForSemanticSegmentation(config).save_pretrained(folder)
+    transformers.SegformerImageProcessorPil(size={"height": 64, "width": 64}).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_damaged_and_partial_weights_are_refused(tmp_path: Path) -> None:
+    weights = small_segformer(tmp_path) / "model.safetensors"
+    whole = weights.read_bytes()
+    for content in (whole[:-100], whole[:50], b"", b"<html>"):
+        weights.write_bytes(content)
+        with pytest.raises(CheckpointError, match=r"cannot load the weights of .*Is the download complete"):
+            load_backbone(f"segmenter:{tmp_path}")
+    weights.unlink()
+    for content in (b"<html>", pickle.dumps({"a": torch.ones(1)}, protocol=4)):
+        (tmp_path / "pytorch_model.bin").write_bytes(content)
+        with pytest.raises(PurifyError) as error:
+            load_backbone(f"segmenter:{tmp_path}")
+        assert "weights_only" not in str(error.value)
+    (tmp_path / "pytorch_model.bin").unlink()
+    weights.write_bytes(whole)
+    state = load_file(weights)
+    del state["decode_head.classifier.weight"]  # as in a checkpoint of the image side alone
+    save_file(state, weights, metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"lack 1 keys: decode_head\.classifier\.weight; expected"):
+        load_backbone(f"segmenter:{tmp_path}")
+
+
+def test_a_revision_reaches_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    transformers = pytest.importorskip("transformers")
+    small_segformer(tmp_path)
+    asked = []
+    for name in ("AutoModelForSemanticSegmentation", "AutoImageProcessor"):
+        kind = getattr(transformers, name)
+
+        def fake(source: str, *, real: Any = kind.from_pretrained, **options: Any) -> Any:
+            asked.append((source, options.pop("revision", None)))
+            return real(str(tmp_path), **options)
+
+        monkeypatch.setattr(kind, "from_pretrained", fake)
+    monkeypatch.setattr(
+        transformers.utils, "cached_file", lambda source, file, **options: str(tmp_path / file)
+    )
+    backbone = load_backbone("segmenter:some/one@refs/pr/3")
+    assert asked == [("some/one", "refs/pr/3")] * 2
+    assert backbone.space.id.startswith("segmenter:some/one@")
+    assert backbone.space.id == load_backbone("segmenter:some/one").space.id  # the same weights
+    assert asked[2:] == [("some/one", None)] * 2
 
 
 def test_unknown_names_say_what_there_is(tmp_path: Path) -> None:

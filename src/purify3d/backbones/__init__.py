@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from importlib.metadata import entry_points
-from typing import Protocol, runtime_checkable
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from purify3d.backbones.facts import Facts
+from purify3d.backbones.precision import check_device
 from purify3d.errors import BackboneError, PurifyError
 from purify3d.types import (
     DenseFeatures,
@@ -101,25 +102,83 @@ FAMILIES = {
 
 
 def families() -> dict[str, str]:
-    """All families by name: ours, and those of installed packages (entry points `purify3d.backbones`)."""
-    return FAMILIES | {entry.name: entry.value for entry in entry_points(group="purify3d.backbones")}
+    """All families by name: ours, and those of installed packages, which cannot take the place of ours."""
+    return {name: entry.value for name, entry in _installed().items()} | FAMILIES
 
 
 def load_backbone(name: str, *, device: str = "cpu") -> Backbone:
     """`family:argument` -> a model ready to look at images.
 
     Raises:
-        BackboneError: no such family, or its argument names nothing that can be loaded.
+        BackboneError: no such family or device, its argument names nothing that can be loaded, or the package
+            that brings the family is broken.
+        CheckpointError: weights are damaged or of another model.
         MissingPackageError: the family needs an optional package; the message has the pip line.
     """
     family, _, argument = name.partition(":")
-    known = families()
-    if family not in known or not argument:
-        choices = ", ".join(f"{key}:..." for key in known)
+    installed = _installed()
+    if family not in FAMILIES | installed or not argument:
+        choices = ", ".join(f"{key}:..." for key in FAMILIES | installed)
         raise BackboneError(f"found backbone {name!r}; expected one of {choices} (try segmenter:lite)")
-    module, function = known[family].split(":")
+    check_device(device)  # before minutes of loading
+    if family not in FAMILIES:
+        return _load_installed(installed[family], argument, device)
+    module, function = FAMILIES[family].split(":")
     backbone: Backbone = getattr(import_module(module), function)(argument, device=device)
     return backbone
+
+
+def _installed() -> dict[str, EntryPoint]:
+    """Families of installed packages (entry points `purify3d.backbones`) by name."""
+    return {
+        entry.name: entry for entry in entry_points(group="purify3d.backbones") if entry.name not in FAMILIES
+    }
+
+
+def _load_installed(entry: EntryPoint, argument: str, device: str) -> Backbone:
+    """A backbone of somebody else's package.
+
+    Raises:
+        BackboneError: its function cannot be imported, raises, or returns something that is no backbone.
+        PurifyError: as the function raises it.
+    """
+    package = f"the package {entry.dist.name!r}" if entry.dist else "an installed package"
+    whose = f"the backbone family {entry.name!r} of {package} ({entry.value})"
+    advice = "Correct or update the package, or uninstall it; set PURIFY3D_DEBUG=1 to see where"
+    try:
+        load = entry.load()
+    except Exception as error:
+        raise BackboneError(
+            f"{whose} cannot be imported ({type(error).__name__}: {error}); expected `module:function`. "
+            f"{advice}"
+        ) from error
+    try:
+        found = load(argument, device=device)
+    except PurifyError:
+        raise
+    except Exception as error:
+        raise BackboneError(
+            f"{whose} failed to load {argument!r} ({type(error).__name__}: {error}). {advice}"
+        ) from error
+    if absent := _absent(found):
+        raise BackboneError(
+            f"{whose} gave a {type(found).__name__} without {', '.join(absent)}; expected a backbone as in "
+            f"docs/backbones.md. {advice}"
+        )
+    return cast(Backbone, found)
+
+
+def _absent(found: Any) -> list[str]:
+    """What an object lacks of a backbone."""
+    looks, knows = (callable(getattr(found, name, None)) for name in ("observe", "point_features"))
+    there = {
+        "space (a FeatureSpace)": isinstance(getattr(found, "space", None), FeatureSpace),
+        "facts (a Facts)": isinstance(getattr(found, "facts", None), Facts),
+        "encode()": callable(getattr(found, "encode", None)),
+        "observe() or point_features()": looks or knows,
+        "reads_words (a bool)": isinstance(getattr(found, "reads_words", None), bool) or not looks,
+    }
+    return [what for what, is_there in there.items() if not is_there]
 
 
 def embed_vocabulary(backbone: TextEncoder, labels: Labels | TextBank) -> TextBank:

@@ -1,4 +1,4 @@
-"""The bundled small segmenter: 28 indoor classes, 1.3 million parameters, trained from scratch on procedural
+"""The bundled small segmenter: 28 indoor classes, 1,895,232 parameters, trained from scratch on procedural
 rooms (tools/train_lite.py). It lets demos and tests run without a download; it is no rival of the
 vision-language models."""
 
@@ -12,14 +12,17 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from purify3d.checkpoints import load_strictly, read_checkpoint
 from purify3d.errors import CheckpointError
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 #: Longer side of the images it was trained on, pixels.
 TRAINED_SIZE = 320
+#: Sides of what it sees are multiples of this, as those of its training images were: a stride that rounds up
+#: would make a map that reaches beyond the image. At 16 all but the coarsest of its maps fit, as in training.
+_FIT = 16
 WEIGHTS, CARD = DATA / "lite.safetensors", DATA / "lite.json"
 
 
@@ -92,7 +95,8 @@ def _resize(x: Tensor, like: Tensor) -> Tensor:
 
 class LiteSegmenter(nn.Module):
     """(B, 3, H, W) float RGB 0..255, any size of at least 32 pixels -> (B, C, h, w) class logits at a quarter
-    of the size, rounded up."""
+    of the size, rounded up. A cell stands for 4x4 pixels, so where a side is no multiple of 4 the map reaches
+    beyond the image."""
 
     def __init__(self, config: LiteConfig) -> None:
         super().__init__()
@@ -134,20 +138,20 @@ def load_lite(weights: Path = WEIGHTS, card: Path = CARD) -> tuple[LiteSegmenter
             f"found no bundled segmenter ({weights.name}, {card.name}) in {weights.parent}; "
             "reinstall purify3d, or make it with: python tools/train_lite.py"
         )
-    facts = json.loads(card.read_text(encoding="utf-8"))
-    network = LiteSegmenter(LiteConfig(**facts["config"]))
-    state = {
-        key: value.float() if value.is_floating_point() else value
-        for key, value in load_file(weights).items()
-    }
     try:
-        network.load_state_dict(state, strict=True)
-    except RuntimeError as error:
+        facts = json.loads(card.read_text(encoding="utf-8"))
+        config, names = LiteConfig(**facts["config"]), tuple(facts["names"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
-            f"the weights in {weights.name} do not fit the network described by {card.name}: {error}; "
-            "both files must come from one run of tools/train_lite.py"
+            f"{card} does not describe the bundled segmenter ({type(error).__name__}: {error}); expected a "
+            "JSON object with 'config' and 'names'. Reinstall purify3d"
         ) from error
-    return network.eval().requires_grad_(False), tuple(facts["names"])
+    with torch.device("meta"):
+        network = LiteSegmenter(config)
+    advice = "Reinstall purify3d; of your own, both files must come from one run of tools/train_lite.py"
+    state = read_checkpoint(weights, advice=advice)
+    load_strictly(network, state, weights, model=f"the network described by {card.name}", advice=advice)
+    return network.eval().requires_grad_(False), names
 
 
 def card_config(config: LiteConfig) -> dict[str, object]:
@@ -155,12 +159,21 @@ def card_config(config: LiteConfig) -> dict[str, object]:
     return asdict(config)
 
 
+def seen_size(height: int, width: int) -> tuple[int, int]:
+    """The size that an image is shown to the network at: 320 pixels on the longer side, and what keeps the
+    aspect best on the other, multiples of 16 from 32 on."""
+    scale = TRAINED_SIZE / max(height, width) / _FIT
+    rows, columns = (_FIT * max(2, round(side * scale)) for side in (height, width))
+    return rows, columns
+
+
 def lite_logits(
     device: str = "cpu",
 ) -> tuple[Callable[[Sequence[np.ndarray]], list[Tensor]], tuple[str, ...]]:
     """What a segmenter backbone needs: images (H, W, 3) uint8 -> (C, h, w) logits each, and the class names.
 
-    Images are resized to the size that the network was trained at, 320 pixels on the longer side.
+    Images are resized to the size that the network was trained at, see `seen_size`, so that a map covers
+    exactly its image.
     """
     network, names = load_lite()
     network.to(device)
@@ -170,9 +183,8 @@ def lite_logits(
         results = []
         for image in images:
             rgb = torch.from_numpy(image).to(device).permute(2, 0, 1)[None].float()
-            scale = TRAINED_SIZE / max(image.shape[:2])
-            if scale != 1:
-                size = [max(32, round(side * scale)) for side in image.shape[:2]]
+            size = seen_size(*image.shape[:2])
+            if size != image.shape[:2]:
                 rgb = F.interpolate(rgb, size=size, mode="bilinear", antialias=True)
             results.append(network(rgb)[0].float().cpu())
         return results

@@ -7,11 +7,15 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from types import ModuleType
 from typing import Any
 
+from safetensors import SafetensorError
+
 from purify3d.backbones.facts import Facts, disk_size
-from purify3d.errors import require
+from purify3d.checkpoints import reason_of, split_revision
+from purify3d.errors import BackboneError, CheckpointError, require
 
 
 def transformers() -> ModuleType:
@@ -36,6 +40,52 @@ def quiet_loading() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+def source_of(name: str) -> tuple[str, dict[str, str]]:
+    """A folder or hub id, which `@REVISION` may follow -> what `from_pretrained` takes: name and options.
+
+    Raises:
+        CheckpointError: see `split_revision`.
+    """
+    source, revision = split_revision(name)
+    return source, {} if revision is None else {"revision": revision}
+
+
+def load_model(kind: Any, name: str, *, expected: str, strict: bool = False) -> Any:
+    """A model of the library, float32 on the CPU, with none of its weights left to chance.
+
+    Args:
+        kind: the library's class. expected: what NAME should be, for messages.
+        strict: refuse weights that the model has no place for, too.
+
+    Raises:
+        BackboneError: nothing of that name, or a model of another kind.
+        CheckpointError: its weights are damaged, not all there, or not that model's.
+    """
+    source, options = source_of(name)
+    try:
+        with quiet_loading():
+            model, info = kind.from_pretrained(source, output_loading_info=True, **options)
+    except (RuntimeError, SafetensorError, UnpicklingError, EOFError) as error:
+        raise CheckpointError(
+            f"cannot load the weights of {name!r} ({type(error).__name__}: {reason_of(error)}); expected "
+            f"{expected}. Is the download complete?"
+        ) from error
+    except (OSError, ValueError, ImportError) as error:
+        raise BackboneError(
+            f"cannot load the model {name!r}: {reason_of(error)}. Expected {expected}"
+        ) from error
+    # Old checkpoints store the positions 0, 1, 2, ... beside the weights.
+    others = [key for key in info["unexpected_keys"] if not key.endswith("position_ids")] if strict else []
+    # Left to itself the library fills what is missing with random numbers.
+    for what, keys in (("lack", info["missing_keys"]), ("hold other", others)):
+        if keys:
+            raise CheckpointError(
+                f"the weights of {name!r} {what} {len(keys)} keys: {', '.join(sorted(keys)[:8])}; expected "
+                f"{expected}. Is the download complete?"
+            )
+    return model.float()
+
+
 def weights_digest(model: Any) -> str:
     """12 hex digits of a torch module on the CPU, from the beginning of every weight: enough to tell two
     trainings apart, and quick."""
@@ -51,10 +101,11 @@ def pretrained_facts(name: str, input_size: str) -> Facts:
 
     The licence is what the model's card states, where the card lies beside the weights.
     """
-    folder = Path(name)
+    source, options = source_of(name)
+    folder = Path(source)
     if not folder.is_dir():  # then it lies in the hub's cache by now
-        config = require("transformers.utils", "hub").cached_file(name, "config.json", local_files_only=True)
-        folder = Path(config).parent
+        cached_file = require("transformers.utils", "hub").cached_file
+        folder = Path(cached_file(source, "config.json", local_files_only=True, **options)).parent
     return Facts(
         kind="dense",
         licence=_stated_licence(folder / "README.md") or "see the model's card",

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
-from purify3d.backbones.pretrained import quiet_loading, transformers, weights_digest
-from purify3d.errors import BackboneError, CheckpointError
+from purify3d.backbones.pretrained import load_model, source_of, transformers, weights_digest
+from purify3d.checkpoints import reason_of
+from purify3d.errors import BackboneError
 
 Family = Literal["clip", "siglip"]
 
@@ -28,7 +28,7 @@ class Checkpoint:
     """A loaded model and what belongs to it.
 
     Attributes:
-        name: folder or hub id.
+        name: folder or hub id, as it was asked for.
         model: CLIPModel or SiglipModel, float32 on the CPU, in evaluation mode.
         tokenizer: of its text side.
         mean, std: (3,) normalisation of RGB in 0..1.
@@ -47,6 +47,9 @@ class Checkpoint:
 
 def load_checkpoint(name: str, family: Family) -> Checkpoint:
     """
+    Args:
+        name: a folder, or a hub id, which `@REVISION` may follow.
+
     Raises:
         BackboneError: nothing of that name, or a model of another type.
         CheckpointError: its weights are not all there, or are not that model's.
@@ -54,10 +57,11 @@ def load_checkpoint(name: str, family: Family) -> Checkpoint:
     """
     library = transformers()
     wanted = f"a folder or hub id of a model of type '{family}' ({_CLASSES[family]} of transformers)"
+    source, options = source_of(name)
     try:
-        config = library.AutoConfig.from_pretrained(name)
+        config = library.AutoConfig.from_pretrained(source, **options)
     except (OSError, ValueError) as error:
-        raise BackboneError(f"found no model {name!r}: {error}. Expected {wanted}") from error
+        raise BackboneError(f"found no model {name!r}: {reason_of(error)}. Expected {wanted}") from error
     if config.model_type != family:
         hint = _HINTS.get(config.model_type, "choose one with an image and a text side").format(name=name)
         raise BackboneError(
@@ -69,15 +73,17 @@ def load_checkpoint(name: str, family: Family) -> Checkpoint:
             "with text; expected a SigLIP with its head"
         )
     try:
-        tokenizer = library.AutoTokenizer.from_pretrained(name)
+        tokenizer = library.AutoTokenizer.from_pretrained(source, **options)
         # The pixel-exact numpy processor: the fast ones need torchvision. Only its numbers are used.
-        processor = library.AutoImageProcessor.from_pretrained(name, backend="pil")
+        processor = library.AutoImageProcessor.from_pretrained(source, backend="pil", **options)
     except (OSError, ValueError, ImportError) as error:
         raise BackboneError(
-            f"cannot load the tokenizer and image processor of {name!r}: {error}. Expected them beside the "
-            "weights; the first SigLIP's tokenizer also needs: pip install sentencepiece"
+            f"cannot load the tokenizer and image processor of {name!r}: {reason_of(error)}. Expected them "
+            "beside the weights; the first SigLIP's tokenizer also needs: pip install sentencepiece"
         ) from error
-    model = _load_model(getattr(library, _CLASSES[family]), name)
+    whole = f"those of {_CLASSES[family]}, an image and a text side"
+    model = load_model(getattr(library, _CLASSES[family]), name, expected=whole, strict=True)
+    model.requires_grad_(False)  # already in evaluation mode
     return Checkpoint(
         name=name,
         model=model,
@@ -87,21 +93,3 @@ def load_checkpoint(name: str, family: Family) -> Checkpoint:
         resample=int(processor.resample),
         digest=weights_digest(model),
     )
-
-
-def _load_model(kind: Any, name: str) -> Any:
-    try:
-        with quiet_loading():
-            model, info = kind.from_pretrained(name, output_loading_info=True)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise CheckpointError(f"cannot load the weights of {name!r}: {error}") from error
-    # Old checkpoints store the positions 0, 1, 2, ... beside the weights.
-    unexpected = [key for key in info["unexpected_keys"] if not key.endswith("position_ids")]
-    # Left to itself the library fills what is missing with random numbers.
-    for what, keys in (("lack", info["missing_keys"]), ("hold other", unexpected)):
-        if keys:
-            raise CheckpointError(
-                f"the weights of {name!r} {what} {len(keys)} keys: {', '.join(sorted(keys)[:8])}; expected "
-                f"those of {kind.__name__}, an image and a text side. Is the download complete?"
-            )
-    return model.float().requires_grad_(False)  # already in evaluation mode
