@@ -337,6 +337,7 @@ def test_the_folder_says_what_it_lacks(tmp_path: Path) -> None:
         ('{"id": "x", "dim": 5, "logit_scale": -1}', "expected"),
         ('{"id": "x", "dim": 5, "logit_scale": 1, "txt": "clip:x"}', '"txt"'),
         ('{"id": "x", "dim": 5, "logit_scale": 1, "text": 3}', "expected"),
+        ('{"id": "x", "dim": 5, "logit_scale": 1, "length_is_confidence": "no"}', "true or false"),
         ('{"id": "x", "dim": 5, "logit_scale": 1, "text": "features:here"}', "expected a model"),
     ],
 )
@@ -346,6 +347,13 @@ def test_the_space_is_checked(tmp_path: Path, content: str, message: str) -> Non
     (path / "space.json").write_text(content)
     with pytest.raises(BackboneError, match=message):
         load(str(path))
+
+
+def test_whether_length_is_confidence_is_said_by_the_folder(tmp_path: Path) -> None:
+    for name, said, expected in (("a", {}, False), ("b", {"length_is_confidence": True}, True)):
+        path = folder(tmp_path / name, **said)
+        maps(path)
+        assert load(str(path)).space == replace(SPACE, length_is_confidence=expected)
 
 
 def test_a_text_encoder_is_looked_up_when_a_word_needs_it(tmp_path: Path) -> None:

@@ -133,6 +133,14 @@ def test_a_revision_reaches_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == [("some/one", "v2"), ("some/one", None)]
 
 
+def test_damaged_weights_of_another(tmp_path: Path) -> None:
+    pytest.importorskip("sentence_transformers")
+    folder = Path(shutil.copytree(packaged_folder(), tmp_path / "damaged"))
+    (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match=r"cannot load the weights of .*is the download complete\?"):
+        load_sentence_encoder(str(folder))
+
+
 def test_what_is_no_encoder_is_said(tmp_path: Path) -> None:
     pytest.importorskip("sentence_transformers")
     (tmp_path / "config.json").write_text("{}")

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pickle import UnpicklingError
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from purify3d.backbones.minilm import MiniLMEncoder
 from purify3d.backbones.pretrained import quiet_loading, weights_digest
-from purify3d.checkpoints import split_revision
-from purify3d.errors import BackboneError, require
+from purify3d.checkpoints import reason_of, split_revision
+from purify3d.errors import BackboneError, CheckpointError, require
 
 #: The encoder used unless another is named: all-MiniLM-L6-v2 (Apache-2.0), as a Python package carries it.
 BUNDLED = "minilm"
@@ -44,7 +46,8 @@ def load_sentence_encoder(name: str = BUNDLED) -> SentenceEncoder:
 
     Raises:
         MissingPackageError: the extra `text` (for another encoder `sentences`) is not installed.
-        CheckpointError: the packaged files are not the ones this release was tested with.
+        CheckpointError: the packaged files are not the ones this release was tested with; or another's
+            weights are damaged.
         BackboneError: no such model here, nor within reach on the hub.
     """
     return SentenceEncoder(BUNDLED, MiniLMEncoder()) if name == BUNDLED else _any_encoder(name)
@@ -56,11 +59,16 @@ def _any_encoder(name: str) -> SentenceEncoder:
     try:
         with quiet_loading():
             model = library.SentenceTransformer(source, device="cpu", revision=revision)
+    except (SafetensorError, UnpicklingError, EOFError) as error:
+        raise CheckpointError(
+            f"cannot load the weights of the sentence encoder {name!r} ({type(error).__name__}: "
+            f"{reason_of(error)}); is the download complete?"
+        ) from error
     except Exception as error:  # whatever it is that a model of somebody else's making raises
         raise BackboneError(
-            f"cannot load the sentence encoder {name!r} ({type(error).__name__}: {error}). Expected "
-            f"'{BUNDLED}', a folder, or the hub id of a sentence-transformers model (which needs the network "
-            "once)"
+            f"cannot load the sentence encoder {name!r} ({type(error).__name__}: {reason_of(error)}). "
+            f"Expected '{BUNDLED}', a folder, or the hub id of a sentence-transformers model (which needs the "
+            "network once)"
         ) from error
 
     def rows(texts: Sequence[str]) -> Tensor:

@@ -9,7 +9,8 @@ A folder holds `space.json`, features in one of two layouts, and what tells word
   dict of `feat` (M, D) and `mask_full` (N,) bool, the M of the N points of the scene's cloud that have a
   feature, in its order. Several files of a scene hold different parts of its points.
 * `space.json`: {"id": ..., "dim": D, "logit_scale": from cosine to logit, "text": optional, a backbone whose
-  words are compared with the features}. For OpenScene's OpenSeg features (D = 768) the text side is
+  words are compared with the features, "length_is_confidence": optional, true where an average of these
+  features is long if views are sure and agree, as for unit vectors per pixel; false without}. For OpenScene's OpenSeg features (D = 768) the text side is
   "clip:openai/clip-vit-large-patch14-336".
 * `text.npz` or `text.safetensors`, needed without "text": `embeddings` (T, D) and their `names`, in the
   former an array of strings, in the latter metadata, a JSON list.
@@ -188,18 +189,27 @@ def load(argument: str, *, device: str = "cpu") -> StoredMaps | StoredPoints:
 
 def _read_space(path: Path) -> tuple[FeatureSpace, str | None]:
     """The space, and the backbone that encodes text where one is named."""
-    expected = 'expected {"id": "openseg", "dim": 768, "logit_scale": 100}, optionally "text": "clip:HUB_ID"'
+    expected = (
+        'expected {"id": "openseg", "dim": 768, "logit_scale": 100}, optionally "text": "clip:HUB_ID" and '
+        '"length_is_confidence": true or false'
+    )
     if not path.is_file():
         raise BackboneError(f"found no {path}; {expected}: features must say what they may be compared with")
     try:
         content = dict(json.loads(path.read_text()))
         encoder = content.pop("text", None)
+        confident = content.pop("length_is_confidence", False)
         space = FeatureSpace(
-            str(content.pop("id")), int(content.pop("dim")), float(content.pop("logit_scale"))
+            str(content.pop("id")), int(content.pop("dim")), float(content.pop("logit_scale")), confident
         )
     except (ValueError, KeyError, TypeError) as error:
         raise BackboneError(f"{path} cannot be used ({error!r}); {expected}") from error
-    sound = space.dim > 0 and np.isfinite(space.logit_scale) and space.logit_scale > 0
+    sound = (
+        isinstance(confident, bool)
+        and space.dim > 0
+        and np.isfinite(space.logit_scale)
+        and space.logit_scale > 0
+    )
     if content or not sound or not (encoder is None or isinstance(encoder, str)):
         raise BackboneError(f"found {path.read_text().strip()} in {path}; {expected}")
     if encoder is not None and encoder.startswith("features:"):
