@@ -90,6 +90,15 @@ def test_points_are_drawn_as_large_as_their_spacing(step: float) -> None:
     assert size <= max(2, np.ceil(2 * step * CAMERA.fx / 1.5))
 
 
+def test_noise_right_before_the_camera_does_not_hide_the_scene() -> None:
+    scene = wall(3.0)
+    points = cloud(torch.cat([scene, torch.tensor([[0.0, 0, 0.15]])]), (0, 0, -1))
+    colors = np.tile(np.array([[255, 0, 0]], np.uint8), (len(points), 1))
+    colors[-1] = [0, 0, 255]
+    blue = (render(points, colors, CAMERA, np.eye(4), cull=False) == [0, 0, 255]).all(axis=2).sum()
+    assert 1 <= blue <= 4**2
+
+
 def replace_points(points: PointCloud, rows: slice) -> PointCloud:
     return PointCloud(
         points.xyz[rows] * torch.tensor([0, 0, 1.0]),

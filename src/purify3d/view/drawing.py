@@ -15,6 +15,7 @@ _BACKGROUND = 255
 #: neighbours are far.
 _COVER = 1.8
 _WIDEST = 48  # pixels; nearer points leave gaps rather than cover everything
+_NEAR = 1.0  # metres, or half of how far most points are: nearer points are drawn no larger than there
 
 
 def render(
@@ -59,7 +60,9 @@ def visible(
     index = torch.nonzero(keep)[:, 0]
     order = index[z[index].argsort(descending=True)]  # far points first: later writes win
     column, row = uv[order].round().long().numpy().T
-    size = (_COVER * apart * camera.fx / z[order]).ceil().clamp(1, _WIDEST).long().numpy()
+    # What floats right before the camera is mostly noise, and drawn in full would hide the scene.
+    near = z[order].clamp_min(min(_NEAR, float(z[order].median()) / 2) if len(order) else _NEAR)
+    size = (_COVER * apart * camera.fx / near).ceil().clamp(1, _WIDEST).long().numpy()
     shown = np.full(camera.width * camera.height, -1, dtype=np.int64)
     nearest = np.full(len(shown), np.inf, dtype=np.float32)
     depth, number = z[order].numpy(), order.numpy()

@@ -48,9 +48,8 @@ def lettering(text: str, size: int, *, otherwise: str = "") -> tuple[str, Font]:
     if place and _covers(place, size, characters):
         return shown, _font(place, size)
     plain = "".join(c for c in unicodedata.normalize("NFKD", shown) if not unicodedata.combining(c))
-    ascii_only = " ".join(
-        word if word.isascii() else " ".join(f"U+{ord(c):04X}" for c in word) for word in plain.split()
-    )
+    spelt = "".join(c if c.isascii() else f" U+{ord(c):04X} " for c in plain)
+    ascii_only = " ".join(spelt.split())
     return f"{otherwise} {ascii_only}".strip(), _font("", size)
 
 

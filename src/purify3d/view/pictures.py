@@ -55,7 +55,7 @@ def picture(
         looks.append((fit_camera(frame.camera, width, height), frame.world_from_camera, False))
     shown = [visible(points, camera, pose, cull=cull, apart=apart)[0] for camera, pose, cull in looks]
     across = len(panels) * width
-    rows = _lines(_entries(legend, panels[-1][1]), across)
+    rows = _lines(_entries(legend, [colors for _, colors in panels[1:] or panels]), across)
     foot = _ROW * (len(rows) + (scale is not None))
     body = sum(len(seen) for seen in shown)
     canvas = Image.new("RGB", (across, _HEAD + body + foot + (_MARGIN if foot else 0)), "white")
@@ -80,12 +80,12 @@ def picture(
     return canvas
 
 
-def _entries(legend: Sequence[str], colors: np.ndarray) -> list[Entry]:
-    """Names and colours of a legend, and of points without a label where there are any."""
+def _entries(legend: Sequence[str], labels: Sequence[np.ndarray]) -> list[Entry]:
+    """Names and colours of a legend, and of points without a label where there are any in (N, 3) colours."""
     entries: list[Entry] = [
         (name, (int(r), int(g), int(b))) for name, (r, g, b) in zip(legend, label_colors(legend), strict=True)
     ]
-    if legend and (colors == NO_LABEL_COLOR).all(axis=1).any():
+    if legend and any((colors == NO_LABEL_COLOR).all(axis=1).any() for colors in labels):
         entries.append(("(no label)", NO_LABEL_COLOR))
     return entries
 
