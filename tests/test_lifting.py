@@ -1,5 +1,7 @@
 """Lifting against the golden values of the official code, and against plain loops."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -10,12 +12,23 @@ from purify3d.lifting import (
     View,
     fuse_consensus,
     fuse_mean,
+    lift,
     sample_bicubic,
     view_of,
     visible_points,
 )
 from purify3d.spatial import nearest_known
-from purify3d.types import Camera, FeatureSpace, Frame, MaskFeatures, TextBank, Vocabulary
+from purify3d.types import (
+    Camera,
+    DenseFeatures,
+    FeatureSpace,
+    Frame,
+    MaskFeatures,
+    PointCloud,
+    Scene,
+    TextBank,
+    Vocabulary,
+)
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +96,42 @@ def test_bicubic_sampling_is_resizing_and_reading() -> None:
     torch.testing.assert_close(
         sample_bicubic(maps, pixel, camera), full[:, pixel[:, 1], pixel[:, 0]].T, rtol=1e-4, atol=1e-5
     )
+
+
+class Voices:
+    """A 2D model that says one thing of a whole frame: the frame's name is how sure it is of label a."""
+
+    space = FeatureSpace("voices", 2, 10.0)
+    reads_words = False
+
+    def encode(self, texts: Sequence[str]) -> torch.Tensor:
+        return torch.eye(2)[: len(texts)]
+
+    def observe(self, frames: Sequence[Frame], bank: TextBank) -> list[DenseFeatures]:
+        directions = [(float(frame.name), (1 - float(frame.name) ** 2) ** 0.5) for frame in frames]
+        return [DenseFeatures(torch.tensor(d)[:, None, None].expand(2, 4, 4)) for d in directions]
+
+
+def test_consensus_listens_to_three_views_unless_told() -> None:
+    camera = Camera(40, 40, 19.5, 19.5, 40, 40)
+    frames = tuple(
+        Frame(
+            name=name,
+            camera=camera,
+            depth_camera=camera,
+            world_from_camera=np.eye(4),
+            color=lambda: np.zeros((40, 40, 3), np.uint8),
+            depth=lambda: np.ones((40, 40), np.float32),
+        )
+        for name in ("0.8", "0.75", "0.95", "0.9")
+    )
+    one = torch.ones(1, dtype=torch.int32)
+    points = PointCloud(torch.tensor([[0.0, 0, 1]]), torch.zeros(1, 3).byte(), torch.zeros(1, 3), -one)
+    scene = Scene("voices", frames, np.array([0.0, -1, 0]), points)
+    features = lift(scene, Voices(), "a, b", LiftConfig(fusion="consensus"))
+    sure = torch.tensor([0.95, 0.9, 0.8])  # 0.75 is not heard
+    unit = torch.stack([sure, (1 - sure.square()).sqrt()], dim=1)
+    torch.testing.assert_close(features.values[0], (10 * sure).softmax(0) @ unit)
 
 
 def random_views(generator: torch.Generator, basis: torch.Tensor | None) -> list[View]:

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from recorded import Recorded, pair
 
 from purify3d import purifying
-from purify3d.affinities import rgb_to_lab, softmax_affinity, weigh_by_agreement
+from purify3d.affinities import PurifyConfig, rgb_to_lab, softmax_affinity, weigh_by_agreement
+from purify3d.pipeline import SegmentConfig, label_points
 from purify3d.purifying import pool, pool_plain, purify
 from purify3d.spatial import grid_neighbors, voxelize
-from purify3d.types import Affinity, FeatureSpace, PointFeatures
+from purify3d.types import Affinity, FeatureSpace, PointCloud, PointFeatures, TextBank, Vocabulary
 
 
 def random_affinity(seed: int, voxels: int = 60, k: int = 9) -> Affinity:
@@ -79,6 +80,23 @@ def test_trust_listens_to_those_whose_views_agree() -> None:
     torch.testing.assert_close(weight.sum(1), torch.ones(3))
     assert weight[0].tolist() == pytest.approx([0.8, 0.2])  # lengths 1 and sqrt(1/2), to the fourth power
     assert weight[2].tolist() == pytest.approx([0.5, 0.5])
+
+
+def test_a_sure_poster_keeps_its_own_on_a_wavering_wall_unless_told_otherwise() -> None:
+    """9 x 9 points that look alike: five of a poster, whose views agree, on a wall whose views waver."""
+    column, row = torch.meshgrid(torch.arange(9), torch.arange(9), indexing="ij")
+    xyz = torch.stack([column, row, torch.zeros_like(row)], dim=2).reshape(-1, 3) * 0.02 + 0.01
+    poster = ((column - 4).abs() + (row - 4).abs() <= 1).reshape(-1)
+    count = torch.ones(81, dtype=torch.int32)
+    points = PointCloud(xyz, torch.zeros(81, 3).byte(), torch.tensor([0.0, 0, 1]).repeat(81, 1), -count)
+    values = torch.where(poster[:, None], torch.tensor([0.0, 1, 0]), torch.tensor([0.25, 0.0, 0.25]))
+    space = FeatureSpace("test", 3, 1.0, length_is_confidence=True)
+    features = PointFeatures(values, count, space)
+    bank = TextBank(Vocabulary.parse("wall, poster"), torch.eye(3)[:2], torch.arange(2), space)
+    for confidence, kept in ((None, True), (0.0, False)):
+        config = PurifyConfig() if confidence is None else PurifyConfig(confidence=confidence)
+        label = label_points(points, features, bank, SegmentConfig(purify=config)).label
+        assert bool((label[poster] == 1).any()) == kept
 
 
 def test_lab_of_known_colors() -> None:
