@@ -12,14 +12,41 @@ from PIL import Image
 from purify3d.types import Scene
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+_MISSING = "reference captures and weights (../shared) are not on this machine"
+_skipped: list[str] = []
 
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Reference captures and golden values, which do not ship with the package."""
+    """Reference captures and a segmenter's weights, which do not ship with the package."""
     if not SHARED.is_dir():
-        pytest.skip("reference data (../shared) is not on this machine")
+        pytest.skip(_MISSING)
     return SHARED
+
+
+def _note_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    reason = str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    if report.skipped and not hasattr(report, "wasxfail") and _MISSING not in reason:
+        _skipped.append(f"{report.nodeid}: {reason}")
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    _note_skip(report)
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    _note_skip(report)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """A test that skips protects nothing, so only what needs data that does not ship may."""
+    if _skipped and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for line in _skipped:
+        terminalreporter.write_line(f"skipped without leave: {line}")
 
 
 @pytest.fixture(scope="session")

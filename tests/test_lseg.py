@@ -234,6 +234,11 @@ def test_encode_is_golden_and_cached(
 # ---- the checkpoint
 
 
+def test_words_become_the_published_token_ids(golden: Recorded, meta: dict) -> None:
+    for words, ids in (("labels", "case_a/text/ids"), ("ade20k_labels", "text/ade20k_ids")):
+        np.testing.assert_array_equal(clip_tokenizer()(meta[words], pad=0), golden[ids])
+
+
 def test_full_model_has_exactly_the_official_keys() -> None:
     full = manifest("lseg")["keys"]
     with torch.device("meta"):
