@@ -21,6 +21,8 @@ from purify3d.checkpoints import (
     state_dict_in,
 )
 from purify3d.errors import CheckpointError
+from purify3d.student import Student, StudentConfig
+from purify3d.teachers.sonata.weights import find
 
 STATE = {"a": torch.arange(3.0), "b": torch.ones(2, 2)}
 
@@ -199,9 +201,30 @@ def test_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         download("no/body@v2", ["w.pt"])
 
 
+def test_students_and_teachers_take_a_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def snapshot_download(name: str, *, revision: str = "main", allow_patterns: list[str]) -> str:
+        asked.append((name, revision))
+        return str(tmp_path)
+
+    monkeypatch.setattr(
+        checkpoints, "require", lambda *_: SimpleNamespace(snapshot_download=snapshot_download)
+    )
+    Student(StudentConfig(width=4, blocks=1, out_channels=2)).save_pretrained(tmp_path)
+    (tmp_path / "sonata.pth").touch()
+    newest, tagged = Student.from_pretrained("some/one"), Student.from_pretrained("some/one@v2")
+    assert newest.digest() == tagged.digest()  # a run knows a student by its weights
+    assert find("facebook/sonata@abc123") == tmp_path / "sonata.pth"
+    assert asked == [("some/one", "main"), ("some/one", "v2"), ("facebook/sonata", "abc123")]
+    with pytest.raises(CheckpointError, match="NAME@REVISION"):
+        Student.from_pretrained("some/one@")
+
+
 def test_the_real_hub_client_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    hub = pytest.importorskip("huggingface_hub")
-    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(CheckpointError, match="no such repository"):
-        download("nobody/nothing", ["w.pt"])
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    for name in ("nobody/nothing", "nobody/nothing@v2"):
+        with pytest.raises(CheckpointError, match=f"found no folder {name} and no such repository"):
+            download(name, ["w.pt"])

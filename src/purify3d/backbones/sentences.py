@@ -67,8 +67,8 @@ def _any_encoder(name: str) -> SentenceEncoder:
     except Exception as error:  # whatever it is that a model of somebody else's making raises
         raise BackboneError(
             f"cannot load the sentence encoder {name!r} ({type(error).__name__}: {reason_of(error)}). "
-            f"Expected '{BUNDLED}', a folder, or the hub id of a sentence-transformers model (which needs the "
-            "network once)"
+            f"Expected '{BUNDLED}', a folder, or the hub id of a sentence-transformers model (which needs "
+            "the network once)"
         ) from error
 
     def rows(texts: Sequence[str]) -> Tensor:

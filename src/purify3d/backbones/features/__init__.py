@@ -10,8 +10,8 @@ A folder holds `space.json`, features in one of two layouts, and what tells word
   feature, in its order. Several files of a scene hold different parts of its points.
 * `space.json`: {"id": ..., "dim": D, "logit_scale": from cosine to logit, "text": optional, a backbone whose
   words are compared with the features, "length_is_confidence": optional, true where an average of these
-  features is long if views are sure and agree, as for unit vectors per pixel; false without}. For OpenScene's OpenSeg features (D = 768) the text side is
-  "clip:openai/clip-vit-large-patch14-336".
+  features is long if views are sure and agree, as for unit vectors per pixel; false without}. For OpenScene's
+  OpenSeg features (D = 768) the text side is "clip:openai/clip-vit-large-patch14-336".
 * `text.npz` or `text.safetensors`, needed without "text": `embeddings` (T, D) and their `names`, in the
   former an array of strings, in the latter metadata, a JSON list.
 """
