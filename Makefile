@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test mutants lint clean
 
 $(VENV)/.ready-demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -19,6 +19,9 @@ demo: $(VENV)/.ready-demo
 
 test: $(VENV)/.ready-dev
 	$(BIN)/python -m pytest
+
+mutants: $(VENV)/.ready-dev
+	$(BIN)/python tools/mutants.py
 
 lint: $(VENV)/.ready-dev
 	$(BIN)/ruff check .
