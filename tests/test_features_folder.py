@@ -18,10 +18,10 @@ from purify3d.backbones import PointBackbone, embed_vocabulary, features
 from purify3d.backbones.features import StoredMaps, StoredPoints, load, load_point_features
 from purify3d.errors import BackboneError, LabelError, RunError
 from purify3d.geometry import turn_camera
+from purify3d.job import CaptureConfig, Job
 from purify3d.lifting import LiftConfig, fuse_mean, view_of, visible_points
 from purify3d.pipeline import SegmentConfig, segment
 from purify3d.runs import segment_into
-from purify3d.runs.folder import Run
 from purify3d.types import Camera, FeatureSpace, Frame, PointCloud, Scene, TextBank, Vocabulary
 
 DIM = 5
@@ -394,20 +394,18 @@ def test_a_run_notices_that_a_stored_file_changed(tmp_path: Path) -> None:
     (file.parent / "notes.txt").touch()
 
     def repeat(*, overwrite: bool = False) -> list[str]:
-        run = Run(tmp_path / "run", overwrite=overwrite)
-        model = load(str(file.parent))
-        words = Vocabulary.parse("sofa, chair")
-        return segment_into(run, scene, words, model, SegmentConfig(), source="s", about={})
+        job = Job(CaptureConfig("hall"), "sofa, chair", f"features:{file.parent}")
+        return segment_into(tmp_path / "run", job, scene=scene, overwrite=overwrite)[1]
 
     assert repeat() == []
     os.utime(file.parent / "notes.txt", (0, 0))  # not read, so it does not count
-    assert repeat() == ["lift", "label"]
+    assert repeat() == ["points", "lift", "label"]
     for changed in (file, file.parent / "text.npz", file.parent / "space.json"):
         os.utime(changed, (0, 0))
         with pytest.raises(RunError, match="another capture, backbone or lifting"):
             repeat()
         assert repeat(overwrite=True) == []
-        assert repeat() == ["lift", "label"]
+        assert repeat() == ["points", "lift", "label"]
     write_points(file.parent / "other.pt", torch.zeros(1, DIM), [0], 1)
     with pytest.raises(RunError):
         repeat()
@@ -419,11 +417,11 @@ def test_masks_depend_on_the_words_they_were_scored_with(tmp_path: Path) -> None
     model = load(str(file.parent))
 
     def repeat(words: str, output: str) -> list[str]:
-        run, vocabulary = Run(tmp_path / output), Vocabulary.parse(words)
-        return segment_into(run, scene, vocabulary, model, SegmentConfig(), source="s", about={})
+        job = Job(CaptureConfig("hall"), words)
+        return segment_into(tmp_path / output, job, scene=scene, backbone=model)[1]
 
     repeat("sofa", "dense")
-    assert repeat("chair", "dense") == ["lift"]
+    assert repeat("chair", "dense") == ["points", "lift"]
     model.reads_words = True
     repeat("sofa", "masks")
     with pytest.raises(RunError):
