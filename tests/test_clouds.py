@@ -1,6 +1,5 @@
 """Point clouds and meshes: what is written comes back, and what others wrote can be read."""
 
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -215,10 +214,11 @@ def test_no_label_makes_a_ply_unreadable(tmp_path):
     assert read_written(path).names[6] == "ok"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full comes with Linux")
 def test_a_full_disk_is_an_error_and_leaves_no_file(tmp_path):
     with pytest.raises(OSError, match="No space left"):
         write_ply(Path("/dev/full"), some_cloud())
-    assert Path("/dev/full").exists()
+    assert Path("/dev/full").exists()  # nobody's to remove
     script = (
         "import resource, sys; from pathlib import Path; from test_clouds import some_cloud\n"
         "from purify3d.clouds.ply import write_ply\n"
@@ -230,7 +230,6 @@ def test_a_full_disk_is_an_error_and_leaves_no_file(tmp_path):
     done = subprocess.run([sys.executable, "-c", script, path], cwd=Path(__file__).parent, check=False)
     assert done.returncode == 3
     assert not path.exists()
-    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 20_000
 
 
 def test_short_and_foreign_files_are_refused(tmp_path):
