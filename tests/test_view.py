@@ -202,6 +202,8 @@ def test_the_view_with_most_to_see_is_chosen() -> None:
     frames = [frame("plain", np.eye(4)), frame("close", close), frame("rich", back)]
     for order in (frames, frames[::-1]):
         assert inside_view(order, points, colors, 0.02).name == "rich"
+    colors[len(plain) :] = NO_LABEL_COLOR  # however much there is of it, it is nothing to see
+    assert inside_view(frames[::-1], points, colors, 0.02).name == "plain"
 
 
 def test_a_single_point_has_a_picture() -> None:

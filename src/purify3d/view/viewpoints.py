@@ -9,6 +9,7 @@ import numpy as np
 from purify3d.geometry import resize_camera
 from purify3d.types import Camera, Frame, PointCloud
 from purify3d.view.drawing import visible
+from purify3d.view.palettes import NO_LABEL_COLOR
 
 _CANDIDATES = 24  # frames
 _SAMPLE = 40_000  # points that are drawn to judge a view
@@ -61,6 +62,7 @@ def inside_view(frames: Sequence[Frame], points: PointCloud, colors: np.ndarray,
         camera = fit_camera(frame.camera, *_SMALL)
         shown, depth = visible(few, camera, frame.world_from_camera, cull=False, apart=far)
         seen = kind[shown[(depth > _NEAR) & (depth < _FAR)]]
+        seen = seen[seen >= 0]
         share = np.bincount(seen) / max(1, len(seen))
         share = share[share > 0]
         different = float(np.exp(-(share * np.log(share)).sum())) if len(share) else 0.0
@@ -70,9 +72,9 @@ def inside_view(frames: Sequence[Frame], points: PointCloud, colors: np.ndarray,
 
 
 def _kinds(colors: np.ndarray) -> np.ndarray:
-    """(N,) a number per colour; colours that change gradually count as one where they are alike."""
+    """(N,) a number per colour, -1 = no label; colours that change gradually are one where they are alike."""
     packed = colors.astype(np.int64) @ [1 << 16, 1 << 8, 1]
     _, kind = np.unique(packed, return_inverse=True)
     if kind.max(initial=0) >= 512:
         _, kind = np.unique((colors >> 5).astype(np.int64) @ [64, 8, 1], return_inverse=True)
-    return np.asarray(kind).reshape(-1)
+    return np.where((colors == NO_LABEL_COLOR).all(axis=1), -1, np.asarray(kind).reshape(-1))
