@@ -29,8 +29,10 @@ def test_a_device_that_is_not_here_is_said_before_anything_is_loaded(name: str) 
         load_backbone("lseg:no/such/file", device=name)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
-def test_a_build_without_cuda_says_so() -> None:
+def test_cuda_where_it_is_and_an_error_where_it_is_not() -> None:
+    if torch.cuda.is_available():
+        assert check_device("cuda").type == "cuda"
+        return
     with pytest.raises(BackboneError, match=r"found device 'cuda', .* \(.+\); expected .*: cpu\."):
         check_device("cuda")
 
