@@ -14,6 +14,8 @@ import pytest
 import trimesh
 from PIL import Image
 
+from purify3d.clouds.ply import read_written
+
 Program = Callable[..., tuple[int, str, str]]
 LABELS = "wall, floor, chair, table, bed|mattress"
 
@@ -51,7 +53,10 @@ def snapshot(folder: Path) -> dict[str, bytes]:
 
 def test_a_run_folder_holds_what_the_conventions_promise(finished: Path) -> None:
     assert {p.name for p in finished.iterdir()} == {
+        ".lock",
         "config.json",
+        "stages.json",
+        "scene.json",
         "points.ply",
         "features.safetensors",
         "labels.ply",
@@ -67,15 +72,15 @@ def test_a_run_folder_holds_what_the_conventions_promise(finished: Path) -> None
         "property uchar red",
         "property int label",
         "property float score",
+        "property int views",
     ):
         assert line in header
-    labelled = trimesh.load(finished / "labels.ply", process=False)
-    values = labelled.metadata["_ply_raw"]["vertex"]["data"]
-    assert set(np.unique(values["label"])) <= set(range(-1, 5))
-    assert len(values) == json.loads((finished / "metrics.json").read_text())["points"]
+    label = read_written(finished / "labels.ply").points.label.numpy()
+    assert set(np.unique(label)) <= set(range(-1, 5))
+    assert len(label) == json.loads((finished / "metrics.json").read_text())["points"]
     legend = json.loads((finished / "labels.json").read_text())
-    assert [entry["name"] for entry in legend] == ["wall", "floor", "chair", "table", "bed"]
-    assert sum(entry["points"] for entry in legend) == (values["label"] >= 0).sum()
+    assert [entry["name"] for entry in legend] == ["wall", "floor", "chair", "table", "bed", "(none)"]
+    assert [entry["points"] for entry in legend] == [(label == entry["index"]).sum() for entry in legend]
 
 
 def test_metrics_say_how_they_were_made(finished: Path) -> None:
@@ -106,7 +111,7 @@ def test_other_labels_reuse_the_lift(purify3d: Program, room_folder: Path, run_f
     assert "lift: already done" in err
     assert "label: already done" not in err
     assert (run_folder / "features.safetensors").stat().st_mtime_ns == features
-    assert len(json.loads((run_folder / "labels.json").read_text())) == 2
+    assert len(json.loads((run_folder / "labels.json").read_text())) == 3
 
 
 def test_a_resumed_run_labels_as_a_fresh_one(
@@ -146,10 +151,7 @@ def test_query_heat_is_the_score_of_segment(purify3d: Program, room_folder: Path
     """Pooling scores and asking pooled features are one thing (up to the half precision they are kept in)."""
     assert purify3d("segment", room_folder, "--labels", "bed", "-o", run_folder)[0] == 0
     assert purify3d("query", run_folder, "bed")[0] == 0
-    scores = [
-        trimesh.load(run_folder / name, process=False).metadata["_ply_raw"]["vertex"]["data"]["score"]
-        for name in ("labels.ply", "query-bed.ply")
-    ]
+    scores = [read_written(run_folder / name).score for name in ("labels.ply", "query-bed.ply")]
     np.testing.assert_allclose(scores[0], scores[1], atol=2e-3)
 
 
@@ -168,7 +170,7 @@ def test_threshold_and_synonyms(purify3d: Program, room_folder: Path, run_folder
     result = json.loads(out)
     assert code == 0
     assert result["labels"][0]["synonyms"] == ["bed"]
-    assert 0 < sum(entry["points"] for entry in result["labels"]) < result["metrics"]["points"]
+    assert 0 < sum(entry["points"] for entry in result["labels"][:-1]) < result["metrics"]["points"]
 
 
 def test_onto_labels_a_given_mesh_in_its_own_order(
@@ -197,9 +199,11 @@ def test_info(purify3d: Program, room_folder: Path, finished: Path, what: str) -
     facts = json.loads(out)
     assert code == 0
     assert facts[what]
-    assert {"capture": ("up", "+z"), "run": ("finished", ["lift", "label"]), "backbone": ("channels", 384)}[
-        what
-    ] in (facts.items())
+    assert {
+        "capture": ("up", "+z"),
+        "run": ("finished", ["points", "lift", "label"]),
+        "backbone": ("channels", 384),
+    }[what] in (facts.items())
 
 
 # ----------------------------------------------------------------------------------------------- bad input
@@ -284,9 +288,12 @@ def test_all_depth_zero(purify3d: Program, capture: Path, tmp_path: Path) -> Non
 def test_no_point_visible(purify3d: Program, capture: Path, tmp_path: Path) -> None:
     trimesh.PointCloud(np.random.default_rng(0).random((100, 3)) + 500).export(tmp_path / "far.ply")
     arguments = ("segment", capture, "--labels", "chair", "--onto", tmp_path / "far.ply")
-    err = refused(purify3d, tmp_path / "out", *arguments)
+    code, out, err = purify3d(*arguments, "-o", tmp_path / "out")
+    assert (code, out) == (1, "")
     assert "none of the 100 points is visible in any of the 8 frames" in err
     assert "--onto" in err
+    # Nothing was lifted yet, so another attempt may go to the same place.
+    assert purify3d("segment", capture, "--labels", "chair", "-o", tmp_path / "out")[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -312,32 +319,127 @@ def test_bad_labels(purify3d: Program, room_folder: Path, tmp_path: Path, labels
         (["--backbone", "segmenter:missing.tflite"], "found no file missing.tflite", 1),
         (["--affinity", "geometrical"], "expected geometric, uniform", 1),
         (["--intrinsics", "1,2,3"], "expected four numbers fx,fy,cx,cy", 2),
-        (["--up", "sideways"], "found up = 'sideways'", 1),
+        (["--up", "sideways"], "--up: found 'sideways'", 1),
         (["--onto", "missing.ply"], "missing.ply: found no such file", 1),
-        (["--rounds", "-1"], "-1 is not in the range", 2),
-        (["--format", "scannet"], "needs --labels to name a label set", 2),
+        (["--up", "1e300,1e300,0"], "--up: found '1e300,1e300,0'; expected +x", 1),
+        (["--rounds", "-1"], "found rounds = -1; expected a whole number of at least 0", 2),
+        (["--rounds", "100000"], "found rounds = 100000", 2),
+        (["--confidence", "nan"], "found confidence = nan", 2),
+        (["--voxel", "1e-9"], "found voxel = 1e-09", 2),
+        (["--threshold", "inf"], "found threshold = inf", 2),
+        (["--seed", "99999999999999999999"], "found seed", 2),
+        (["--device", "gpu"], "gpu", 1),
+        (["--device", "cuda"], "cuda", 1),
+        (["--format", "scannet"], "expected a label set with benchmark ids", 2),
+        (["--labels", "scanet20"], "looks like a label set; expected one of matterport", 2),
+        (["--config", "missing.json"], "cannot read missing.json", 1),
     ],
 )
 def test_bad_flags(
     purify3d: Program, room_folder: Path, tmp_path: Path, flags: list[str], message: str, code: int
 ) -> None:
     arguments = ("segment", room_folder, "--labels", "chair", *flags)
-    assert message in refused(purify3d, tmp_path / "out", *arguments, code=code)
+    err = refused(purify3d, tmp_path / "out", *arguments, code=code)
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_an_empty_output_is_wrong_usage(purify3d: Program, room_folder: Path) -> None:
+    code, _, err = purify3d("segment", room_folder, "--labels", "chair", "-o", "")
+    assert code == 2
+    assert "found an empty name" in err
+
+
+def test_a_run_is_repeated_from_its_config(
+    purify3d: Program, room_folder: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert purify3d("segment", "--config", finished / "config.json", "-o", "again")[0] == 0
+    for name in ("config.json", "labels.ply", "features.safetensors"):
+        assert (tmp_path / "again" / name).read_bytes() == (finished / name).read_bytes()
+    code, _, err = purify3d("segment", "--config", finished / "config.json", "--rounds", 2, "-o", "again")
+    assert code == 0
+    assert "lift: already done" in err
+    assert json.loads((tmp_path / "again" / "config.json").read_text())["method"]["purify"]["rounds"] == 2
+    assert purify3d("segment", "-o", "x")[0] == 2
+    assert purify3d("segment", room_folder, "-o", "x")[0] == 2  # no labels
+
+
+def test_all_settings_of_a_job_are_flags(purify3d: Program) -> None:
+    from purify3d.job import options
+
+    _, out, _ = purify3d("segment", "--help")
+    for leaf in options():
+        assert leaf.name == "path" or f"--{leaf.name.replace('_', '-')} " in out
+
+
+def test_nothing_like_this_here(purify3d: Program, run_folder: Path) -> None:
+    code, out, _ = purify3d("query", run_folder, "traffic light")
+    assert code == 0
+    assert out.startswith("nothing like this here (peak ")
+    absent = json.loads(purify3d("query", run_folder, "traffic light", "--json")[1])
+    assert (absent["found"], absent["regions"]) == (False, [])
+    assert absent["better"] > 0.1
+    forced = json.loads(purify3d("query", run_folder, "traffic light", "--threshold", 0, "--json")[1])
+    assert forced["found"]
+    assert not json.loads(purify3d("query", run_folder, "bed", "--threshold", 1, "--json")[1])["found"]
+    assert purify3d("query", run_folder, "bed", "--threshold", "nan")[0] == 2
+
+
+def test_what_is_expected_to_fail_fails_in_one_line(
+    purify3d: Program, capture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An image bomb, nested JSON, a label that cannot be encoded: one line each, and no traceback."""
+    image = Image.new("L", (20_000, 20_000))
+    image.save(capture / "color" / "0.png")
+    (capture / "color" / "0.jpg").unlink()
+    (tmp_path / "nested").mkdir()
+    (tmp_path / "nested" / "transforms.json").write_text("[" * 100_000)
+    cases = [
+        ("segment", capture, "--labels", "chair", "-o", tmp_path / "a"),
+        ("segment", tmp_path / "nested", "--labels", "chair", "-o", tmp_path / "b"),
+        ("segment", capture, "--labels", "cha\udcffir", "-o", tmp_path / "c"),
+    ]
+    for arguments in cases:
+        code, out, err = purify3d(*arguments)
+        assert code in (1, 2), err
+        assert out == ""
+        assert "Traceback" not in err
+        assert "fault of purify3d" not in err
+        assert err.splitlines()[-1].lower().startswith("error: ")
+
+
+def test_a_fault_is_one_line_and_shown_on_demand(
+    purify3d: Program, run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("boom; use weights_only=False")
+
+    monkeypatch.setattr("purify3d.runs.scores_of", broken)
+    code, _, err = purify3d("eval", run_folder)
+    assert code == 1
+    assert len(err.splitlines()) == 1
+    assert "this is a fault of purify3d" in err
+    assert "weights_only" not in err
+    monkeypatch.setenv("PURIFY3D_DEBUG", "1")
+    assert "Traceback" in purify3d("eval", run_folder)[2]
 
 
 def test_features_of_another_space(purify3d: Program, run_folder: Path) -> None:
     """A run whose features were lifted by another model than its config names must not be asked."""
-    config = json.loads((run_folder / "config.json").read_text())
     from safetensors.torch import load_file, save_file
 
     tensors = load_file(run_folder / "features.safetensors")
     space = {"id": "xdecoder:123", "dim": 384, "logit_scale": 14.0}
     save_file(tensors, run_folder / "features.safetensors", metadata={"space": json.dumps(space)})
+    record = json.loads((run_folder / "stages.json").read_text())
+    record["lift"]["files"]["features.safetensors"] = (run_folder / "features.safetensors").stat().st_size
+    (run_folder / "stages.json").write_text(json.dumps(record))
     before = snapshot(run_folder)
     code, out, err = purify3d("query", run_folder, "chair")
     assert (code, out) == (1, "")
     assert "found features of 'xdecoder:123'" in err
-    assert config["space"]["id"] in err
+    assert "segmenter:lite@" in err
     assert snapshot(run_folder) == before
 
 
@@ -355,7 +457,7 @@ def test_a_folder_that_is_no_run_is_left_alone(purify3d: Program, capture: Path,
     (tmp_path / "thesis" / "chapter.txt").write_text("precious")
     code, _, err = purify3d("segment", capture, "--labels", LABELS, "-o", tmp_path / "thesis")
     assert code == 1
-    assert "is not a run folder; nothing was changed" in err
+    assert "is not a run folder of this version; nothing was changed" in err
     assert snapshot(tmp_path / "thesis") == {"chapter.txt": b"precious"}
 
 
@@ -380,19 +482,19 @@ def test_a_killed_run_is_completed(
 ) -> None:
     """The process dies in the middle of writing a file: no warning, no clean-up."""
     dying = (
-        "import os, sys; from purify3d.runs import folder; write = folder.Run.write\n"
+        "import os, sys; from purify3d.runs import folder; write = folder.Run._write\n"
         "def half(self, name, writer):\n"
         f"    if name != {stop_at!r}: return write(self, name, writer)\n"
         "    def partly(path): writer(path); os.truncate(path, path.stat().st_size // 2); os._exit(137)\n"
         "    write(self, name, partly)\n"
-        "folder.Run.write = half; from purify3d.cli import main; main()"
+        "folder.Run._write = half; from purify3d.cli import main; main()"
     )
     output = tmp_path / "run"
     arguments = ["segment", str(room_folder), "--labels", LABELS, "-o", str(output)]
     assert subprocess.run([sys.executable, "-c", dying, *arguments], capture_output=True).returncode == 137
     assert not (output / stop_at).exists()
     assert purify3d(*arguments)[0] == 0
-    assert {p.name for p in output.iterdir()} == {p.name for p in finished.iterdir()}
+    assert {p.name for p in output.iterdir()} == {p.name for p in finished.iterdir()}  # nothing partial
     assert (output / "labels.ply").read_bytes() == (finished / "labels.ply").read_bytes()
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from purify3d import geometry
+from purify3d import axes, geometry
 from purify3d.types import Camera
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=60)
@@ -129,17 +129,17 @@ def test_up_snaps_to_an_axis_within_30_degrees(pose, degrees, axis, sign):
     up[axis] = sign
     away = np.cross(up, pose[:3, 0])
     tilted = Rotation.from_rotvec(away / np.linalg.norm(away) * np.radians(degrees)).apply(up)
-    assert np.array_equal(geometry.guess_up(_standing_along(tilted)[None]), up)
+    assert np.array_equal(axes.guess_up(_standing_along(tilted)[None]), up)
 
 
 def test_up_further_away_is_kept_as_it_is():
     diagonal = np.ones(3) / np.sqrt(3)
-    assert np.allclose(geometry.guess_up(_standing_along(diagonal)[None]), diagonal)
+    assert np.allclose(axes.guess_up(_standing_along(diagonal)[None]), diagonal)
 
 
 def test_cameras_that_cancel_have_z_up():
     both = np.stack([_standing_along(np.array([1.0, 0, 0])), _standing_along(np.array([-1.0, 0, 0]))])
-    assert np.array_equal(geometry.guess_up(both), [0, 0, 1])
+    assert np.array_equal(axes.guess_up(both), [0, 0, 1])
 
 
 def _standing_along(up: np.ndarray) -> np.ndarray:
@@ -177,4 +177,4 @@ def test_distortion_has_the_published_terms():
     ("direction", "name"), [([0, 0, 1], "+z"), ([0, -1, 0], "-y"), ([0.6, 0.8, 0], "(0.60, 0.80, 0.00)")]
 )
 def test_directions_have_names(direction, name):
-    assert geometry.describe_axis(np.array(direction, dtype=float)) == name
+    assert axes.describe_axis(np.array(direction, dtype=float)) == name

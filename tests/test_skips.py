@@ -10,11 +10,6 @@ import pytest
 NEED_SHARED = {
     "test_captures.py": {"test_reference_captures"},
     "test_describe.py": {"test_tflite"},
-    # Token numbers of the full recordings; test_lseg.py and test_xdecoder.py hold the same without them.
-    "test_tokenizer.py": {
-        "test_lseg_ids_are_golden_and_zero_padded",
-        "test_xdecoder_ids_are_golden_and_end_padded",
-    },
     "test_segmenter.py": {"test_tflite", "test_tflite_needs_its_names"},
 }
 

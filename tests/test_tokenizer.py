@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from recorded import Recorded
 
 from purify3d.backbones import tokenizer as module
 from purify3d.backbones.tokenizer import CONTEXT, END, START, ClipTokenizer, clip_tokenizer
@@ -16,8 +17,8 @@ from purify3d.errors import BackboneError, CheckpointError, PurifyWarning
 pytest.importorskip("tokenizers")
 
 
-def load(shared: Path, name: str) -> tuple[dict[str, np.ndarray], dict]:
-    data = np.load(shared / "golden" / name)
+def load(name: str) -> tuple[Recorded, dict]:
+    data = Recorded(name)
     return data, json.loads(bytes(data["meta_json"]))
 
 
@@ -26,14 +27,14 @@ def tokenizer() -> ClipTokenizer:
     return clip_tokenizer()
 
 
-def test_lseg_ids_are_golden_and_zero_padded(shared: Path, tokenizer: ClipTokenizer) -> None:
-    data, meta = load(shared, "lseg_tiny.npz")
+def test_lseg_ids_are_golden_and_zero_padded(tokenizer: ClipTokenizer) -> None:
+    data, meta = load("lseg_tiny")
     np.testing.assert_array_equal(tokenizer(meta["labels"], pad=0), data["case_a/text/ids"])
     np.testing.assert_array_equal(tokenizer(meta["ade20k_labels"], pad=0), data["text/ade20k_ids"])
 
 
-def test_xdecoder_ids_are_golden_and_end_padded(shared: Path, tokenizer: ClipTokenizer) -> None:
-    data, meta = load(shared, "xdecoder_tiny.npz")
+def test_xdecoder_ids_are_golden_and_end_padded(tokenizer: ClipTokenizer) -> None:
+    data, meta = load("xdecoder_tiny")
     ids = tokenizer(meta["prompts"], pad=END)
     np.testing.assert_array_equal(ids, data["text/prompt_ids"])
     first_end = (ids == END).int().argmax(1)

@@ -10,16 +10,20 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from purify3d.affinities import PurifyConfig, affinity
-    from purify3d.asking import classify, scores
+    from purify3d.asking import classify, query, scores
     from purify3d.backbones import embed_vocabulary, load_backbone
     from purify3d.captures import open_capture
+    from purify3d.clouds import read_cloud
     from purify3d.lifting import LiftConfig, lift
-    from purify3d.metrics import Confusion
+    from purify3d.metrics import Confusion, evaluate
     from purify3d.pipeline import SegmentConfig, label_points, segment
+    from purify3d.progress import progress_bars
     from purify3d.purifying import purify
     from purify3d.regions import find_regions
+    from purify3d.segmentation import Segmentation
     from purify3d.surface import with_points
-    from purify3d.types import PointCloud, PointFeatures, Scene, Segmentation, Vocabulary
+    from purify3d.truth import fuse_labels
+    from purify3d.types import PointCloud, PointFeatures, Scene, Vocabulary
 
 _HOMES = {
     "affinities": (
@@ -28,6 +32,7 @@ _HOMES = {
     ),
     "asking": (
         "classify",
+        "query",
         "scores",
     ),
     "backbones": (
@@ -35,24 +40,30 @@ _HOMES = {
         "load_backbone",
     ),
     "captures": ("open_capture",),
+    "clouds": ("read_cloud",),
     "lifting": (
         "LiftConfig",
         "lift",
     ),
-    "metrics": ("Confusion",),
+    "metrics": (
+        "Confusion",
+        "evaluate",
+    ),
     "pipeline": (
         "SegmentConfig",
         "label_points",
         "segment",
     ),
+    "progress": ("progress_bars",),
     "purifying": ("purify",),
     "regions": ("find_regions",),
+    "segmentation": ("Segmentation",),
     "surface": ("with_points",),
+    "truth": ("fuse_labels",),
     "types": (
         "PointCloud",
         "PointFeatures",
         "Scene",
-        "Segmentation",
         "Vocabulary",
     ),
 }
@@ -71,12 +82,17 @@ __all__ = [
     "affinity",
     "classify",
     "embed_vocabulary",
+    "evaluate",
     "find_regions",
+    "fuse_labels",
     "label_points",
     "lift",
     "load_backbone",
     "open_capture",
+    "progress_bars",
     "purify",
+    "query",
+    "read_cloud",
     "scores",
     "segment",
     "with_points",
@@ -87,3 +103,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
         raise AttributeError(f"module 'purify3d' has no attribute {name!r}")
     return getattr(import_module(f"purify3d.{_HOME_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

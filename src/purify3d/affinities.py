@@ -13,6 +13,7 @@ from torch.nn.functional import normalize
 from purify3d.checkpoints import file_digest
 from purify3d.errors import CheckpointError
 from purify3d.progress import Progress, silent
+from purify3d.settings import check, setting
 from purify3d.spatial import grid_neighbors, voxelize
 from purify3d.student import Student, load_released
 from purify3d.types import Affinity, PointCloud, PointFeatures, Voxels
@@ -38,13 +39,16 @@ class PurifyConfig:
             within this distance. 0: such points get no label; inf: the paper's rule.
     """
 
-    affinity: str = "geometric"
-    voxel: float = 0.02
-    neighbors: int = 96
-    sharpness: float | None = None
-    rounds: int = 19
-    confidence: float = 4.0
-    fill: float = 0.0
+    affinity: str = setting("geometric", stage="purify")
+    voxel: float = setting(0.02, stage="points", low=0.001, high=10)
+    neighbors: int = setting(96, stage="purify", low=1, high=1000)
+    sharpness: float | None = setting(None, stage="purify", low=0, high=1e4)
+    rounds: int = setting(19, stage="purify", low=0, high=1000)
+    confidence: float = setting(4.0, stage="purify", low=0, high=100)
+    fill: float = setting(0.0, stage="purify", low=0, infinite=True)
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 @dataclass(frozen=True)

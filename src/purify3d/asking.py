@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import torch
 from torch import Tensor
 
-from purify3d.types import NO_LABEL, PointFeatures, Segmentation, TextBank
+from purify3d.backbones import Backbone, embed_vocabulary
+from purify3d.errors import LabelError
+from purify3d.regions import Region, find_regions, heat
+from purify3d.segmentation import Segmentation
+from purify3d.types import NO_LABEL, PointCloud, PointFeatures, TextBank
+
+#: What a question is held against, so that it can be answered with "nothing like this here": things of all
+#: kinds, most of which no scene has.
+COMMON_WORDS = (
+    "chair", "table", "sofa", "bed", "lamp", "window", "door", "cabinet", "picture", "curtain", "plant",
+    "television", "computer", "book", "box", "cup", "bottle", "clock", "mirror", "sink", "toilet", "bathtub",
+    "oven", "refrigerator", "washing machine", "stairs", "pillow", "blanket", "bag", "shoe", "bicycle", "car",
+    "bus", "boat", "airplane", "train", "tree", "flower", "grass", "river", "mountain", "road", "dog", "cat",
+    "horse", "bird", "fish", "person", "banana", "pizza", "knife", "guitar", "piano", "ball", "hammer",
+    "ladder", "umbrella", "tent", "statue", "fountain",
+)  # fmt: skip
+#: A question counts as answered while no larger share of these fits its hottest place better than it does.
+MOST_BETTER = 0.1
+_HOTTEST = 0.001  # share of the points that make up a question's hottest place
 
 
 def scores(features: PointFeatures, bank: TextBank) -> Tensor:
@@ -33,3 +53,96 @@ def classify(scores: Tensor, bank: TextBank, *, threshold: float | None = None) 
     if threshold is not None:
         label = torch.where(score >= threshold, label, NO_LABEL)
     return Segmentation(label, score, bank.vocabulary)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Answer:
+    """What a scene answers to a few words.
+
+    Attributes:
+        text: the first wording.
+        score: (N,) float32 cosine of each point, 0 where nothing is known.
+        heat: (N,) 0..1, what stands out here.
+        regions: the hottest, most heat first; empty where nothing like this is here.
+        found: whether something like this is here.
+        peak: mean cosine of its hottest place.
+        better: share of COMMON_WORDS that fit this place better than the question does.
+    """
+
+    text: str
+    score: Tensor
+    heat: Tensor
+    regions: list[Region]
+    found: bool
+    peak: float
+    better: float
+
+    def __repr__(self) -> str:
+        said = f"{len(self.regions)} regions" if self.found else "nothing like this here"
+        return f"Answer({self.text!r}: {said}, peak {self.peak:.3f}, {self.better:.0%} of words fit better)"
+
+
+def query(
+    points: PointCloud,
+    features: PointFeatures,
+    text: str,
+    backbone: Backbone,
+    *,
+    limit: int = 5,
+    threshold: float | None = None,
+) -> Answer:
+    """Heat of free text over a scene.
+
+    Cosines of models and wordings have different ranges, and something is always hottest. So the question is
+    held against common words: where many of them fit its hottest place better, nothing like it is here.
+
+    Args:
+        features: of the N points, purified ones give calmer answers.
+        text: any words; a bar joins synonyms.
+        backbone: the one the features were lifted with.
+        limit: regions wanted.
+        threshold: a cosine in -1..1; something is here if the hottest place reaches it, whatever other words
+            do. None: common words decide.
+
+    Raises:
+        LabelError: no words.
+        SpaceMismatchError: another backbone.
+        ValueError: a threshold out of range.
+    """
+    if threshold is not None and not -1 <= threshold <= 1:
+        raise ValueError(f"found threshold = {threshold}; expected a cosine from -1 to 1")
+    bank = embed_vocabulary(backbone, [text])
+    score = bank.best(scores(features, bank))[:, 0]
+    hottest = _hottest(score)
+    peak = float(score[hottest].mean()) if len(hottest) else 0.0
+    better = _share_better(features, hottest, peak, backbone)
+    found = better <= MOST_BETTER if threshold is None else peak >= threshold
+    regions = find_regions(points.xyz, score, limit=limit) if found else []
+    return Answer(bank.vocabulary.names[0], score, heat(score), regions, found, peak, better)
+
+
+def _hottest(score: Tensor) -> Tensor:
+    """Indices of the highest scores among points of which something is known."""
+    known = torch.nonzero(score)[:, 0]
+    return known[score[known].topk(min(len(known), max(1, round(_HOTTEST * len(known))))).indices]
+
+
+def _share_better(features: PointFeatures, place: Tensor, peak: float, backbone: Backbone) -> float:
+    """Share of the common words whose mean cosine at these points is above `peak`; 1 where there are none.
+
+    Stored features whose words are a closed table have no common words to ask: then 0.
+    """
+    try:
+        bank = embed_vocabulary(backbone, COMMON_WORDS)
+    except LabelError:
+        return 0.0
+    if not len(place):
+        return 1.0
+    here = replace(
+        features,
+        values=features.values[place],
+        views=features.views[place],
+        length=None if features.length is None else features.length[place],
+        gap=None if features.gap is None else features.gap[place],
+    )
+    return float((scores(here, bank).mean(0) > peak).float().mean())

@@ -5,23 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from purify3d.axes import describe_axis
 from purify3d.backbones import families, load_backbone
-from purify3d.captures import open_capture
-from purify3d.geometry import describe_axis
-from purify3d.runs.folder import Run
+from purify3d.job import CaptureConfig
+from purify3d.runs import Run
+from purify3d.runs.folder import RECORD
 
 
-def describe(name: str, *, device: str = "cpu") -> dict[str, Any]:
+def describe(name: str, *, device: str = "cpu", capture: CaptureConfig | None = None) -> dict[str, Any]:
     """Facts about a backbone such as `segmenter:lite`, a run folder, or a capture.
+
+    Args:
+        capture: how to read it if it is a capture.
 
     Raises:
         PurifyError: it is none of these, or cannot be opened.
     """
     if name.partition(":")[0] in families():
         return _backbone(name, device)
-    if (Path(name) / "config.json").is_file():
+    if (Path(name) / RECORD).is_file():
         return _run(Run.finished(Path(name)))
-    return _capture(name)
+    return _capture(capture or CaptureConfig(name))
 
 
 def _backbone(name: str, device: str) -> dict[str, Any]:
@@ -40,19 +44,19 @@ def _backbone(name: str, device: str) -> dict[str, Any]:
 
 
 def _run(run: Run) -> dict[str, Any]:
-    config = run.config
+    job = run.job
     return {
         "run": str(run.folder),
-        "capture": config["capture"],
-        "backbone": config["backbone"],
-        "finished": list(config["stages"]),
-        "labels": ["|".join(words) for words in config.get("labels", [])],
-        "files": sorted(path.name for path in run.folder.iterdir()),
+        "capture": job.capture.path,
+        "backbone": job.backbone,
+        "finished": [stage for stage in run.stages if run.whole(stage)],
+        "labels": ["|".join(words) for words in job.vocabulary().synonyms],
+        "files": sorted(path.name for path in run.folder.iterdir() if not path.name.startswith(".")),
     }
 
 
-def _capture(name: str) -> dict[str, Any]:
-    scene = open_capture(name)
+def _capture(config: CaptureConfig) -> dict[str, Any]:
+    scene = config.open()
     camera, depth = scene.frames[0].camera, scene.frames[0].depth_camera
     facts: dict[str, Any] = {
         "capture": scene.name,

@@ -1,4 +1,4 @@
-"""The only place that knows about cameras, axes and rotations.
+"""The only place that knows about cameras and their rotations.
 
 Transforms are named target_from_source; camera axes are OpenCV's (x right, y down, z forward); `uv` is
 (column, row) and integer coordinates are pixel centres.
@@ -113,35 +113,3 @@ def distort(xy: np.ndarray, k1: float, k2: float, p1: float, p2: float, k3: floa
         ],
         axis=-1,
     )
-
-
-def guess_up(poses: np.ndarray) -> np.ndarray:
-    """World up direction (3,) from camera poses (F, 4, 4): the mean of the cameras' -y axes.
-
-    Snapped to the nearest world axis when within 30 degrees of it; people hold cameras upright on average.
-    """
-    up = -np.asarray(poses)[:, :3, 1].mean(axis=0)
-    length = np.linalg.norm(up)
-    if length < 1e-6:
-        return np.array([0.0, 0.0, 1.0])
-    up /= length
-    axis = int(np.abs(up).argmax())
-    if abs(up[axis]) >= np.cos(np.radians(30)):
-        snapped = np.zeros(3)
-        snapped[axis] = np.sign(up[axis])
-        return snapped
-    return up
-
-
-def z_up_from_world(up: np.ndarray) -> np.ndarray:
-    """(3, 3) float64: the smallest rotation that turns the unit vector `up` (3,) to +z."""
-    rotation, _ = Rotation.align_vectors([[0.0, 0.0, 1.0]], [up])
-    return np.asarray(rotation.as_matrix())
-
-
-def describe_axis(direction: np.ndarray) -> str:
-    """`+z` for (0, 0, 1), the numbers for anything that is not an axis."""
-    axis = int(np.abs(direction).argmax())
-    if np.isclose(abs(direction[axis]), 1.0):
-        return f"{'+' if direction[axis] > 0 else '-'}{'xyz'[axis]}"
-    return "(" + ", ".join(f"{value:.2f}" for value in direction) + ")"

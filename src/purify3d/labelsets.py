@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
 from purify3d.errors import LabelError
-from purify3d.types import Vocabulary
+from purify3d.types import Labels, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -57,16 +58,28 @@ def load_label_set(name: str) -> LabelSet:
     )
 
 
-def read_labels(text: str) -> tuple[Vocabulary, tuple[int, ...] | None]:
-    """What `--labels` may say: the name of a label set, or names such as "sofa|couch, table".
-
-    Returns:
-        The vocabulary, and the data set's id of each label where the set has ids.
+def read_labels(labels: Labels) -> Vocabulary:
+    """The name of a label set, or names such as "sofa|couch, table".
 
     Raises:
-        LabelError: an empty or duplicate label.
+        LabelError: an empty or duplicate label, or a name like those of the sets that is none.
     """
-    if text.strip() in label_set_names():
-        chosen = load_label_set(text.strip())
-        return chosen.vocabulary, chosen.dataset_ids
-    return Vocabulary.parse(text), None
+    name = set_name(labels)
+    return Vocabulary.parse(labels) if name is None else load_label_set(name).vocabulary
+
+
+def set_name(labels: Labels) -> str | None:
+    """The label set that a single word names; None for labels of one's own.
+
+    Raises:
+        LabelError: the word looks like the name of a set and is none ("scanet20").
+    """
+    if not isinstance(labels, str) or not re.fullmatch(r"\s*[A-Za-z]+[-_ ]?\d+\s*", labels):
+        return None
+    name, known = labels.strip(), label_set_names()
+    if name not in known:
+        raise LabelError(
+            f"found {name!r}, which looks like a label set; expected one of {', '.join(known)}. If it is a "
+            f'label of your own, say so with a synonym: "{name}|{name} thing"'
+        )
+    return name

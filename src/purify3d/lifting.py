@@ -26,6 +26,7 @@ from purify3d.backbones import (
 from purify3d.errors import CaptureError, LabelError
 from purify3d.geometry import map_pixels, project
 from purify3d.progress import Progress, silent
+from purify3d.settings import check, setting
 from purify3d.spatial import nearest_known, sparse_rows
 from purify3d.types import (
     Camera,
@@ -57,11 +58,14 @@ class LiftConfig:
         batch: frames that the 2D model sees at once.
     """
 
-    fusion: Fusion = "mean"
-    tolerance: float = 0.05
-    margin: int = 10
-    top_views: int = 3
-    batch: int = 4
+    fusion: Fusion = setting("mean", stage="lift")
+    tolerance: float = setting(0.05, stage="lift", above=0, high=1)
+    margin: int = setting(10, stage="lift", low=0, high=1000)
+    top_views: int = setting(3, stage="lift", low=1, high=100)
+    batch: int = setting(4, low=1, high=256)
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from purify3d.segmentation import Segmentation
+from purify3d.truth import in_vocabulary
 
 #: Left out of f-mIoU and f-mAcc, the foreground means of the paper.
 BACKGROUND = frozenset({"wall", "floor", "ceiling"})
@@ -82,6 +86,16 @@ class Confusion:
             fmacc=_mean([v for v, keep in zip(accuracy, front, strict=True) if keep]),
             points=int(truth.sum()),
         )
+
+
+def evaluate(result: Segmentation, truth: Tensor, names: Mapping[int, str]) -> Scores:
+    """Scores of labels against (N,) truth ids called `names`; truth outside the vocabulary does not count.
+
+    A point that has truth and got no label counts as wrong.
+    """
+    confusion = Confusion(result.names)
+    confusion.add(in_vocabulary(truth, names, result.vocabulary), result.label)
+    return confusion.scores()
 
 
 def _masked(values: Tensor, present: Tensor) -> tuple[float | None, ...]:

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from purify3d.affinities import Embedding, PurifyConfig, affinity
 from purify3d.asking import classify, scores
 from purify3d.backbones import Backbone, embed_vocabulary
+from purify3d.labelsets import read_labels
 from purify3d.lifting import LiftConfig, lift
 from purify3d.progress import Progress, silent
 from purify3d.purifying import pooled_scores
-from purify3d.types import Labels, PointCloud, PointFeatures, Scene, Segmentation, TextBank
+from purify3d.segmentation import Segmentation
+from purify3d.settings import check, setting
+from purify3d.types import Labels, PointCloud, PointFeatures, Scene, TextBank
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,10 @@ class SegmentConfig:
 
     lift: LiftConfig = field(default_factory=LiftConfig)
     purify: PurifyConfig = field(default_factory=PurifyConfig)
-    threshold: float | None = None
+    threshold: float | None = setting(None, stage="label", low=-1, high=1)
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 def segment(
@@ -39,7 +45,7 @@ def segment(
 
     Args:
         scene: with points, as from `with_points`.
-        labels: names such as "chair, table, sofa|couch", or a list of them.
+        labels: names such as "chair, table, sofa|couch", a list of them, or a set such as "scannet20".
 
     Returns:
         One label and score per point of `scene.points`.
@@ -50,7 +56,7 @@ def segment(
     """
     config = config or SegmentConfig()
     points = scene.cloud()
-    bank = embed_vocabulary(backbone, labels)
+    bank = embed_vocabulary(backbone, read_labels(labels))
     features = lift(scene, backbone, bank, config.lift, progress=progress)
     return label_points(points, features, bank, config, progress=progress)
 

@@ -17,3 +17,10 @@ class Progress(Protocol):
 def silent(items: Iterable[T], *, name: str, total: int) -> Iterable[T]:
     """The default: report to nobody."""
     return items
+
+
+def progress_bars(items: Iterable[T], *, name: str, total: int) -> Iterable[T]:
+    """A bar a stage on stderr, for scripts and notebooks: `segment(..., progress=progress_bars)`."""
+    from tqdm.auto import tqdm
+
+    yield from tqdm(items, desc=name, total=total, dynamic_ncols=True)

@@ -7,7 +7,6 @@ must hold, for people), `recognises(path)` and `read(path, intrinsics=...)`.
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,11 +16,11 @@ from urllib.parse import parse_qsl
 
 import numpy as np
 
-from purify3d import geometry
+from purify3d import axes, geometry
 from purify3d.errors import CaptureError
 from purify3d.types import Frame, Scene
 
-__all__ = ["FORMATS", "open_capture"]
+__all__ = ["FORMATS", "is_procedural", "open_capture"]
 
 #: Every format by name, in the order in which they are tried; a module is imported when it is needed.
 FORMATS = {
@@ -40,7 +39,7 @@ _NEW_DEGREES = 10.0
 def open_capture(
     path: str | Path,
     *,
-    format: str | None = None,
+    reader: str | None = None,
     up: str | Sequence[float] | None = None,
     intrinsics: tuple[float, float, float, float] | None = None,
     every: int | None = None,
@@ -50,7 +49,7 @@ def open_capture(
 
     Args:
         path: a folder or file in one of `FORMATS`, or `synthetic:SEED` (`synthetic:SEED?frames=24`).
-        format: a name of `FORMATS`; None: found from the path.
+        reader: a name of `FORMATS`; None: found from the path.
         up: world direction against gravity, `+y`, `-z`, `y`, or 3 numbers; None: the format's convention, or
             a guess from the cameras.
         intrinsics: (fx, fy, cx, cy) of the colour image in pixels, integer pixel centres, no distortion;
@@ -70,20 +69,28 @@ def open_capture(
     for name, value in (("every", every), ("limit", limit)):
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, found {value}")
-    if str(path).startswith(_SYNTHETIC):
+    if is_procedural(str(path)):
         scene = _synthetic(str(path))
     else:
-        scene = _reader(Path(path), format)(Path(path), intrinsics=intrinsics)
-    world_up = scene.up if up is None else _direction(up)
+        scene = _reader(Path(path), reader)(Path(path), intrinsics=intrinsics)
+    try:
+        world_up = scene.up if up is None else axes.parse_direction(up)
+    except ValueError as error:
+        raise CaptureError(f"--up: {error}") from error
     frames = [_upright(frame, world_up) for frame in _pick(scene.frames, every, limit)]
     return replace(scene, frames=tuple(frames), up=world_up)
+
+
+def is_procedural(path: str) -> bool:
+    """Whether a capture is an address of a procedural room and no path."""
+    return path.startswith(_SYNTHETIC)
 
 
 def _reader(path: Path, name: str | None) -> Callable[..., Scene]:
     if not path.exists():
         raise CaptureError(f"{path}: found nothing there; expected a capture. Check the path")
     if name is not None and name not in FORMATS:
-        raise CaptureError(f"found format {name!r}; expected one of {', '.join(FORMATS)}")
+        raise CaptureError(f"found reader {name!r}; expected one of {', '.join(FORMATS)}")
     looked_for = []
     for candidate in FORMATS if name is None else [name]:
         module, _, function = FORMATS[candidate].partition(":")
@@ -114,22 +121,6 @@ def _synthetic(address: str) -> Scene:
             f"found {address!r}; expected synthetic:SEED or synthetic:SEED?frames=24, whole numbers ({error})"
         ) from error
     return scene
-
-
-def _direction(up: str | Sequence[float]) -> np.ndarray:
-    """(3,) unit vector from `+y`, `-z`, `y`, `0,0,1` or three numbers."""
-    try:
-        if isinstance(up, str) and (axis := re.fullmatch(r"\s*([+-]?)([xyz])\s*", up.lower())):
-            return (-1.0 if axis[1] == "-" else 1.0) * np.eye(3)["xyz".index(axis[2])]
-        values = up.split(",") if isinstance(up, str) else up
-        direction = np.array([float(value) for value in values])
-    except (TypeError, ValueError):
-        direction = np.zeros(0)
-    if direction.shape != (3,) or not np.isfinite(direction).all() or np.linalg.norm(direction) < 1e-6:
-        raise CaptureError(
-            f"found up = {up!r}; expected +x, -x, +y, -y, +z, -z or three numbers such as 0,0,1"
-        )
-    return direction / np.linalg.norm(direction)
 
 
 def _pick(frames: Sequence[Frame], every: int | None, limit: int | None) -> list[Frame]:

@@ -12,12 +12,15 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import map_coordinates
 
-from purify3d import geometry
+from purify3d import axes, geometry
 from purify3d.errors import CaptureError, PurifyWarning
 from purify3d.types import Camera, Frame
 
 #: Pillow modes of a single channel of integers; 16-bit files open as one of the last four.
 _INTEGER_MODES = ("L", "P", "I", "I;16", "I;16B", "I;16L")
+
+#: What Pillow raises for files that are no images, cut off, or so large that they would fill the memory.
+_BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ def image_size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             return image.size
-    except (OSError, SyntaxError, ValueError) as error:
+    except _BROKEN as error:
         raise _unreadable(path, error) from error
 
 
@@ -94,7 +97,7 @@ def _read(path: Path, camera: Camera, what: str, decode: Callable[[Image.Image],
     try:
         with Image.open(path) as image:
             values = decode(image)
-    except (OSError, SyntaxError, ValueError) as error:
+    except _BROKEN as error:
         raise _unreadable(path, error) from error
     if values.shape[:2] != (camera.height, camera.width):
         raise CaptureError(
@@ -171,18 +174,18 @@ def rigid_pose(values: np.ndarray, source: Path | str) -> np.ndarray | None:
 
 
 def guess_up(frames: Sequence[Frame]) -> np.ndarray:
-    """`geometry.guess_up` of frames, with a warning where the cameras hardly agree.
+    """`axes.guess_up` of frames, with a warning where the cameras hardly agree.
 
     Warns:
         PurifyWarning: as many cameras hang as stand, or all were held sideways: the guess has no ground.
     """
     poses = np.stack([frame.world_from_camera for frame in frames])
     agreement = float(np.linalg.norm(poses[:, :3, 1].mean(axis=0)))
-    up = geometry.guess_up(poses)
+    up = axes.guess_up(poses)
     if agreement < 0.3:
         warnings.warn(
             f"the cameras do not agree on which way is up ({agreement:.0%} agreement); "
-            f"{geometry.describe_axis(up)} is assumed. Say it with --up if this is wrong",
+            f"{axes.describe_axis(up)} is assumed. Say it with --up if this is wrong",
             PurifyWarning,
             stacklevel=3,
         )
@@ -220,6 +223,7 @@ def file_frame(
     label: Path | None = None,
     ids: Callable[[np.ndarray], np.ndarray] | None = None,
     lens: Lens | None = None,
+    files: Sequence[Path] = (),
 ) -> Frame:
     """A frame whose images lie in files and are read, checked and undistorted when asked for.
 
@@ -227,6 +231,7 @@ def file_frame(
         label: image of label ids in the depth camera; `ids` turns what is stored (0 = none) into int32 truth
             ids, -1 = none.
         lens: distortion of both images, which share it where depth was registered to colour.
+        files: what else the frame was read from, such as its pose.
     """
     truth = None
     if label is not None and ids is not None:
@@ -239,6 +244,7 @@ def file_frame(
         color=partial(_color, color, camera, lens),
         depth=partial(_depth, depth, depth_camera, lens, metres_per_unit),
         label=truth,
+        files=(color, depth, *((label,) if truth else ()), *files),
     )
 
 

@@ -87,7 +87,7 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
             f"{file}: found a key that is missing or of another kind than the format has it ({error!r}); "
             "re-export the capture"
         ) from error
-    return Scene(file.resolve().parent.name, tuple(frames), up, truth=names, skipped=skipped)
+    return Scene(file.resolve().parent.name, tuple(frames), up, truth=names, skipped=skipped, files=(file,))
 
 
 def _load(file: Path) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def _load(file: Path) -> dict[str, Any]:
         raise CaptureError(f"{file} is missing; expected a nerfstudio capture. Point to its folder")
     try:
         meta = json.loads(file.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CaptureError(f"{file}: is not JSON ({error}); re-export the capture") from error
     if not isinstance(meta, dict) or not isinstance(meta.get("frames"), list) or not meta["frames"]:
         raise CaptureError(f"{file}: found no frames; expected a list 'frames' with at least one entry")

@@ -75,6 +75,7 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
                     metres_per_unit=0.001,
                     label=labels.get(stem),
                     ids=ids,
+                    files=[poses[stem]],
                 )
             )
     skipped = len(whole) - len(frames)
@@ -88,6 +89,7 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
         points=read_cloud(clouds[0]) if clouds else None,
         truth={i: name for i, name in truth.items() if i not in _unlabelled(truth)},
         skipped=skipped,
+        files=(*sorted((path / "intrinsic").glob("*.txt")), *path.glob("labels.json"), *clouds[:1]),
     )
 
 
@@ -150,7 +152,7 @@ def _truth(path: Path) -> tuple[dict[int, str], dict[str, Path]]:
         return {}, {}
     try:
         names = {int(i): str(name) for i, name in json.loads(file.read_text()).items()}
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise CaptureError(f'{file}: expected an object such as {{"1": "chair"}}; {error}') from error
     return names, _by_stem(path / "label", (".png",))
 

@@ -56,6 +56,7 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
     Raises:
         CaptureError: a list is missing or unreadable, nothing goes together, or the intrinsics are unknown.
     """
+    lists = tuple(path / name for name in ("rgb.txt", "depth.txt", "groundtruth.txt"))
     color_at, colors = _read_list(path / "rgb.txt", 1)
     depth_at, depths = _read_list(path / "depth.txt", 1)
     pose_at, poses = _read_list(path / "groundtruth.txt", 7)
@@ -98,7 +99,7 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
             )
     skipped = len(usable) - len(frames)
     images.check_frames(frames, 0, skipped, path)
-    return Scene(path.resolve().name, tuple(frames), images.guess_up(frames), skipped=skipped)
+    return Scene(path.resolve().name, tuple(frames), images.guess_up(frames), skipped=skipped, files=lists)
 
 
 def associate(a: np.ndarray, b: np.ndarray, max_seconds: float = _MAX_SECONDS) -> np.ndarray:

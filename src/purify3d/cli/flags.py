@@ -1,84 +1,103 @@
-"""Flags that several commands share: the same name means the same everywhere."""
+"""Flags that several commands share: the same name means the same everywhere.
+
+Those of a job are made from its settings: name, type, default and words stand beside the code they belong to.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import typing
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 Command = Callable[..., Any]
 
-output = click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="Folder for the results [default: runs/NAME]."
-)
-backbone = click.option(
-    "--backbone", default="segmenter:lite", show_default=True, help="2D model, as family:argument."
-)
-device = click.option("--device", default="cpu", show_default=True, help="Of the 2D model: cpu, cuda.")
-seed = click.option("--seed", default=0, show_default=True, help="Of everything random.")
-overwrite = click.option("--overwrite", is_flag=True, help="Replace a run of something else.")
+output = click.option("-o", "--output", help="Folder for the results [default: runs/NAME].")
+overwrite = click.option("--overwrite", is_flag=True, help="Do all stages again; replace another run.")
 json = click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
+device = click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, mps.")
 
 
-def capture(command: Command) -> Command:
-    """How a capture is read."""
-    for option in (
-        click.option("--reader", help="Capture format: scannet, nerfstudio, tum [default: by the path]."),
-        click.option("--up", help="World direction against gravity: +z, -y, or three numbers."),
-        click.option("--intrinsics", help="fx,fy,cx,cy in pixels, in place of the capture's own."),
-        click.option("--every", type=click.IntRange(min=1), help="Use every n-th frame."),
-        click.option("--limit", type=click.IntRange(min=1), help="Use at most n frames, evenly spaced."),
-    ):
-        command = option(command)
-    return command
+class Numbers(click.ParamType):
+    """Numbers with commas between them."""
+
+    name = "n,n,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return tuple(float(number) for number in value.split(","))
+        except ValueError:
+            self.fail(f"found {value!r}; expected numbers with commas between them", param, ctx)
 
 
-def method(command: Command) -> Command:
-    """How features are lifted, pooled and asked."""
-    for option in (
-        click.option(
-            "--affinity",
-            default="geometric",
-            show_default=True,
-            help="What neighbours are compared by: geometric, uniform, a student's folder, released:FILE.",
-        ),
-        click.option("--fusion", type=click.Choice(["mean", "consensus"]), default="mean", show_default=True),
-        click.option(
-            "--rounds",
-            type=click.IntRange(min=0),
-            default=19,
-            show_default=True,
-            help="Pooling products; 0 leaves the lifted labels.",
-        ),
-        click.option(
-            "--voxel",
-            type=click.FloatRange(min=0, min_open=True),
-            default=0.02,
-            help="Metres [default: 0.02]",
-        ),
-        click.option(
-            "--confidence",
-            type=click.FloatRange(min=0),
-            default=4.0,
-            show_default=True,
-            help="Weight of neighbours whose views agree; 0 = the paper's.",
-        ),
-        click.option("--threshold", type=float, help="Cosine below which a point gets no label (-1)."),
-    ):
-        command = option(command)
-    return command
+class LazyJobOptions(click.Command):
+    """A command whose settings of a job are looked up when it is used, so that help of others stays quick."""
+
+    only: Iterable[str] | None = None
+    but: Iterable[str] = ()
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        from purify3d.job import options
+
+        if not any(getattr(p, "of_job", False) for p in self.params):
+            for leaf in options():
+                wanted = self.only is None or leaf.path[0] in self.only or leaf.name in self.only
+                if wanted and leaf.name not in self.but:
+                    option = _option(leaf)
+                    option.of_job = True  # type: ignore[attr-defined]
+                    self.params.append(option)
+        return super().get_params(ctx)
 
 
-def parse_intrinsics(text: str | None) -> tuple[float, float, float, float] | None:
-    """`fx,fy,cx,cy` as numbers."""
+class JobCommand(LazyJobOptions):
+    """Takes every setting of a job as a flag; the path is an argument."""
+
+    but = ("path",)
+
+
+class CaptureCommand(LazyJobOptions):
+    """Takes the settings of a capture as flags."""
+
+    only = ("capture",)
+    but = ("path", "onto")
+
+
+class ModelCommand(LazyJobOptions):
+    """Takes the 2D model and its device as flags."""
+
+    only = ("backbone", "device")
+
+
+def _option(leaf: Any) -> click.Option:
+    kind = leaf.kinds[0]
+    if typing.get_origin(kind) is Literal:
+        type_: Any = click.Choice([str(choice) for choice in typing.get_args(kind)])
+    elif typing.get_origin(kind) is tuple:
+        type_ = Numbers()
+    else:
+        type_ = {int: int, float: float}.get(kind, str)
+    default = "" if leaf.value is None or leaf.name == "labels" else f" [default: {leaf.value}]"
+    words = leaf.help[:1].upper() + leaf.help[1:]
+    return click.Option([f"--{leaf.name.replace('_', '-')}", leaf.name], type=type_, help=words + default)
+
+
+def cosine(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    """A callback for flags that are cosines."""
+    if value is not None and not -1 <= value <= 1:
+        raise click.BadParameter(f"found {value}; expected a cosine from -1 to 1")
+    return value
+
+
+def folder(text: str | None, otherwise: Path) -> Path:
+    """Where `--output` points to.
+
+    Raises:
+        click.BadParameter: it is empty.
+    """
     if text is None:
-        return None
-    try:
-        fx, fy, cx, cy = (float(value) for value in text.split(","))
-    except ValueError as error:
-        raise click.BadParameter(
-            f"found {text!r}; expected four numbers fx,fy,cx,cy", param_hint="--intrinsics"
-        ) from error
-    return fx, fy, cx, cy
+        return otherwise
+    if not text.strip():
+        raise click.BadParameter("found an empty name; expected a folder", param_hint="--output")
+    return Path(text)

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from purify3d.progress import progress_bars
+
 if TYPE_CHECKING:
-    from purify3d.runs.folder import Run
+    from purify3d.asking import Answer
+    from purify3d.runs import Run
 
 T = TypeVar("T")
 
@@ -20,9 +23,7 @@ T = TypeVar("T")
 def progress(items: Iterable[T], *, name: str, total: int) -> Iterable[T]:
     """One bar a stage on a terminal; elsewhere one plain line when it is over."""
     if sys.stderr.isatty():
-        from tqdm import tqdm
-
-        yield from tqdm(items, desc=name, total=total, dynamic_ncols=True)
+        yield from progress_bars(items, name=name, total=total)
         return
     start = time.perf_counter()
     yield from items
@@ -30,9 +31,12 @@ def progress(items: Iterable[T], *, name: str, total: int) -> Iterable[T]:
     click.echo(f"{name}: {total} steps in {seconds:.1f} s ({total / max(seconds, 1e-9):.1f}/s)", err=True)
 
 
-def report(run: Run, files: Sequence[Path], as_json: bool) -> None:
+def report(run: Run, as_json: bool) -> None:
     """What a finished segmentation says of itself."""
-    metrics, legend = run.read_json("metrics.json"), run.read_json("labels.json")
+    from purify3d.runs import metrics_of
+
+    metrics, legend = metrics_of(run), run.read_json("labels.json")
+    files = [run.folder / name for name in run.stages["label"]["files"]]
     if as_json:
         click.echo(json.dumps({"metrics": metrics, "labels": legend, "files": [str(f) for f in files]}))
         return
@@ -43,11 +47,33 @@ def report(run: Run, files: Sequence[Path], as_json: bool) -> None:
             ["label", "points", "share"],
             [[e["name"], f"{e['points']}", f"{e['points'] / metrics['points']:.1%}"] for e in legend],
         )
+    click.echo(f"seen by a camera: {metrics['seen']:.1%} of {metrics['points']} points")
     click.echo()
     table(
         ["stage", "seconds", "peak GB"],
         [[name, f"{v['seconds']:.1f}", f"{v['peak_gb']:.2f}"] for name, v in metrics["stages"].items()],
     )
+    for file in files:
+        click.echo(f"wrote {file}")
+
+
+def answer(found: Answer, files: Sequence[Path]) -> None:
+    """What a scene answers to a question."""
+    rows = [
+        [
+            str(i),
+            f"{region.score:.3f}",
+            str(region.points),
+            *(" ".join(f"{value:.2f}" for value in triple) for triple in (region.center, region.size)),
+        ]
+        for i, region in enumerate(found.regions, start=1)
+    ]
+    against = f"peak {found.peak:.3f}; {found.better:.0%} of common words fit its hottest place better"
+    if not found.found:
+        click.echo(f"nothing like this here ({against})")
+    else:
+        table(["#", "score", "points", "centre x y z, m", "size x y z, m"], rows)
+        click.echo(against if rows else f"no region stands out ({against})")
     for file in files:
         click.echo(f"wrote {file}")
 

@@ -1,134 +1,181 @@
-"""The run folder: what a run has made, written so that a killed run never leaves a file that looks whole."""
+"""The run folder: what a run has made, written so that no file is ever half there and looks whole."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Callable
-from dataclasses import asdict, is_dataclass, replace
+import socket
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 
 from purify3d.errors import RunError
-from purify3d.types import FeatureSpace, PointFeatures
+from purify3d.job import Job
 
-_CONFIG = "config.json"
-_PARTIAL = ".partial-"
+CONFIG, RECORD = "config.json", "stages.json"
+_LOCK, _HOLDER, _PARTIAL = ".lock", ".writer", ".partial-"
 #: Part of every fingerprint: raised when a stage's numbers change, so that old results are not reused.
-_REVISION = 1
+_REVISION = 2
 
 
 def fingerprint(*parts: Any) -> str:
-    """A short hash of dataclasses and plain values: equal inputs, equal stage."""
-    text = json.dumps([_REVISION, *parts], sort_keys=True, default=_plain)
+    """A short hash of plain values: equal inputs, equal stage."""
+    text = json.dumps([_REVISION, *parts], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def files_fingerprint(path: Path) -> str:
-    """A hash of names, sizes and times of everything in a capture: cheap, and changes when a file does."""
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    stats = [(str(f.relative_to(path)), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.exists()]
-    return fingerprint(str(path.resolve()), stats)
-
-
-def _plain(value: Any) -> Any:
-    if is_dataclass(value) and not isinstance(value, type):
-        return asdict(value)
-    if isinstance(value, Path):
-        return str(value)
-    raise TypeError(f"cannot fingerprint {type(value)}")
 
 
 class Run:
     """A folder of results.
 
-    Every file is written beside its place and moved there whole; a stage is recorded in `config.json` only
-    after its files are in place. Nothing is created before the first write.
+    `config.json` is the job, `stages.json` says which stages are finished, from what, and which files of
+    which size each of them owns. A stage counts only while its files are there with that size. Nothing is
+    created before the first write, and only one process writes at a time.
 
     Attributes:
         folder: where it is.
-        config: what `config.json` holds: the effective configuration, and `stages`.
+        stages: name -> {"fingerprint", "files": name -> bytes, "seconds", "peak_gb", ...}.
     """
 
-    def __init__(self, folder: Path, *, overwrite: bool = False) -> None:
+    def __init__(self, folder: str | Path) -> None:
         """
         Raises:
-            RunError: the folder holds something that is not a run, or a config that cannot be read.
+            RunError: the folder holds something that is not a run, or a record that cannot be read.
         """
-        self.folder = folder
-        self._overwrite = overwrite
-        self.config: dict[str, Any] = {"stages": {}}
-        if not folder.exists():
+        self.folder = Path(folder)
+        self.stages: dict[str, dict[str, Any]] = {}
+        self._new_job: Job | None = None
+        if not self.folder.exists():
             return
-        if not folder.is_dir():
+        if not self.folder.is_dir():
             raise RunError(f"{folder} is a file; expected a folder for the results. Name another --output")
-        path = folder / _CONFIG
-        if path.is_file():
-            try:
-                self.config = json.loads(path.read_text())
-                self.config["stages"]
-            except (ValueError, KeyError, TypeError) as error:
-                raise RunError(
-                    f"{path} is not a run's configuration ({error!r}); remove the folder"
-                ) from error
-        elif any(not entry.name.startswith(_PARTIAL) for entry in folder.iterdir()):
+        if (self.folder / RECORD).is_file():
+            self.stages = _record(self.read_json(RECORD), self.folder / RECORD)
+        elif any(not entry.name.startswith(".") and entry.name != CONFIG for entry in self.folder.iterdir()):
             raise RunError(
-                f"{folder} holds files but no {_CONFIG}, so it is not a run folder; nothing was changed. "
-                "Name an empty or new --output"
+                f"{folder} holds files but no {RECORD}, so it is not a run folder of this version; nothing "
+                "was changed. Name an empty or new --output"
             )
 
     @classmethod
-    def finished(cls, folder: Path) -> Run:
+    def finished(cls, folder: str | Path) -> Run:
         """A run that has features to ask.
 
         Raises:
             RunError: there is no run, or it was stopped before its features were written.
         """
-        if not (folder / _CONFIG).is_file():
+        if not (Path(folder) / RECORD).is_file():
             raise RunError(
-                f"found no run in {folder} (no {_CONFIG}); expected the --output of 'purify3d segment'"
+                f"found no run in {folder} (no {RECORD}); expected the --output of 'purify3d segment'"
             )
         run = cls(folder)
-        if "lift" not in run.config["stages"]:
+        if not run.whole("lift"):
             raise RunError(
-                f"the run in {folder} was stopped before it was lifted; repeat its 'segment' command"
+                f"the run in {folder} has no whole features: it was stopped before they were written, or a "
+                "file is missing or cut off; repeat its 'segment' command"
             )
         return run
 
-    def done(self, stage: str, print_: str) -> bool:
-        """Whether a stage was finished with this fingerprint."""
-        return bool(self.config["stages"].get(stage, {}).get("fingerprint") == print_)
+    @property
+    def job(self) -> Job:
+        """
+        Raises:
+            RunError: `config.json` is missing or no job.
+        """
+        return Job.read(self.folder / CONFIG)
 
-    def guard(self, stage: str, print_: str) -> None:
-        """Refuse to replace a finished stage that was made from something else.
+    def print_of(self, stage: str) -> str | None:
+        """The fingerprint a stage was finished with."""
+        return self.stages.get(stage, {}).get("fingerprint")
+
+    def whole(self, stage: str) -> bool:
+        """Whether a stage is finished and its files are there with the size recorded."""
+        entry = self.stages.get(stage)
+        return entry is not None and all(
+            _size(self.folder / name) == size for name, size in entry["files"].items()
+        )
+
+    def done(self, stage: str, print_: str) -> bool:
+        """Whether a stage is finished with this fingerprint, and whole."""
+        return self.print_of(stage) == print_ and self.whole(stage)
+
+    @contextmanager
+    def writing(self, *, patience: float = 0.0) -> Iterator[None]:
+        """Be the only process that writes; a process that died holds nothing.
+
+        Args:
+            patience: seconds to wait for another one.
 
         Raises:
-            RunError: unless the run was opened with overwrite=True.
+            RunError: another process writes, and the message says which; or the folder cannot be written.
         """
-        if stage in self.config["stages"] and not self.done(stage, print_) and not self._overwrite:
-            raise RunError(
-                f"{self.folder} holds a run of another capture, backbone or lifting; expected the same, or a "
-                "new folder. Name another --output, or give --overwrite to replace it"
-            )
-
-    def write(self, name: str, writer: Callable[[Path], Any]) -> Path:
-        """Let `writer` fill a temporary file, then move it to `name`."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        # The suffix stays: image writers choose the format by it.
-        temporary = self.folder / f"{_PARTIAL}{os.getpid()}-{name}"
+        made = not self.folder.exists()
         try:
-            writer(temporary)
-            os.replace(temporary, self.folder / name)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.folder / _LOCK, timeout=patience)
+            lock.acquire()
+        except Timeout as error:
+            raise RunError(
+                f"{self.folder} is being written by {self._holder()}; wait until it is done, or name another "
+                "--output"
+            ) from error
+        except (OSError, NotImplementedError) as error:
+            raise RunError(f"cannot write to {self.folder} ({error}); name another --output") from error
+        try:
+            (self.folder / _HOLDER).write_text(f"process {os.getpid()} on {socket.gethostname()}")
+            for leftover in self.folder.glob(f"{_PARTIAL}*"):  # the lock is ours: whoever left it is gone
+                leftover.unlink(missing_ok=True)
+            yield
         finally:
-            temporary.unlink(missing_ok=True)
-        return self.folder / name
+            (self.folder / _HOLDER).unlink(missing_ok=True)
+            lock.release()
+            if made and not any(entry.name != _LOCK for entry in self.folder.iterdir()):
+                (self.folder / _LOCK).unlink(missing_ok=True)
+                with suppress(OSError):
+                    self.folder.rmdir()
 
-    def write_json(self, name: str, value: Any) -> Path:
-        return self.write(name, lambda path: path.write_text(json.dumps(value, indent=1) + "\n"))
+    def _holder(self) -> str:
+        try:
+            return (self.folder / _HOLDER).read_text() or "another process"
+        except OSError:
+            return "another process"
+
+    @contextmanager
+    def making(self, stage: str, print_: str, *, drops: Sequence[str] = ()) -> Iterator[Making]:
+        """Make a stage: it is recorded when the block ends well, with the files written in it.
+
+        Files that the stage owned and did not write again go, as do the stages named in `drops` with their
+        files: they were made from what is replaced.
+
+        Raises:
+            RunError: a file cannot be written; the message says why.
+        """
+        self.flush()
+        was = self.stages.pop(stage, {"files": {}})
+        dropped = {name: self.stages.pop(name) for name in drops if name in self.stages}
+        self._save()
+        making = Making(self)
+        yield making
+        stale = {name for entry in (was, *dropped.values()) for name in entry["files"]} - making.files.keys()
+        for name in stale:
+            (self.folder / name).unlink(missing_ok=True)
+        self.stages[stage] = {"fingerprint": print_, "files": making.files, **making.notes}
+        self._save()
+
+    def configure(self, job: Job) -> None:
+        """Make a job the run's own, as soon as something is written: a run that fails before leaves nothing."""
+        self._new_job = job
+
+    def flush(self) -> None:
+        """Write the job that was configured."""
+        if (job := self._new_job) is not None:
+            self._write(CONFIG, lambda path: path.write_text(job.to_json(), encoding="utf-8"))
+            self._new_job = None
 
     def read_json(self, name: str) -> Any:
         """
@@ -136,68 +183,91 @@ class Run:
             RunError: missing or not JSON.
         """
         try:
-            return json.loads((self.folder / name).read_text())
-        except (OSError, ValueError) as error:
+            return json.loads((self.folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
             raise RunError(
                 f"cannot read {self.folder / name} ({error}); repeat the run with --overwrite"
             ) from error
 
-    def begin(self, *stages: str) -> None:
-        """Forget stages that are about to be made (again); their files may be replaced one by one."""
-        for stage in stages:
-            self.config["stages"].pop(stage, None)
-        self.write_json(_CONFIG, self.config)
+    def _save(self) -> None:
+        text = json.dumps(self.stages, indent=1, allow_nan=False) + "\n"
+        self._write(RECORD, lambda path: path.write_text(text, encoding="utf-8"))
 
-    def finish(self, stage: str, print_: str, **config: Any) -> None:
-        """Record a stage whose files are all in place, with what it was made with."""
-        self.config |= json.loads(json.dumps(config, default=_plain))
-        self.config["stages"][stage] = {"fingerprint": print_}
-        for leftover in self.folder.glob(f"{_PARTIAL}*"):  # of a run that was killed
-            leftover.unlink(missing_ok=True)
-        self.write_json(_CONFIG, self.config)
-
-    def write_features(self, name: str, features: PointFeatures) -> None:
-        """Values in fp16, everything else as it is; the space goes into the metadata."""
-        tensors = {"values": features.values.half(), "views": features.views}
-        tensors |= {
-            name: tensor
-            for name, tensor in (
-                ("basis", features.basis),
-                ("length", features.length),
-                ("gap", features.gap),
-            )
-            if tensor is not None
-        }
-        tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        metadata = {"space": json.dumps(asdict(features.space))}
-        self.write(name, lambda path: save_file(tensors, path, metadata=metadata))
-
-    def read_features(self, name: str) -> PointFeatures:
-        """
-        Raises:
-            RunError: missing, or not what `write_features` writes.
-        """
-        path = self.folder / name
+    def _write(self, name: str, writer: Callable[[Path], Any]) -> Path:
+        """Let `writer` fill a temporary file, then move it to `name`."""
+        # The suffix stays: image writers choose the format by it.
+        temporary = self.folder / f"{_PARTIAL}{os.getpid()}-{name}"
         try:
-            tensors = load_file(path)
-            space = FeatureSpace(**json.loads(_metadata(path)["space"]))
-            return PointFeatures(
-                tensors["values"].float(),
-                tensors["views"],
-                space,
-                tensors.get("basis"),
-                tensors.get("length"),
-                tensors.get("gap"),
-            )
-        except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
-            raise RunError(f"cannot read {path} ({error!r}); repeat the run with --overwrite") from error
+            writer(temporary)
+            os.chmod(temporary, 0o666 & ~_umask())  # some writers make private files
+            os.replace(temporary, self.folder / name)
+        except (OSError, SafetensorError) as error:
+            raise RunError(
+                f"cannot write {self.folder / name} ({error}); nothing of it was kept. Free some space or "
+                "name another --output, and repeat the command: finished stages are not repeated"
+            ) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+        return self.folder / name
 
 
-def _metadata(path: Path) -> dict[str, str]:
-    with safe_open(path, framework="pt") as file:
-        return dict(file.metadata() or {})
+class Making:
+    """A stage in the making.
+
+    Attributes:
+        files: name -> bytes, of what was written.
+        notes: what else is recorded with the stage.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self.files: dict[str, int] = {}
+        self.notes: dict[str, Any] = {}
+
+    def write(self, name: str, writer: Callable[[Path], Any]) -> Path:
+        """Let `writer` fill the file of this name; it appears when it is whole.
+
+        Raises:
+            RunError: it cannot be written.
+        """
+        path = self._run._write(name, writer)
+        self.files[name] = path.stat().st_size
+        return path
+
+    def write_json(self, name: str, value: Any) -> Path:
+        text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        return self.write(name, lambda path: path.write_text(text, encoding="utf-8"))
 
 
-def stored_precision(features: PointFeatures) -> PointFeatures:
-    """The features as they will be read back, so that a resumed run gives the very same labels."""
-    return replace(features, values=features.values.half().float())
+def check_writable(folder: Path) -> None:
+    """Ask now, before minutes of work, whether results can be written there; nothing is left behind.
+
+    Raises:
+        RunError: they cannot.
+    """
+    place = folder.absolute()
+    while not place.exists():
+        place = place.parent
+    try:
+        with tempfile.TemporaryFile(dir=place) as probe:
+            probe.write(b"purify3d")
+    except OSError as error:
+        raise RunError(f"cannot write to {place} ({error}); name another --output") from error
+
+
+def _record(stages: Any, path: Path) -> dict[str, dict[str, Any]]:
+    for entry in stages.values() if isinstance(stages, dict) else [stages]:
+        good = isinstance(entry, dict) and isinstance(entry.get("files"), dict)
+        if not good or not isinstance(entry.get("fingerprint"), str):
+            raise RunError(f"{path} is not the record of a run; restore it, or remove the folder")
+    return dict(stages)
+
+
+def _size(path: Path) -> int | None:
+    return path.stat().st_size if path.is_file() else None
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from purify3d.axes import z_up_from_world
 from purify3d.errors import PurifyWarning
-from purify3d.geometry import z_up_from_world
 from purify3d.spatial import voxelize
 from purify3d.teachers.sonata.network import SonataNetwork, upcast
 from purify3d.teachers.sonata.weights import find, read_network

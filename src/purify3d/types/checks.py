@@ -1,0 +1,31 @@
+"""What every noun checks itself with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+#: numpy array, tensor, or nested lists of numbers.
+Array = np.ndarray | Tensor | Sequence[Any]
+
+
+def array(values: Array, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """float64 of this shape (-1: any length), finite."""
+    found = np.asarray(values, dtype=np.float64)
+    fits = found.ndim == len(shape) and all(s in (-1, n) for s, n in zip(shape, found.shape, strict=True))
+    wanted = str(shape).replace("-1", "any")
+    check(fits, f"{name} must be {wanted}, found {found.shape}")
+    check(bool(np.isfinite(found).all()), f"{name} holds values that are not finite")
+    return found
+
+
+def check(condition: bool, message: str) -> None:
+    """
+    Raises:
+        ValueError: with this message, unless the condition holds.
+    """
+    if not condition:
+        raise ValueError(message)

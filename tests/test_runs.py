@@ -1,0 +1,368 @@
+"""The run folder: what is repeated, what heals, who may write."""
+
+import json
+import os
+import resource
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from filelock import FileLock
+
+from purify3d.backbones import load_backbone
+from purify3d.clouds import read_cloud
+from purify3d.errors import PurifyWarning, RunError
+from purify3d.job import Job, changed, job, options
+from purify3d.runs import Run, ask, check_writable, metrics_of, segment_into
+from purify3d.runs.ask import file_name
+from purify3d.student import Student, StudentConfig
+
+LABELS = "wall, floor, chair, table, bed|mattress"
+
+
+@pytest.fixture(scope="module")
+def finished(room_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    segment_into(folder, job(room_folder, LABELS))
+    return folder
+
+
+@pytest.fixture
+def folder(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def repeated(folder: Path, wanted: Job, **options: Any) -> set[str]:
+    """Stages that are made again."""
+    _, reused = segment_into(folder, wanted, **options)
+    return {"points", "lift", "label"} - set(reused)
+
+
+# ------------------------------------------------------------------------------------- what is made again
+
+#: What to change each setting to, and the stages that must be made again. A new setting fails the test below
+#: until it stands here.
+CHANGES: dict[str, tuple[Any, set[str]]] = {
+    "path": (None, {"points", "lift", "label"}),  # another folder, made in the test
+    "reader": ("scannet", {"points", "lift", "label"}),
+    "up": ("-y", {"points", "lift", "label"}),
+    "intrinsics": ([150, 150, 79.5, 59.5], {"points", "lift", "label"}),
+    "every": (2, {"points", "lift", "label"}),
+    "limit": (5, {"points", "lift", "label"}),
+    "onto": (None, {"points", "lift", "label"}),  # a file, made in the test
+    "voxel": (0.03, {"points", "lift", "label"}),
+    "backbone": (None, {"lift", "label"}),  # a features folder, made in the test
+    "fusion": ("consensus", {"lift", "label"}),
+    "tolerance": (0.1, {"lift", "label"}),
+    "margin": (4, {"lift", "label"}),
+    "top_views": (2, {"lift", "label"}),
+    "seed": (1, {"lift", "label"}),
+    "affinity": ("uniform", {"label"}),
+    "neighbors": (24, {"label"}),
+    "sharpness": (5.0, {"label"}),
+    "rounds": (3, {"label"}),
+    "confidence": (0.0, {"label"}),
+    "fill": (float("inf"), {"label"}),
+    "labels": ("chair, floor", {"label"}),
+    "threshold": (0.3, {"label"}),
+    "format": (None, {"label"}),  # needs labels with ids, in the test
+    "batch": (2, set()),
+    "device": ("cpu:0", set()),
+}
+
+
+@pytest.mark.parametrize("leaf", options(), ids=lambda leaf: leaf.name)
+def test_each_setting_repeats_the_stages_that_it_can_change(
+    leaf: Any, room_folder: Path, folder: Path, tmp_path: Path
+) -> None:
+    value, stages = CHANGES[leaf.name]
+    base = job(room_folder, LABELS)
+    if leaf.name == "path":
+        value = str(shutil.copytree(room_folder, tmp_path / "other"))
+    elif leaf.name == "onto":
+        value = str(shutil.copy(folder / "points.ply", tmp_path / "mesh.ply"))
+    elif leaf.name == "backbone":
+        value = stored_maps(tmp_path / "maps", room_folder)
+    elif leaf.name == "format":
+        base = changed(base, {"labels": "scannet20"})
+        segment_into(folder, base)
+        value = "scannet"
+    wanted = changed(base, {leaf.name: value})
+    if "lift" in stages:
+        with pytest.raises(RunError, match="another capture, backbone or lifting"):
+            segment_into(folder, wanted)
+        assert repeated(folder, base) == set()  # the refusal changed nothing
+        entries = json.loads((folder / "stages.json").read_text())
+        fresh, reused = segment_into(tmp_path / "fresh", wanted)
+        assert reused == []
+        same = {name for name in entries if fresh.print_of(name) == entries[name]["fingerprint"]}
+        assert {"points", "lift", "label"} - same == stages
+    else:
+        assert repeated(folder, wanted) == stages
+        assert Run(folder).job == wanted.resolved()
+    assert repeated(folder, wanted, overwrite=True) == {"points", "lift", "label"}
+
+
+def stored_maps(folder: Path, capture: Path) -> str:
+    folder.mkdir()
+    words = ["wall", "floor", "chair", "table", "bed", "mattress"]
+    np.savez(folder / "text.npz", names=np.array(words), embeddings=np.eye(6, dtype=np.float32))
+    (folder / "space.json").write_text(json.dumps({"id": "test", "dim": 6, "logit_scale": 10}))
+    rng = np.random.default_rng(0)
+    for color in (capture / "color").iterdir():
+        np.save(folder / f"{color.stem}.npy", rng.random((6, 3, 4), dtype=np.float32))
+    return f"features:{folder}"
+
+
+def test_a_refusal_says_what_differs(room_folder: Path, folder: Path) -> None:
+    with pytest.raises(RunError, match=r"up was None and is '-y'; fusion was 'mean' and is 'consensus'"):
+        segment_into(folder, job(room_folder, LABELS, up="-y", fusion="consensus"))
+
+
+def test_new_images_are_noticed_however_the_capture_is_named(room: Any, tmp_path: Path) -> None:
+    from purify3d.captures.nerfstudio import write_nerfstudio
+
+    capture = write_nerfstudio(room, tmp_path / "scan")
+    for name in (capture, capture / "transforms.json"):
+        wanted = job(name, LABELS)
+        assert repeated(tmp_path / "run", wanted, overwrite=True)
+        assert repeated(tmp_path / "run", wanted) == set()
+        os.utime(capture / "images" / "00003.jpg", (0, 0))
+        with pytest.raises(RunError, match="files of the capture"):
+            segment_into(tmp_path / "run", wanted)
+        os.utime(capture / "images" / "00003.jpg")
+
+
+def test_a_run_inside_its_capture(capture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(capture)
+    wanted = job(".", LABELS)
+    assert repeated(Path("runs/scan"), wanted) == {"points", "lift", "label"}
+    assert repeated(Path("runs/scan"), wanted) == set()
+
+
+def test_a_student_that_was_trained_again_is_noticed(room_folder: Path, tmp_path: Path) -> None:
+    student = Student(StudentConfig(width=8, blocks=1, out_channels=4))
+    student.save_pretrained(tmp_path / "student")
+    wanted = job(room_folder, LABELS, affinity=str(tmp_path / "student"), rounds=2)
+    segment_into(tmp_path / "run", wanted)
+    assert repeated(tmp_path / "run", wanted) == set()
+    with torch.no_grad():
+        student.output_layer.kernel[0, 0] += 1
+    student.save_pretrained(tmp_path / "student")
+    assert repeated(tmp_path / "run", wanted) == {"label"}
+
+
+def test_questions_from_another_directory(
+    room_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Student(StudentConfig(width=8, blocks=1, out_channels=4)).save_pretrained("student")
+    stored_maps(Path("maps"), room_folder)
+    segment_into("run", job(room_folder, LABELS, affinity="student", backbone="features:maps", rounds=2))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    run = Run.finished("../run")
+    answer, files = ask(run, "bed", load_backbone(run.job.backbone), threshold=-1)
+    assert answer.score.abs().max() > 0
+    assert all(file.stat().st_size for file in files)
+
+
+def test_one_voxel_for_fusing_and_pooling(room_folder: Path, tmp_path: Path) -> None:
+    segment_into(tmp_path / "run", job(room_folder, LABELS, voxel=0.05))
+    coarse = read_cloud(tmp_path / "run" / "points.ply").xyz
+    cells = np.unique(np.floor(coarse.numpy().astype(np.float64) / 0.05), axis=0)
+    assert len(cells) == len(coarse)  # fused at the voxels that are pooled
+
+
+# ---------------------------------------------------------------------------------------------- healing
+
+
+@pytest.mark.parametrize(
+    ("name", "stages"),
+    [
+        ("points.ply", {"points", "lift", "label"}),
+        ("features.safetensors", {"lift", "label"}),
+        ("labels.ply", {"label"}),
+        ("picture.png", {"label"}),
+    ],
+)
+@pytest.mark.parametrize("how", ["missing", "cut off"])
+def test_a_damaged_file_is_made_again(
+    room_folder: Path, folder: Path, finished: Path, name: str, stages: set[str], how: str
+) -> None:
+    if how == "missing":
+        (folder / name).unlink()
+    else:
+        os.truncate(folder / name, 100)
+    assert repeated(folder, job(room_folder, LABELS)) == stages
+    assert (folder / name).read_bytes() == (finished / name).read_bytes()
+
+
+def test_labels_of_a_format_that_is_not_wanted_any_more_go(room_folder: Path, folder: Path) -> None:
+    segment_into(folder, job(room_folder, "scannet20", format="scannet"))
+    assert (folder / "labels.txt").is_file()
+    segment_into(folder, job(room_folder, LABELS))
+    assert not (folder / "labels.txt").exists()
+
+
+def test_answers_go_with_the_features_they_were_made_from(room_folder: Path, folder: Path) -> None:
+    run = Run.finished(folder)
+    backbone = load_backbone(run.job.backbone)
+    ask(run, "bed", backbone)
+    segment_into(folder, job(room_folder, "chair"))  # new labels: the answer still holds
+    assert (folder / "query-bed.ply").is_file()
+    assert (folder / "purified.safetensors").is_file()
+    segment_into(folder, job(room_folder, "chair", rounds=3))
+    assert not list(folder.glob("query-*"))
+    assert not (folder / "purified.safetensors").exists()
+
+
+def test_seconds_are_of_the_stages_that_hold(room_folder: Path, folder: Path) -> None:
+    before = metrics_of(Run(folder))["stages"]
+    segment_into(folder, job(room_folder, "chair"))
+    after = metrics_of(Run(folder))["stages"]
+    assert {name: after[name] for name in ("fuse", "truth", "lift")} == {
+        name: before[name] for name in ("fuse", "truth", "lift")
+    }
+    assert after["purify"] != before["purify"]
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"lift": []}', '{"lift": {"files": 3, "fingerprint": "x"}}'])
+def test_a_record_edited_by_hand(folder: Path, text: str) -> None:
+    (folder / "stages.json").write_text(text)
+    with pytest.raises(RunError, match=r"stages\.json"):
+        Run(folder)
+
+
+def test_points_and_features_must_belong_together(folder: Path, tmp_path: Path) -> None:
+    """Both whole by their size, and yet not of one run."""
+    header, data = (folder / "points.ply").read_bytes().split(b"end_header\n", 1)
+    count = int(header.split(b"element vertex ")[1].split()[0])
+    row = len(data) // count
+    shorter = header.replace(b"vertex %d" % count, b"vertex %d" % (count - 1)) + b"end_header\n" + data[:-row]
+    (folder / "points.ply").write_bytes(shorter)
+    record = json.loads((folder / "stages.json").read_text())
+    record["points"]["files"]["points.ply"] = len(shorter)
+    (folder / "stages.json").write_text(json.dumps(record))
+    run = Run.finished(folder)
+    with pytest.raises(RunError, match=f"found {count} features .* and {count - 1} points"):
+        ask(run, "bed", load_backbone(run.job.backbone))
+
+
+# ------------------------------------------------------------------------------------------ who may write
+
+
+def test_one_writer_at_a_time(room_folder: Path, folder: Path) -> None:
+    """Another process holds the folder: it is named, and nothing is changed."""
+    holding = (
+        "import sys, time; from purify3d.runs import Run\n"
+        "with Run(sys.argv[1]).writing(): print('mine', flush=True); time.sleep(60)"
+    )
+    other = subprocess.Popen([sys.executable, "-c", holding, str(folder)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "mine\n"
+        with pytest.raises(RunError, match=f"is being written by process {other.pid} on "):
+            segment_into(folder, job(room_folder, "chair"))
+    finally:
+        other.kill()
+        other.wait()
+    assert repeated(folder, job(room_folder, "chair")) == {"label"}  # the dead hold nothing
+
+
+def test_partial_files_of_the_living_stay(folder: Path) -> None:
+    (folder / ".partial-1-labels.ply").write_text("half")
+    with FileLock(folder / ".lock"), pytest.raises(RunError), Run(folder).writing():
+        pass
+    assert (folder / ".partial-1-labels.ply").exists()
+    with Run(folder).writing():
+        pass
+    assert not (folder / ".partial-1-labels.ply").exists()
+
+
+def test_files_have_the_permissions_of_new_files(room_folder: Path, tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        segment_into(tmp_path / "run", job(room_folder, LABELS, rounds=1))
+    finally:
+        os.umask(before)
+    modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in (tmp_path / "run").iterdir() if p.suffix}
+    assert set(modes.values()) == {0o640}, modes
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """No file may grow beyond 300 kB, as if the disk were full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.usefixtures("small_files")
+def test_a_full_disk_leaves_nothing_half_written(room_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"cannot write .*points\.ply .*nothing of it was kept"):
+        segment_into(tmp_path / "run", job(room_folder, LABELS))
+    assert {p.name for p in (tmp_path / "run").iterdir()} <= {"config.json", "stages.json", ".lock"}
+
+
+def test_safetensors_on_a_full_disk(folder: Path, room_folder: Path) -> None:
+    run = Run.finished(folder)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
+    try:
+        with pytest.raises(RunError, match=r"cannot write .*purified\.safetensors"):
+            ask(run, "bed", load_backbone(run.job.backbone))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(folder.glob("*.partial*"))
+    assert repeated(folder, job(room_folder, LABELS)) == set()
+
+
+def test_writable_is_asked_before_the_work(tmp_path: Path) -> None:
+    check_writable(tmp_path / "a" / "b")
+    assert not (tmp_path / "a").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="cannot write to"):
+        check_writable(tmp_path / "file" / "run")
+
+
+# ------------------------------------------------------------------------------------------------- answers
+
+
+def test_names_of_answers_are_distinct() -> None:
+    texts = ["bed", "Bed", "bed ", "a bed", "a-bed", "椅子", "стол", "c", "c++", "c#", "", "x" * 50, "x" * 51]
+    names = [file_name(text) for text in texts]
+    assert len(set(names)) == len(names)
+    assert names[0] == "query-bed"
+    assert all(len(f"{name}.ply".encode()) < 255 for name in names)
+    assert len(f"{file_name('椅' * 200)}.ply".encode()) < 255
+
+
+def test_half_of_the_points_unseen_is_said(room_folder: Path, folder: Path, tmp_path: Path) -> None:
+    """A cloud that the frames hardly see: no labels where no camera looked, and a warning."""
+    import trimesh
+
+    near = read_cloud(folder / "points.ply").xyz.numpy()[::3]
+    far = np.random.default_rng(0).random((4 * len(near), 3)) + 30
+    trimesh.PointCloud(np.concatenate([near, far])).export(tmp_path / "mine.ply")
+    wanted = job(room_folder, LABELS, onto=str(tmp_path / "mine.ply"), rounds=2)
+    with pytest.warns(PurifyWarning, match="of the points were seen by a camera"):
+        run, _ = segment_into(tmp_path / "onto", wanted)
+    assert 0.05 < metrics_of(run)["seen"] < 0.25
+    label = read_cloud(tmp_path / "onto" / "labels.ply").label.numpy()
+    assert (label[len(near) :] == -1).all()
+    assert (label[: len(near)] >= 0).mean() > 0.5
+    with pytest.warns(PurifyWarning):
+        segment_into(tmp_path / "onto", changed(wanted, {"fill": float("inf")}))
+    assert (read_cloud(tmp_path / "onto" / "labels.ply").label.numpy() >= 0).all()
+    with pytest.warns(PurifyWarning):
+        segment_into(tmp_path / "onto", changed(wanted, {"fill": 0.2}))
+    assert (read_cloud(tmp_path / "onto" / "labels.ply").label.numpy()[len(near) :] == -1).all()
