@@ -17,8 +17,6 @@ from purify3d.types import Labels, Scene, Vocabulary
 
 Intrinsics = tuple[float, float, float, float]
 
-#: Stages in which settings can come first; what a setting changes, every later stage depends on.
-STAGES = ("points", "lift", "purify", "label")
 
 _BUILT_IN = {"lite", "geometric", "uniform"}  # names that are no paths, whatever lies here
 

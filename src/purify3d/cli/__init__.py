@@ -146,7 +146,6 @@ def info(path: str, device: str, as_json: bool, **capture: Any) -> None:
 @flags.output
 def demo(frames: int, room: int, output: str | None, **model: Any) -> None:
     """Furnish a room, film it, lift, purify, and compare with the truth: offline, in minutes."""
-    click.echo(f"room {room} in {frames} frames", err=True)
     from purify3d.captures.nerfstudio import write_nerfstudio
     from purify3d.job import job
     from purify3d.rooms import CLASSES, synthetic_scene
@@ -164,7 +163,6 @@ def demo(frames: int, room: int, output: str | None, **model: Any) -> None:
 
 def _job(capture: str | None, config: Path | None, settings: dict[str, Any]) -> Job:
     """What the flags ask for, on top of a configuration where one is named."""
-    click.echo(f"reading {capture or config}", err=True)
     from purify3d.job import CaptureConfig, Job, changed
 
     given = {name: value for name, value in settings.items() if value is not None}

@@ -38,6 +38,11 @@ class LazyJobOptions(click.Command):
     only: Iterable[str] | None = None
     but: Iterable[str] = ()
 
+    def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> click.Context:
+        if not {"-h", "--help"} & set(args):
+            click.echo(f"{info_name} {' '.join(args[:1])}".strip(), err=True)  # before the imports
+        return super().make_context(info_name, args, *rest, **extra)
+
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         from purify3d.job import options
 
@@ -79,7 +84,7 @@ def _option(leaf: Any) -> click.Option:
     else:
         type_ = {int: int, float: float}.get(kind, str)
     default = "" if leaf.value is None or leaf.name == "labels" else f" [default: {leaf.value}]"
-    words = leaf.help[:1].upper() + leaf.help[1:]
+    words = leaf.help if "," in leaf.help.split()[0] else leaf.help[:1].upper() + leaf.help[1:]
     return click.Option([f"--{leaf.name.replace('_', '-')}", leaf.name], type=type_, help=words + default)
 
 

@@ -47,7 +47,11 @@ def report(run: Run, as_json: bool) -> None:
             ["label", "points", "share"],
             [[e["name"], f"{e['points']}", f"{e['points'] / metrics['points']:.1%}"] for e in legend],
         )
-    click.echo(f"seen by a camera: {metrics['seen']:.1%} of {metrics['points']} points")
+    labelled = 1 - legend[-1]["points"] / metrics["points"]
+    click.echo(
+        f"of {metrics['points']} points {metrics['seen']:.1%} were seen by a camera, "
+        f"{labelled:.1%} have a label"
+    )
     click.echo()
     table(
         ["stage", "seconds", "peak GB"],
