@@ -1,0 +1,116 @@
+"""What lies in a run folder: one writer and one reader for each file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+
+from purify3d.clouds.ply import WrittenCloud, read_written, write_ply
+from purify3d.errors import CaptureError, RunError
+from purify3d.runs.folder import Making, Run
+from purify3d.segmentation import Segmentation
+from purify3d.types import FeatureSpace, PointCloud, PointFeatures
+from purify3d.view.palettes import label_colors
+
+POINTS, SCENE = "points.ply", "scene.json"
+FEATURES, PURIFIED = "features.safetensors", "purified.safetensors"
+LABELS, LEGEND, IDS = "labels.ply", "labels.json", "labels.txt"
+METRICS, PICTURE = "metrics.json", "picture.png"
+
+
+def write_points(stage: Making, points: PointCloud) -> None:
+    """The cloud that is labelled, with photo colours and truth ids."""
+    stage.write(POINTS, lambda path: write_ply(path, points))
+
+
+def read_points(run: Run) -> PointCloud:
+    """
+    Raises:
+        RunError: missing or not what `write_points` writes.
+    """
+    return _written(run, POINTS).points
+
+
+def write_labels(stage: Making, points: PointCloud, result: Segmentation, views: torch.Tensor) -> None:
+    """labels.ply (label, score, views and label colour of each point) and labels.json, their legend."""
+    stage.write(LABELS, lambda path: result.save(path, points, views=views.numpy()))
+    stage.write_json(LEGEND, legend(result))
+
+
+def legend(result: Segmentation) -> list[dict[str, Any]]:
+    """Per label index, name, synonyms, colour and how many points have it; the last row is "(none)"."""
+    count = torch.bincount(result.label.long() + 1, minlength=len(result.names) + 1).tolist()
+    colors = label_colors(result.names).tolist()
+    rows: list[dict[str, Any]] = [
+        {"index": i, "name": words[0], "synonyms": list(words[1:]), "color": color, "points": points}
+        for i, (words, color, points) in enumerate(
+            zip(result.vocabulary.synonyms, colors, count[1:], strict=True)
+        )
+    ]
+    return [*rows, {"index": -1, "name": "(none)", "synonyms": [], "color": None, "points": count[0]}]
+
+
+def write_benchmark_ids(stage: Making, result: Segmentation, dataset_ids: tuple[int, ...]) -> None:
+    """labels.txt: the data set's id of each point's label, one a line in the order of the points; 0 = none.
+
+    The submission format of the ScanNet benchmark (one id a vertex of the scene's mesh).
+    """
+    ids = np.array([*dataset_ids, 0])[result.numpy()]
+    stage.write(IDS, lambda path: np.savetxt(path, ids, fmt="%d"))
+
+
+def write_picture(stage: Making, image: Image.Image, name: str = PICTURE) -> Path:
+    return stage.write(name, image.save)
+
+
+def stored_precision(features: PointFeatures) -> PointFeatures:
+    """The features as they will be read back, so that a resumed run gives the very same labels."""
+    return replace(features, values=features.values.half().float())
+
+
+def write_features(stage: Making, name: str, features: PointFeatures) -> None:
+    """Values in fp16, everything else as it is; the space goes into the metadata."""
+    optional = {"basis": features.basis, "length": features.length, "gap": features.gap}
+    tensors = {"values": features.values.half(), "views": features.views}
+    tensors |= {name: tensor for name, tensor in optional.items() if tensor is not None}
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    metadata = {"space": json.dumps(asdict(features.space))}
+    stage.write(name, lambda path: save_file(tensors, path, metadata=metadata))
+
+
+def read_features(run: Run, name: str, points: PointCloud) -> PointFeatures:
+    """Features of these very points.
+
+    Raises:
+        RunError: missing, not what `write_features` writes, or of another number of points.
+    """
+    path = run.folder / name
+    try:
+        tensors = load_file(path)
+        with safe_open(path, framework="pt") as file:
+            space = FeatureSpace(**json.loads((file.metadata() or {})["space"]))
+        optional = {key: tensors.get(key) for key in ("basis", "length", "gap")}
+        features = PointFeatures(tensors["values"].float(), tensors["views"], space, **optional)
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise RunError(f"cannot read {path} ({error!r}); repeat the run with --overwrite") from error
+    if len(features) != len(points):
+        raise RunError(
+            f"found {len(features)} features in {path} and {len(points)} points in {POINTS}; expected as "
+            "many. Repeat the run with --overwrite"
+        )
+    return features
+
+
+def _written(run: Run, name: str) -> WrittenCloud:
+    try:
+        return read_written(run.folder / name)
+    except (CaptureError, OSError, ValueError) as error:
+        raise RunError(f"{error}; or repeat the run with --overwrite") from error

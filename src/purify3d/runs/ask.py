@@ -1,0 +1,91 @@
+"""Questions to a finished run."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+from purify3d.affinities import affinity, load_embedding
+from purify3d.asking import Answer, query
+from purify3d.backbones import Backbone, embed_vocabulary
+from purify3d.clouds.ply import write_ply
+from purify3d.errors import RunError
+from purify3d.progress import Progress, silent
+from purify3d.purifying import purify
+from purify3d.runs import artefacts
+from purify3d.runs.folder import Run, fingerprint
+from purify3d.runs.pictures import heat_picture
+from purify3d.runs.segment import scene_of
+from purify3d.types import PointCloud, PointFeatures, TextBank
+from purify3d.view.palettes import heat_colors
+
+_PATIENCE = 30.0  # seconds to wait for another question
+
+
+def ask(
+    run: Run,
+    text: str,
+    backbone: Backbone,
+    *,
+    limit: int = 5,
+    threshold: float | None = None,
+    progress: Progress = silent,
+) -> tuple[Answer, tuple[Path, Path]]:
+    """Heat of free text over a finished run, without lifting again.
+
+    The first question pools the features and keeps them in the run folder; further ones only compare.
+
+    Args:
+        text, limit, threshold: see `query`.
+        backbone: the one the run was lifted with.
+
+    Returns:
+        The answer; a PLY with the heat as colour and the cosine as score, and a picture.
+
+    Raises:
+        LabelError: no words.
+        SpaceMismatchError: another backbone.
+        RunError: a file of the run is missing or cannot be read or written.
+    """
+    bank = embed_vocabulary(backbone, [text])
+    scene = scene_of(run)
+    points = scene.cloud()
+    with run.writing(patience=_PATIENCE):
+        features = _purified(run, points, bank, progress)
+        answer = query(points, features, text, backbone, limit=limit, threshold=threshold)
+        (image,) = (heat_picture(scene, answer) for _ in progress([0], name="picture", total=1))
+        name, rgb = file_name(text), heat_colors(answer.heat.numpy())
+        with run.making(name, fingerprint(run.print_of("purify"), text)) as stage:
+            cloud = stage.write(
+                f"{name}.ply", lambda path: write_ply(path, points, rgb=rgb, score=answer.score.numpy())
+            )
+            shown = artefacts.write_picture(stage, image, f"{name}.png")
+    return answer, (cloud, shown)
+
+
+def file_name(text: str) -> str:
+    """`query-WORDS`; with a few digits of a hash where other texts could have the same words in a name."""
+    words = "-".join(re.findall(r"\w+", text.lower()))[:40]
+    if words.isascii() and words.replace("-", " ") == text:
+        return f"query-{words}"
+    return f"query-{words}-{hashlib.sha256(text.encode()).hexdigest()[:8]}".replace("--", "-")
+
+
+def _purified(run: Run, points: PointCloud, bank: TextBank, progress: Progress) -> PointFeatures:
+    """Pooled features of a run that these words can be compared with, made when they are first needed."""
+    config, lifted = run.job.method.purify, run.print_of("lift")
+    if lifted is None:
+        raise RunError(f"the run in {run.folder} has no features; repeat its 'segment' command")
+    embedding = load_embedding(config.affinity)
+    print_ = fingerprint(lifted, run.job.settings_of("purify"), embedding.fingerprint)
+    if run.done("purify", print_):
+        return artefacts.read_features(run, artefacts.PURIFIED, points)
+    features = artefacts.read_features(run, artefacts.FEATURES, points).within(config.fill)
+    bank.check_space(features.space)  # before anything is written
+    voxels, neighbors = affinity(points, features, config, embedding=embedding, progress=progress)
+    pooled = purify(features, voxels, neighbors, config.rounds, progress=progress)
+    purified = artefacts.stored_precision(pooled)
+    with run.making("purify", print_) as stage:
+        artefacts.write_features(stage, artefacts.PURIFIED, purified)
+    return purified

@@ -1,0 +1,272 @@
+"""A job into a run folder: stages that are finished with the same inputs are not repeated."""
+
+from __future__ import annotations
+
+import platform
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from purify3d import __version__
+from purify3d.affinities import Embedding, load_embedding
+from purify3d.backbones import Backbone, StoredBackbone, embed_vocabulary, load_backbone
+from purify3d.checkpoints import file_digest
+from purify3d.errors import PurifyWarning, RunError
+from purify3d.job import Job
+from purify3d.lifting import lift
+from purify3d.metrics import evaluate
+from purify3d.pipeline import label_points
+from purify3d.progress import Progress, silent
+from purify3d.runs import artefacts
+from purify3d.runs.folder import Making, Run, fingerprint
+from purify3d.runs.pictures import labels_picture
+from purify3d.segmentation import Segmentation
+from purify3d.settings import leaves
+from purify3d.stopwatch import Stopwatch
+from purify3d.surface import with_points
+from purify3d.truth import fuse_labels
+from purify3d.types import PointCloud, PointFeatures, Scene
+
+
+@dataclass(frozen=True)
+class Prints:
+    """What each stage of a job is made from, as fingerprints."""
+
+    points: str
+    lift: str
+    purify: str
+    label: str
+
+    @classmethod
+    def of(cls, job: Job, scene: Scene, backbone: Backbone, embedding: Embedding) -> Prints:
+        """
+        Args:
+            job: with paths resolved; scene, backbone, embedding: what it names, opened.
+        """
+        files = [file for frame in scene.frames for file in frame.files]
+        stats = [(str(file), *_size_and_time(file)) for file in (*scene.files, *files)]
+        onto = None if job.capture.onto is None else file_digest(Path(job.capture.onto))
+        names = [frame.name for frame in scene.frames]
+        points = fingerprint(job.settings_of("points"), stats, names, onto)
+        # Only what looks at the words while lifting makes features depend on them.
+        heeds_words = job.method.lift.fusion == "consensus" or getattr(backbone, "reads_words", False)
+        words = job.vocabulary().synonyms
+        stored = backbone.fingerprint if isinstance(backbone, StoredBackbone) else None
+        space = asdict(backbone.space)
+        lifted = fingerprint(points, job.settings_of("lift"), space, stored, words if heeds_words else None)
+        pooled = fingerprint(lifted, job.settings_of("purify"), embedding.fingerprint)
+        return cls(points, lifted, pooled, fingerprint(pooled, job.settings_of("label"), words))
+
+
+def segment_into(
+    folder: str | Path,
+    job: Job,
+    *,
+    scene: Scene | None = None,
+    backbone: Backbone | None = None,
+    overwrite: bool = False,
+    command: Sequence[str] = (),
+    progress: Progress = silent,
+) -> tuple[Run, list[str]]:
+    """Do a job and keep its results in a run folder.
+
+    Args:
+        scene, backbone: what the job names, if it has been opened already.
+        overwrite: do every stage again, and replace a run of something else.
+        command: recorded in metrics.json.
+
+    Returns:
+        The run, and the names of the stages that were finished before and have been skipped.
+
+    Raises:
+        RunError: the folder holds a run of something else, cannot be written, or another process writes it.
+        PurifyError: see the stages.
+    """
+    job = job.resolved()
+    embedding = load_embedding(job.method.purify.affinity)  # a wrong name shall fail before the work starts
+    scene = job.capture.open() if scene is None else scene
+    backbone = load_backbone(job.backbone, device=job.device) if backbone is None else backbone
+    prints = Prints.of(job, scene, backbone, embedding)
+    run = Run(folder)
+    with run.writing():
+        run = Run(folder)  # as the last writer left it
+        if overwrite:
+            run.stages = {name: entry | {"fingerprint": ""} for name, entry in run.stages.items()}
+        _refuse_another(run, job, prints, overwrite)
+        stages = ("points", "lift", "label")  # each is made from the one before
+        reused = list(takewhile(lambda stage: run.done(stage, getattr(prints, stage)), stages))
+        run.configure(job)
+        scene = _points(run, scene, job, prints, progress)
+        with torch.random.fork_rng():  # what the caller draws afterwards does not depend on this run
+            torch.manual_seed(job.seed)
+            features = _features(run, scene, backbone, job, prints, progress)
+        if "label" not in reused:
+            _labels(run, scene, features, backbone, embedding, job, prints, command, progress)
+        run.flush()
+    return run, reused
+
+
+def _refuse_another(run: Run, job: Job, prints: Prints, overwrite: bool) -> None:
+    """Do not replace what took long to lift without being told."""
+    changed = any(run.print_of(stage) not in (None, getattr(prints, stage)) for stage in ("points", "lift"))
+    if overwrite or not changed or "lift" not in run.stages:
+        return
+    before = {leaf.path: leaf.value for leaf in leaves(run.job)}
+    differences = [
+        f"{leaf.name} was {before[leaf.path]!r} and is {leaf.value!r}"
+        for leaf in leaves(job)
+        if leaf.stage in ("points", "lift", "label") and before[leaf.path] != leaf.value
+    ]
+    why = "; ".join(differences) or "files of the capture or of the 2D model have changed"
+    raise RunError(
+        f"{run.folder} holds a run of another capture, backbone or lifting ({why}); expected the same, or a "
+        "new folder. Name another --output, or give --overwrite to replace it"
+    )
+
+
+def _points(run: Run, scene: Scene, job: Job, prints: Prints, progress: Progress) -> Scene:
+    """The scene with the points that are labelled, and their truth."""
+    if run.done("points", prints.points):
+        return replace(scene, points=artefacts.read_points(run))
+    watch = Stopwatch()
+    with watch("fuse"):
+        scene = with_points(scene, voxel=job.method.purify.voxel, progress=progress)
+    points = scene.cloud()
+    if any(frame.label is not None for frame in scene.frames):
+        with watch("truth"):
+            points = replace(points, label=fuse_labels(scene.frames, points, progress=progress))
+    with run.making(
+        "points", prints.points, drops=[name for name in run.stages if name != "points"]
+    ) as stage:
+        artefacts.write_points(stage, points)
+        stage.write_json(
+            artefacts.SCENE,
+            {
+                "name": scene.name,
+                "up": scene.up.tolist(),
+                "truth": {str(k): v for k, v in scene.truth.items()},
+            },
+        )
+        stage.notes["watch"] = watch.stages
+    return replace(scene, points=points)
+
+
+def _features(
+    run: Run, scene: Scene, backbone: Backbone, job: Job, prints: Prints, progress: Progress
+) -> PointFeatures:
+    if run.done("lift", prints.lift):
+        return artefacts.read_features(run, artefacts.FEATURES, scene.cloud())
+    watch = Stopwatch()
+    with watch("lift"):
+        lifted = lift(scene, backbone, job.vocabulary(), job.method.lift, progress=progress)
+    features = artefacts.stored_precision(lifted)
+    drops = [name for name in run.stages if name not in ("points", "lift")]
+    with run.making("lift", prints.lift, drops=drops) as stage:
+        artefacts.write_features(stage, artefacts.FEATURES, features)
+        stage.notes["watch"] = watch.stages
+    return features
+
+
+def _labels(
+    run: Run,
+    scene: Scene,
+    features: PointFeatures,
+    backbone: Backbone,
+    embedding: Embedding,
+    job: Job,
+    prints: Prints,
+    command: Sequence[str],
+    progress: Progress,
+) -> None:
+    points, method = scene.cloud(), job.method
+    seen = float((features.views > 0).float().mean())
+    if seen < 0.5:
+        warnings.warn(
+            f"only {seen:.0%} of the points were seen by a camera; the others get no label unless --fill "
+            "says how far labels may be copied. Does the cloud belong to these frames (same world, metres)?",
+            PurifyWarning,
+            stacklevel=3,
+        )
+    watch = Stopwatch()
+    with watch("purify"):
+        bank = embed_vocabulary(backbone, job.vocabulary())
+        purified = label_points(points, features, bank, method, embedding=embedding, progress=progress)
+    raw = label_points(points, features, bank, replace(method, purify=replace(method.purify, rounds=0)))
+    with watch("picture"):
+        (image,) = (labels_picture(scene, raw, purified) for _ in progress([0], name="picture", total=1))
+    old = [] if run.print_of("purify") == prints.purify else [n for n in run.stages if n not in _MADE_BEFORE]
+    with run.making("label", prints.label, drops=[name for name in old if name != "label"]) as stage:
+        artefacts.write_labels(stage, points, purified, features.views)
+        if job.format == "scannet":
+            artefacts.write_benchmark_ids(stage, purified, job.dataset_ids())
+        artefacts.write_picture(stage, image)
+        seconds = [run.stages[name].get("watch", {}) for name in _MADE_BEFORE if name in run.stages]
+        stages: dict[str, Any] = {}
+        for measured in (*seconds, watch.stages):
+            stages |= measured
+        about = {
+            "command": list(command),
+            "capture": job.capture.path,
+            "backbone": job.backbone,
+            "seed": job.seed,
+            "device": job.device,
+            "threads": torch.get_num_threads(),
+            "versions": {
+                "purify3d": __version__,
+                "torch": torch.__version__,
+                "python": platform.python_version(),
+            },
+            "stages": stages,
+            "points": len(points),
+            "seen": seen,
+        }
+        _write_metrics(stage, about, scene, points, raw, purified)
+
+
+_MADE_BEFORE = ("points", "lift")
+
+
+def _write_metrics(
+    stage: Making,
+    about: dict[str, Any],
+    scene: Scene,
+    points: PointCloud,
+    raw: Segmentation,
+    purified: Segmentation,
+) -> None:
+    """metrics.json; scores before and after pooling where the scene has truth."""
+    if scene.truth:
+        about["raw"] = asdict(evaluate(raw, points.label, scene.truth))
+        about["purified"] = asdict(evaluate(purified, points.label, scene.truth))
+    stage.write_json(artefacts.METRICS, about)
+
+
+def _size_and_time(file: Path) -> tuple[int, int]:
+    try:
+        stat = file.stat()
+    except OSError:
+        return -1, -1
+    return stat.st_size, stat.st_mtime_ns
+
+
+def scene_of(run: Run) -> Scene:
+    """What is known of a run's capture without opening it: name, up, truth names and the points.
+
+    Raises:
+        RunError: it is missing or cannot be read.
+    """
+    facts = run.read_json(artefacts.SCENE)
+    try:
+        truth = {int(number): str(name) for number, name in facts["truth"].items()}
+        up = np.array(facts["up"], dtype=np.float64)
+        return Scene(str(facts["name"]), (), up, artefacts.read_points(run), truth)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RunError(
+            f"{run.folder / artefacts.SCENE} cannot be used ({error!r}); repeat the run with --overwrite"
+        ) from error
