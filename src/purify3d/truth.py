@@ -1,9 +1,10 @@
-"""Truth from label images: what the points of a capture really are."""
+"""Truth from images of ids: what the points of a capture really are, and which object each belongs to."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,28 +14,70 @@ from purify3d.types import NO_LABEL, Frame, PointCloud, Vocabulary
 
 #: Share of the depth: label images are exact at their pixels, so a point must lie on the very surface shown.
 _EXACT = 0.01
+_SMALLEST_ID = -(2**31)
+_MERGE_ROWS = 8_000_000  # votes held at least before equal ones are counted: about 200 MB
 
 
 def fuse_labels(frames: Sequence[Frame], points: PointCloud, *, progress: Progress = silent) -> Tensor:
-    """(N,) int32 truth ids by majority over the frames that see a point; -1 where none does or most say none.
+    """(N,) int32 truth ids by majority over the frames that see a point, see `fuse_ids`."""
+    return fuse_ids(frames, points, lambda frame: frame.label, progress=progress)
 
-    Frames without truth are passed over; ties go to the smaller id.
+
+def fuse_instances(frames: Sequence[Frame], points: PointCloud, *, progress: Progress = silent) -> Tensor:
+    """(N,) int32 ids of truth objects by majority over the frames that see a point, see `fuse_ids`."""
+    return fuse_ids(frames, points, lambda frame: frame.instance, progress=progress)
+
+
+def fuse_ids(
+    frames: Sequence[Frame],
+    points: PointCloud,
+    image: Callable[[Frame], Callable[[], np.ndarray] | None],
+    *,
+    progress: Progress = silent,
+) -> Tensor:
+    """Ids of points by majority over the frames that see them.
+
+    Frames without such an image are passed over; ties go to the smaller id. Memory grows with the different
+    ids that a point was given, not with the number of ids there are.
+
+    Args:
+        image: what reads a frame's (h, w) int32 ids in its depth camera, -1 = none.
+
+    Returns:
+        (N,) int32; -1 where no frame sees the point or most say none.
     """
-    votes: dict[int, Tensor] = {}
+    parts: list[tuple[np.ndarray, np.ndarray]] = []
+    held, room = 0, _MERGE_ROWS
     for frame in progress(frames, name="truth", total=len(frames)):
-        if frame.label is None:
+        read = image(frame)
+        if read is None:
             continue
-        point, uv = measured_points(points.xyz, frame, _EXACT, 0)
-        column, row = uv.round().long().T
-        seen = torch.from_numpy(frame.label())[row, column]
-        for label in seen.unique().tolist():
-            count = votes.setdefault(label, torch.zeros(len(points), dtype=torch.int16))
-            count[point[seen == label]] += 1
-    if not votes:
-        return torch.full((len(points),), NO_LABEL, dtype=torch.int32)
-    ids = torch.tensor(sorted(votes), dtype=torch.int32)
-    best, winner = torch.stack([votes[label] for label in ids.tolist()]).max(0)
-    return torch.where(best > 0, ids[winner], NO_LABEL)
+        seen, uv = measured_points(points.xyz, frame, _EXACT, 0)
+        column, row = uv.numpy().round().astype(np.int64).T
+        # One number for a point and an id, sorted by point first.
+        vote = (seen.numpy() << 32) + (read()[row, column].astype(np.int64) - _SMALLEST_ID)
+        parts.append((vote, np.ones(len(vote), dtype=np.int64)))
+        held += len(vote)
+        if held > room:
+            parts = [_counted(parts)]
+            held = len(parts[0][0])
+            room = max(_MERGE_ROWS, 2 * held)
+    ids = np.full(len(points), NO_LABEL, dtype=np.int32)
+    if parts:
+        vote, count = _counted(parts)
+        point, number = vote >> 32, (vote & 0xFFFFFFFF) + _SMALLEST_ID
+        # Of each point the last stays: the one of most votes, and of these the smallest id.
+        order = np.lexsort((-number, count, point))
+        ids[point[order]] = number[order]
+    return torch.from_numpy(ids)
+
+
+def _counted(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Different votes, sorted, and how many there are of each."""
+    votes, of_vote = np.unique(np.concatenate([vote for vote, _ in parts]), return_inverse=True)
+    count = np.zeros(len(votes), dtype=np.int64)
+    np.add.at(count, of_vote.reshape(-1), np.concatenate([count for _, count in parts]))
+    return votes, count
 
 
 def in_vocabulary(label: Tensor, names: Mapping[int, str], vocabulary: Vocabulary) -> Tensor:

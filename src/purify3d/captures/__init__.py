@@ -162,6 +162,7 @@ def _upright(frame: Frame, up: np.ndarray) -> Frame:
         color=partial(_turned, frame.color, turns),
         depth=partial(_turned, frame.depth, turns),
         label=None if frame.label is None else partial(_turned, frame.label, turns),
+        instance=None if frame.instance is None else partial(_turned, frame.instance, turns),
         turns=turns,
     )
 

@@ -76,8 +76,8 @@ def read_depth(path: Path, camera: Camera, metres_per_unit: float) -> np.ndarray
     return _read(path, camera, "depth image", decode).astype(np.float32) * np.float32(metres_per_unit)
 
 
-def read_ids(path: Path, camera: Camera) -> np.ndarray:
-    """(h, w) int32, an image of label ids as stored.
+def read_ids(path: Path, camera: Camera, what: str = "label image") -> np.ndarray:
+    """(h, w) int32, an image of ids as stored; messages call it `what`.
 
     Raises:
         CaptureError: unreadable, not a single channel, or not of the camera's size.
@@ -86,11 +86,11 @@ def read_ids(path: Path, camera: Camera) -> np.ndarray:
     def decode(image: Image.Image) -> np.ndarray:
         if image.mode not in _INTEGER_MODES:
             raise CaptureError(
-                f"{path}: found a label image of mode {image.mode!r}; expected one channel of integer ids"
+                f"{path}: found a {what} of mode {image.mode!r}; expected one channel of integer ids"
             )
         return np.array(image)
 
-    return _read(path, camera, "label image", decode).astype(np.int32)
+    return _read(path, camera, what, decode).astype(np.int32)
 
 
 def _read(path: Path, camera: Camera, what: str, decode: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
@@ -222,6 +222,7 @@ def file_frame(
     metres_per_unit: float,
     label: Path | None = None,
     ids: Callable[[np.ndarray], np.ndarray] | None = None,
+    instance: Path | None = None,
     lens: Lens | None = None,
     files: Sequence[Path] = (),
 ) -> Frame:
@@ -230,12 +231,16 @@ def file_frame(
     Args:
         label: image of label ids in the depth camera; `ids` turns what is stored (0 = none) into int32 truth
             ids, -1 = none.
+        instance: image of object ids + 1 in the depth camera, 0 = none.
         lens: distortion of both images, which share it where depth was registered to colour.
         files: what else the frame was read from, such as its pose.
     """
     truth = None
     if label is not None and ids is not None:
-        truth = partial(_label, label, depth_camera, lens, ids)
+        truth = partial(_ids, label, depth_camera, lens, ids, "label image")
+    objects = None
+    if instance is not None:
+        objects = partial(_ids, instance, depth_camera, lens, ids_above_zero, "mask of objects")
     return Frame(
         name=name,
         camera=camera,
@@ -244,7 +249,14 @@ def file_frame(
         color=partial(_color, color, camera, lens),
         depth=partial(_depth, depth, depth_camera, lens, metres_per_unit),
         label=truth,
-        files=(color, depth, *((label,) if truth else ()), *files),
+        instance=objects,
+        files=(
+            color,
+            depth,
+            *((label,) if label is not None and truth else ()),
+            *((instance,) if instance is not None else ()),
+            *files,
+        ),
     )
 
 
@@ -259,11 +271,16 @@ def _depth(path: Path, camera: Camera, lens: Lens | None, metres_per_unit: float
     return depth if lens is None else undistort(depth, camera, lens, smooth=False)
 
 
-def _label(
-    path: Path, camera: Camera, lens: Lens | None, ids: Callable[[np.ndarray], np.ndarray]
+def _ids(
+    path: Path, camera: Camera, lens: Lens | None, ids: Callable[[np.ndarray], np.ndarray], what: str
 ) -> np.ndarray:
-    stored = read_ids(path, camera)
+    stored = read_ids(path, camera, what)
     return ids(stored if lens is None else undistort(stored, camera, lens, smooth=False))
+
+
+def ids_above_zero(stored: np.ndarray) -> np.ndarray:
+    """(h, w) int32 ids of an image that stores id + 1 and 0 for none: -1 = none."""
+    return stored - 1
 
 
 def undistort(image: np.ndarray, camera: Camera, lens: Lens, *, smooth: bool) -> np.ndarray:

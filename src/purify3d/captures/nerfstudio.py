@@ -8,8 +8,9 @@ image's corner (COLMAP does the same) and lie half a pixel above ours. Depth is 
 They are ignored: poses and depth of the file agree with each other, and no other world is asked for.
 
 Beyond the documented keys, all ignored by nerfstudio itself: `up` (3 numbers) and `labels` (id -> name) at
-the top; with a frame `label_file_path` (16-bit PNG of id + 1, 0 = none, in the depth camera) and
-`depth_camera` (intrinsics of a depth image that is no resampled view of the colour camera).
+the top; with a frame `label_file_path` and `instance_file_path` (16-bit PNGs of label id + 1 and object
+id + 1, 0 = none, in the depth camera; an object has one id in all frames) and `depth_camera` (intrinsics of a
+depth image that is no resampled view of the colour camera).
 `depth_unit_scale_factor`, metres per unit of depth, is an option of nerfstudio's own reader that some
 exporters write into the file.
 """
@@ -126,7 +127,10 @@ def _frame(
         camera, lens = _camera(keys, size, where), _lens(keys, where)
     else:
         camera, lens = images.make_camera(intrinsics, images.image_size(color), "--intrinsics"), None
-    label = keys.get("label_file_path")
+    label, instance = (
+        file.parent / str(keys[key]) if keys.get(key) is not None else None
+        for key in ("label_file_path", "instance_file_path")
+    )
     return images.file_frame(
         Path(keys["file_path"]).stem,
         pose @ geometry.OPENCV_FROM_OPENGL,
@@ -135,8 +139,9 @@ def _frame(
         color=color,
         depth=depth,
         metres_per_unit=float(keys.get("depth_unit_scale_factor", 1 / _MM)),
-        label=None if label is None else file.parent / str(label),
-        ids=_ids,
+        label=label,
+        ids=images.ids_above_zero,
+        instance=instance,
         lens=lens,
     )
 
@@ -180,12 +185,8 @@ def _lens(keys: Mapping[str, Any], where: str) -> Lens | None:
     return lens if any(astuple(lens)) else None
 
 
-def _ids(stored: np.ndarray) -> np.ndarray:
-    return stored - 1
-
-
 def write_nerfstudio(scene: Scene, folder: str | Path, *, color: Literal["jpg", "png"] = "jpg") -> Path:
-    """Write a capture that `read` gives back: images, poses, up and truth labels, not `scene.points`.
+    """Write a capture that `read` gives back: images, poses, up and all truth, not `scene.points`.
 
     The folder appears only when it is whole: it is built beside its place and renamed.
 
@@ -198,7 +199,7 @@ def write_nerfstudio(scene: Scene, folder: str | Path, *, color: Literal["jpg", 
 
     Raises:
         CaptureError: the folder holds something, or a frame of the scene cannot be read.
-        ValueError: label ids outside 0..65534.
+        ValueError: ids of labels or objects outside -1..65534.
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -228,7 +229,7 @@ def _write(scene: Scene, folder: Path, suffix: str) -> None:
         meta |= _camera_keys(scene.frames[0].camera)
     if scene.truth:
         meta["labels"] = {str(i): name for i, name in scene.truth.items()}
-    for name in ("images", "depth", "labels"):
+    for name in ("images", "depth", "labels", "instances"):
         (folder / name).mkdir()
     entries = []
     for index, frame in enumerate(scene.frames):
@@ -250,15 +251,21 @@ def _write(scene: Scene, folder: Path, suffix: str) -> None:
         else:
             image.save(folder / entry["file_path"])
         Image.fromarray(_millimetres(frame.depth())).save(folder / entry["depth_file_path"])
-        if frame.label is not None:
-            label = frame.label()
-            if label.min() < -1 or label.max() > 65534:
-                raise ValueError(f"frame {frame.name}: label ids must be -1..65534 to be written as 16 bits")
-            entry["label_file_path"] = f"labels/{index:05d}.png"
-            Image.fromarray((label + 1).astype(np.uint16)).save(folder / entry["label_file_path"])
+        for what, read_ids in (("label", frame.label), ("instance", frame.instance)):
+            if read_ids is None:
+                continue
+            ids = read_ids()
+            if ids.min() < -1 or ids.max() > 65534:
+                raise ValueError(
+                    f"frame {frame.name}: found {what} ids {ids.min()} to {ids.max()}; expected -1 to 65534, "
+                    "which 16 bits can hold. Renumber them"
+                )
+            entry[f"{what}_file_path"] = f"{what}s/{index:05d}.png"
+            Image.fromarray((ids + 1).astype(np.uint16)).save(folder / entry[f"{what}_file_path"])
         entries.append(entry)
-    if not any((folder / "labels").iterdir()):
-        (folder / "labels").rmdir()
+    for name in ("labels", "instances"):
+        if not any((folder / name).iterdir()):
+            (folder / name).rmdir()
     (folder / "transforms.json").write_text(json.dumps({**meta, "frames": entries}, indent=1))
 
 

@@ -1,8 +1,11 @@
-"""ScanNet-style folders: color/ depth/ pose/ intrinsic/, and optionally label/ with labels.json.
+"""ScanNet-style folders: color/ depth/ pose/ intrinsic/, optionally label/ with labels.json, and instance/.
 
 What ScanNet's own exporter writes, and many others imitate: depth as 16-bit PNG in mm, poses as 4x4
 camera-to-world text with OpenCV axes (-inf where tracking was lost), two 4x4 intrinsic matrices with integer
 pixel centres. Reference: the SensReader of the ScanNet release.
+
+Truth objects are an addition of this package: instance/*.png named like the depth images, 16 bit, in the
+depth camera, of object id + 1, 0 = none; an object has one id in all frames.
 """
 
 from __future__ import annotations
@@ -60,6 +63,7 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
     camera, depth_camera = _cameras(path / "intrinsic", color_size, depth_size, intrinsics)
     truth, labels = _truth(path)
     ids = partial(_truth_ids, unlabelled=_unlabelled(truth))
+    instances = _by_stem(path / "instance", (".png",)) if (path / "instance").is_dir() else {}
     frames = []
     for stem in whole:
         pose = images.rigid_pose(images.read_numbers(poses[stem]), poses[stem])
@@ -75,6 +79,7 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
                     metres_per_unit=0.001,
                     label=labels.get(stem),
                     ids=ids,
+                    instance=instances.get(stem),
                     files=[poses[stem]],
                 )
             )

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from purify3d.clouds import las, meshes, obj, ply
-from purify3d.clouds.vertices import Vertices
+from purify3d.clouds.vertices import Vertices, no_labels
 from purify3d.errors import CaptureError, PurifyWarning
 from purify3d.types import PointCloud
 
@@ -28,7 +28,8 @@ def read_cloud(path: str | Path) -> PointCloud:
 
     Returns:
         `rgb` is mid grey where the file has no colours; `normal` is the file's, else the mesh's own, else
-        zero; `label` is the vertex property (PLY) or extra dimension (LAS) of that name, else -1.
+        zero; `label` is the vertex property (PLY) or extra dimension (LAS) of that name, else -1; `instance`
+        is the vertex property (PLY) of that name, else -1.
 
     Raises:
         CaptureError: missing or unreadable, an unknown suffix, no point, or coordinates too far from the
@@ -70,6 +71,9 @@ def read_cloud(path: str | Path) -> PointCloud:
         rgb=torch.from_numpy(read.rgb[finite]),
         normal=torch.from_numpy(_unit(read.normal[finite])),
         label=torch.from_numpy(read.label[finite]),
+        instance=torch.from_numpy(
+            no_labels(int(finite.sum())) if read.instance is None else read.instance[finite]
+        ),
     )
 
 

@@ -32,7 +32,7 @@ _FIELDS = (
     *((name, "u1") for name in _COLOR),
     ("label", "i4"),
 )
-_OPTIONAL = (("score", "f4"), ("views", "i4"))
+_OPTIONAL = (("instance", "i4"), ("score", "f4"), ("views", "i4"))
 _WORDS = {"f4": "float", "u1": "uchar", "i4": "int"}
 _COLORS = (_COLOR, ("r", "g", "b"), ("diffuse_red", "diffuse_green", "diffuse_blue"))
 _BLOCK = 1 << 20  # rows written at once
@@ -43,7 +43,7 @@ class WrittenCloud:
     """What `write_ply` was given.
 
     Attributes:
-        points: with `rgb` and `label` as they were written.
+        points: with `rgb`, `label` and `instance` as they were written.
         score: (N,) float32, None where none was written.
         views: (N,) int32, None where none was written.
         names: label names by index, as far as a PLY comment can hold them.
@@ -65,7 +65,9 @@ def write_ply(
     views: np.ndarray | None = None,
     names: Sequence[str] = (),
 ) -> None:
-    """One vertex a point: float x y z nx ny nz, uchar red green blue, int label, and what else is given.
+    """One vertex a point: float x y z nx ny nz, uchar red green blue, int label, and what else there is.
+
+    The points' own truth objects are written as `int instance` where any point has one.
 
     Args:
         rgb: (N, 3) uint8 in place of the points' own colours.
@@ -77,7 +79,8 @@ def write_ply(
     Raises:
         OSError: not everything could be written; then no file is left.
     """
-    extra = {"score": score, "views": views}
+    instance = points.instance.numpy()
+    extra = {"instance": instance if (instance >= 0).any() else None, "score": score, "views": views}
     fields = [*_FIELDS, *((name, kind) for name, kind in _OPTIONAL if extra[name] is not None)]
     table = np.empty(len(points), dtype=[(name, "<" + kind) for name, kind in fields])
     for axis in range(3):
@@ -140,7 +143,13 @@ def read_written(path: Path) -> WrittenCloud:
 
     names = (re.fullmatch(r"label (\d+) (.*)", comment) for comment in header.comments)
     return WrittenCloud(
-        PointCloud(stack(_POSITION), stack(_COLOR), stack(_NORMAL), torch.from_numpy(table["label"])),
+        PointCloud(
+            stack(_POSITION),
+            stack(_COLOR),
+            stack(_NORMAL),
+            torch.from_numpy(table["label"]),
+            torch.from_numpy(table.get("instance", no_labels(len(table["label"])))),
+        ),
         torch.from_numpy(table["score"]) if "score" in table else None,
         torch.from_numpy(table["views"]) if "views" in table else None,
         {int(match[1]): match[2] for match in names if match},
@@ -182,6 +191,7 @@ def read_vertices(path: Path) -> Vertices:
         if set(_NORMAL) <= vertex.keys()
         else vertex_normals(xyz, _triangles(path, header, len(xyz))),
         ids_of_labels(vertex[label]) if label else no_labels(len(xyz)),
+        ids_of_labels(vertex["instance"]) if "instance" in vertex else None,
     )
 
 

@@ -21,12 +21,14 @@ class Vertices:
         rgb: (N, 3) uint8.
         normal: (N, 3) float64 of any length, zero where unknown.
         label: (N,) int32, -1 = none.
+        instance: (N,) int32 ids of objects, -1 = none; None: the format or the file has none.
     """
 
     xyz: np.ndarray
     rgb: np.ndarray
     normal: np.ndarray
     label: np.ndarray
+    instance: np.ndarray | None = None
 
 
 def no_colors(count: int) -> np.ndarray:

@@ -29,7 +29,7 @@ BENCHMARK_SEEDS = range(100, 1000)
 TRAINING_SEEDS = range(1000, 1_000_000)
 
 _FIELD_OF_VIEW = 66.0  # degrees, horizontal
-_KEPT = 4  # ray casts kept in memory: colour, depth and label of a frame share one
+_KEPT = 4  # ray casts kept in memory: the images of a frame share one
 
 
 def synthetic_scene(
@@ -38,7 +38,8 @@ def synthetic_scene(
     """A furnished room filmed by a hand-held RGB-D camera.
 
     World +z up, metres, floor at z = 0. Frames render when asked for, about 0.1 s each, and are the same
-    each time. `truth` maps label ids to CLASSES; every pixel has a label, also where depth has a hole.
+    each time. `truth` maps label ids to CLASSES; every pixel has a label, also where depth has a hole, and
+    the number of its object in the room (a wall is one, so is a table with its legs).
 
     Args:
         seed: which room (see DEMO_SEEDS, BENCHMARK_SEEDS, TRAINING_SEEDS).
@@ -59,6 +60,7 @@ def synthetic_scene(
             color=partial(film.color, i),
             depth=partial(film.depth, i),
             label=partial(film.label, i),
+            instance=partial(film.instance, i),
         )
         for i in range(frames)
     )
@@ -101,6 +103,9 @@ class _Film:
 
     def label(self, i: int) -> np.ndarray:
         return self._cast(i).label
+
+    def instance(self, i: int) -> np.ndarray:
+        return self._cast(i).instance
 
 
 def _expose(renderer: Renderer, poses: np.ndarray, seed: int) -> Sensor:

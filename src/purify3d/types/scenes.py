@@ -71,6 +71,7 @@ class Frame:
         color: () -> (H, W, 3) uint8 RGB.
         depth: () -> (h, w) float32, metres along z, 0 = none.
         label: () -> (h, w) int32 truth ids in the depth camera, -1 = none; None: the capture has no truth.
+        instance: the same of truth objects, each with an id of its own in the whole capture.
         turns: quarter turns counter-clockwise, already in everything above, since the capture's own files.
         files: what the images and the pose are read from; a run notices when one of them changes.
     """
@@ -82,6 +83,7 @@ class Frame:
     color: Callable[[], np.ndarray]
     depth: Callable[[], np.ndarray]
     label: Callable[[], np.ndarray] | None = None
+    instance: Callable[[], np.ndarray] | None = None
     turns: int = 0
     files: tuple[Path, ...] = ()
 
@@ -104,20 +106,25 @@ class PointCloud:
         rgb: (N, 3) uint8.
         normal: (N, 3) float32, unit length, towards the side the cameras were on; zero where unknown.
         label: (N,) int32 truth ids, -1 = none.
+        instance: (N,) int32 ids of truth objects, -1 = none, as everywhere when it is not given.
     """
 
     xyz: Tensor
     rgb: Tensor
     normal: Tensor
     label: Tensor
+    instance: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int32))
 
     def __post_init__(self) -> None:
         n = len(self.xyz)
+        if not len(self.instance):
+            object.__setattr__(self, "instance", torch.full((n,), NO_LABEL, dtype=torch.int32))
         for name, shape, dtype in (
             ("xyz", (n, 3), torch.float32),
             ("rgb", (n, 3), torch.uint8),
             ("normal", (n, 3), torch.float32),
             ("label", (n,), torch.int32),
+            ("instance", (n,), torch.int32),
         ):
             value: Tensor = getattr(self, name)
             check(
@@ -136,7 +143,12 @@ class PointCloud:
 
     @classmethod
     def from_arrays(
-        cls, xyz: Array, rgb: Array | None = None, normal: Array | None = None, label: Array | None = None
+        cls,
+        xyz: Array,
+        rgb: Array | None = None,
+        normal: Array | None = None,
+        label: Array | None = None,
+        instance: Array | None = None,
     ) -> PointCloud:
         """From numpy arrays or tensors of any real type.
 
@@ -145,6 +157,7 @@ class PointCloud:
             rgb: (N, 3) 0..255, or floats 0..1; None: mid grey.
             normal: (N, 3) of any length; None: unknown, `with_points` estimates them.
             label: (N,) truth ids, -1 = none; None: none.
+            instance: (N,) ids of truth objects, -1 = none; None: none.
 
         Raises:
             ValueError: shapes that do not fit, values that are not finite or out of range, or coordinates so
@@ -168,12 +181,16 @@ class PointCloud:
         direction = np.zeros((n, 3)) if normal is None else array(normal, "normal", (n, 3))
         length = np.linalg.norm(direction, axis=1, keepdims=True)
         direction = np.divide(direction, length, out=np.zeros((n, 3)), where=length > 1e-6)
-        ids = np.full(n, NO_LABEL) if label is None else array(label, "label", (n,))
+        ids, objects = (
+            np.full(n, NO_LABEL) if given is None else array(given, name, (n,))
+            for name, given in (("label", label), ("instance", instance))
+        )
         return cls(
             torch.from_numpy(place.astype(np.float32)),
             torch.from_numpy(color.round().astype(np.uint8)),
             torch.from_numpy(direction.astype(np.float32)),
             torch.from_numpy(ids.astype(np.int32)),
+            torch.from_numpy(objects.astype(np.int32)),
         )
 
 
