@@ -6,11 +6,20 @@ import torch
 from recorded import Recorded
 from safetensors.torch import load_file, save_file
 
+from purify3d.affinities import geometric_embedding, joined
 from purify3d.errors import CheckpointError
 from purify3d.sparse import KernelMap
 from purify3d.spatial import voxelize
-from purify3d.student import COMPACT, PAPER, Student, StudentConfig, load_released, student_input
-from purify3d.types import FeatureSpace, PointCloud, PointFeatures, Voxels
+from purify3d.student import (
+    COMPACT,
+    PAPER,
+    Student,
+    StudentConfig,
+    load_released,
+    student_input,
+    word_evidence,
+)
+from purify3d.types import FeatureSpace, PointCloud, PointFeatures, TextBank, Vocabulary, Voxels
 
 SMALL = StudentConfig(feature_dim=3, width=8, blocks=2, out_channels=5)
 
@@ -75,9 +84,9 @@ def test_named_configurations_have_the_stated_size():
     with torch.device("meta"):
         sizes = [sum(p.numel() for p in Student(config).parameters()) for config in (PAPER, COMPACT)]
     assert PAPER.in_channels == 518
-    assert COMPACT.in_channels == 6
+    assert COMPACT.in_channels == 6 + 2 + len(COMPACT.words)
     assert sizes[0] == pytest.approx(63.8e6, rel=1e-3)
-    assert sizes[1] == pytest.approx(0.5e6, rel=0.05)
+    assert sizes[1] == pytest.approx(0.27e6, rel=0.05)
 
 
 def test_input_matches_the_official_voxel_inputs():
@@ -104,11 +113,12 @@ def test_input_matches_the_official_voxel_inputs():
 
 def test_input_of_a_geometry_only_student_ignores_features():
     cloud, voxels, features = cloud_of()
-    alone = student_input(cloud, voxels, config=COMPACT)
+    config = StudentConfig()
+    alone = student_input(cloud, voxels, config=config)
     assert alone.shape == (len(voxels), 6)
     assert alone[:, :3].min() >= 0
     assert alone[:, :3].max() <= 1
-    assert torch.equal(alone, student_input(cloud, voxels, features, config=COMPACT))
+    assert torch.equal(alone, student_input(cloud, voxels, features, config=config))
 
 
 def test_input_expands_factored_features():
@@ -290,3 +300,40 @@ def test_other_files_are_no_released_checkpoint(tmp_path):
     torch.save({**trained().state_dict(), "input_layer.0.kernel": torch.zeros(27, 4, 8)}, file)
     with pytest.raises(CheckpointError, match="reads 4 channels"):
         load_released(file)
+
+
+def test_words_are_told_alike_by_every_model() -> None:
+    cloud, voxels, _ = cloud_of()
+    config = StudentConfig(width=8, blocks=1, out_channels=4, words=("chair", "wall"))
+    assert config.in_channels == 2 + 2 + 6
+    silent = student_input(cloud, voxels, config=config)
+    assert not silent[:, :4].any()
+    for dim, scale in ((2, 10.0), (5, 40.0)):
+        space = FeatureSpace(f"model {dim}", dim, scale, length_is_confidence=dim == 2)
+        bank = TextBank(Vocabulary.parse("chair, wall"), torch.eye(dim)[:2], torch.arange(2), space)
+        values = torch.eye(dim)[:2][torch.arange(len(cloud)) % 2] * 0.5
+        views = torch.full((len(cloud),), 3, dtype=torch.int32)
+        gap = torch.zeros(len(cloud))
+        gap[:4] = torch.inf
+        evidence = word_evidence(PointFeatures(values, views, space, gap=gap), bank)
+        assert not evidence[:4].any()  # nothing is known
+        length = 0.5 if dim == 2 else 1.0  # of the other model lengths mean nothing
+        assert evidence[4].tolist() == pytest.approx([length, 0, length, 0.5], abs=1e-3)
+        assert evidence[5].tolist() == pytest.approx([0, length, length, 0.5], abs=1e-3)
+        told = student_input(cloud, voxels, PointFeatures(values, views, space), config=config, bank=bank)
+        assert torch.equal(told[:, 4:], silent[:, 4:])
+
+
+def test_squared_distances_of_student_and_geometry_add_up() -> None:
+    cloud, voxels, _ = cloud_of()
+    config = StudentConfig(width=8, blocks=1, out_channels=4, sharpness=160.0, geometric=10.0)
+    own = torch.nn.functional.normalize(torch.randn(len(voxels), 4), dim=1)
+    both, geometry = joined(own, cloud, voxels, config), geometric_embedding(cloud, voxels)
+
+    def distance(x: torch.Tensor) -> torch.Tensor:
+        return (x[0] - x[1]).square().sum()
+
+    expected = 160 * distance(own) + 10 * distance(geometry)
+    torch.testing.assert_close(160 * distance(both), expected)
+    alone = StudentConfig(width=8, blocks=1, out_channels=4)
+    assert joined(own, cloud, voxels, alone) is own

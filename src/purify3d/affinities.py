@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from purify3d.backbones import TextEncoder, embed_vocabulary
 from purify3d.checkpoints import file_digest
-from purify3d.errors import CheckpointError
+from purify3d.errors import CheckpointError, LabelError
 from purify3d.progress import Progress, silent
 from purify3d.settings import check, setting
 from purify3d.spatial import grid_neighbors, voxelize
-from purify3d.student import Student, load_released
-from purify3d.types import Affinity, PointCloud, PointFeatures, Voxels
+from purify3d.student import SHIPPED, Student, StudentConfig, load_released
+from purify3d.types import Affinity, PointCloud, PointFeatures, TextBank, Voxels
 
 SHARPNESS = 20.0
 
@@ -26,8 +27,8 @@ class PurifyConfig:
     """How far and how sharply features are pooled.
 
     Attributes:
-        affinity: what neighbours are compared by: geometric, uniform, the folder or hub id of a student, or
-            released:FILE.
+        affinity: what neighbours are compared by: geometric, uniform, student (the one that ships), the
+            folder or hub id of a student, or released:FILE.
         voxel: edge in metres of the voxels that frames are fused at and that talk to each other.
         neighbors: nearest voxels each of them listens to (the paper's K).
         sharpness: of the softmax over neighbours, for unit embeddings the factor of the cosine; None: what
@@ -111,21 +112,43 @@ class Geometric:
 
 @dataclass(frozen=True)
 class Learned:
-    """A student's unit embeddings."""
+    """A student's unit embeddings, joined with normals and colours where its configuration says so.
+
+    Attributes:
+        bank: the student's words in the words of the features' model; None: it does not hear them.
+        fingerprint: of weights and configuration.
+    """
 
     student: Student
     fingerprint: str
-    sharpness: float = SHARPNESS
+    bank: TextBank | None = None
+
+    @property
+    def sharpness(self) -> float:
+        return self.student.config.sharpness
 
     def __call__(self, points: PointCloud, voxels: Voxels, features: PointFeatures) -> Tensor:
-        return self.student.embed(points, voxels, features)
+        own = self.student.embed(points, voxels, features, bank=self.bank)
+        return joined(own, points, voxels, self.student.config)
 
 
-def load_embedding(name: str) -> Embedding:
+def joined(own: Tensor, points: PointCloud, voxels: Voxels, config: StudentConfig) -> Tensor:
+    """A student's (V, E) unit embeddings beside normals and colours, so that squared distances add up: the
+    former at `config.sharpness`, the latter at `config.geometric`."""
+    if config.geometric == 0:
+        return own
+    share = (config.geometric / config.sharpness) ** 0.5
+    return torch.cat([own, share * geometric_embedding(points, voxels).to(own)], dim=1)
+
+
+def load_embedding(name: str, backbone: TextEncoder | None = None) -> Embedding:
     """What voxels are compared by.
 
     Args:
-        name: `geometric`, `uniform`, the folder or hub id of a student, or `released:FILE`.
+        name: `geometric`, `uniform`, `student` (the one that ships), the folder or hub id of a student, or
+            `released:FILE`.
+        backbone: the 2D model of the features, whose text side puts a student's words into their space; None,
+            or a model that knows only the words of a table: the student does not hear words.
 
     Raises:
         CheckpointError: nothing of that name fits.
@@ -137,13 +160,26 @@ def load_embedding(name: str) -> Embedding:
     if name.startswith("released:"):
         file = Path(name.removeprefix("released:"))
         return Learned(load_released(file), file_digest(file))
+    if name == "student":
+        name = str(SHIPPED)
     if not Path(name).exists() and name.count("/") != 1:
         raise CheckpointError(
-            f"found affinity {name!r}; expected geometric, uniform, the folder or hub id of a student, or "
-            "released:FILE"
+            f"found affinity {name!r}; expected geometric, uniform, student, the folder or hub id of a "
+            "student, or released:FILE"
         )
     student = Student.from_pretrained(name)
-    return Learned(student, student.digest())
+    bank = None if backbone is None else words_of(student.config, backbone)
+    return Learned(student, f"{student.digest()} {'hears words' if bank else ''}", bank)
+
+
+def words_of(config: StudentConfig, backbone: TextEncoder) -> TextBank | None:
+    """A student's words in the words of a 2D model; None where it has none or the model knows none."""
+    if not config.words:
+        return None
+    try:
+        return embed_vocabulary(backbone, config.words)
+    except LabelError:  # stored features with a closed table of words
+        return None
 
 
 def affinity(
@@ -152,6 +188,7 @@ def affinity(
     config: PurifyConfig | None = None,
     *,
     embedding: Embedding | None = None,
+    backbone: TextEncoder | None = None,
     progress: Progress = silent,
 ) -> tuple[Voxels, Affinity]:
     """The voxels of a cloud and how much each listens to its neighbours; without rounds, to none.
@@ -160,6 +197,7 @@ def affinity(
         features: of the N points; a student may read them, and agreement of views weighs neighbours where
             the features' length tells it.
         embedding: what voxels are compared by; None: the one that `config.affinity` names.
+        backbone: the features' 2D model, for students that read words; see `load_embedding`.
 
     Raises:
         CheckpointError: no such affinity, or a student that was trained for other voxels or features.
@@ -169,7 +207,7 @@ def affinity(
     if config.rounds == 0:
         nobody = torch.empty(len(voxels), 0)
         return voxels, Affinity(nobody.long(), nobody)
-    embedding = embedding or load_embedding(config.affinity)
+    embedding = embedding or load_embedding(config.affinity, backbone)
     neighbor = grid_neighbors(voxels.index, config.neighbors, progress=progress)
     sharpness = embedding.sharpness if config.sharpness is None else config.sharpness
     alike = softmax_affinity(embedding(points, voxels, features), neighbor, sharpness, progress=progress)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from purify3d.affinities import Embedding, PurifyConfig, affinity
+from purify3d.affinities import Embedding, PurifyConfig, affinity, load_embedding
 from purify3d.asking import classify, scores
 from purify3d.backbones import Backbone, embed_vocabulary
 from purify3d.labelsets import read_labels
@@ -58,7 +58,8 @@ def segment(
     points = scene.cloud()
     bank = embed_vocabulary(backbone, read_labels(labels))
     features = lift(scene, backbone, bank, config.lift, progress=progress)
-    return label_points(points, features, bank, config, progress=progress)
+    embedding = load_embedding(config.purify.affinity, backbone)
+    return label_points(points, features, bank, config, embedding=embedding, progress=progress)
 
 
 def label_points(

@@ -21,12 +21,16 @@ from torch import Tensor, nn
 
 from purify3d.checkpoints import download, is_hub_id, load_strictly, read_checkpoint, split_revision
 from purify3d.errors import CheckpointError
+from purify3d.settings import from_plain
 from purify3d.sparse import OFFSETS, KernelMap, submanifold_conv
-from purify3d.types import PointCloud, PointFeatures, Voxels
+from purify3d.types import PointCloud, PointFeatures, TextBank, Voxels
 
 GEOMETRY_CHANNELS = 6  # rgb and normal
+SURENESS_CHANNELS = 2  # length of the feature, number of views
 
 _WEIGHTS, _CONFIG = "model.safetensors", "config.json"
+#: The student that comes with the package.
+SHIPPED = Path(__file__).resolve().parent / "data" / "student"
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,11 @@ class StudentConfig:
         blocks: residual blocks; each widens the view by two voxels on every side.
         out_channels: E, length of an embedding.
         voxel_size: edge of the voxels it was trained on, metres.
+        words: what the 2D model saw is told in the evidence for these words, beside how sure it was and from
+            how many views. Every 2D model here has a text side, so that a student is tied to none of them.
+        sharpness: of the softmax over neighbours that its embeddings were made for.
+        geometric: sharpness of the normals and colours that are joined to it, see `affinities.Geometric`;
+            0 = the student alone decides.
     """
 
     feature_dim: int = 0
@@ -47,38 +56,58 @@ class StudentConfig:
     blocks: int = 4
     out_channels: int = 32
     voxel_size: float = 0.02
+    words: tuple[str, ...] = ()
+    sharpness: float = 20.0
+    geometric: float = 0.0
 
     def __post_init__(self) -> None:
         if (
             self.feature_dim < 0
             or min(self.width, self.blocks, self.out_channels) < 1
             or self.voxel_size <= 0
+            or self.sharpness < 0
+            or self.geometric < 0
         ):
             raise ValueError(f"sizes of a student must be positive, found {self}")
 
     @property
     def in_channels(self) -> int:
-        return self.feature_dim + GEOMETRY_CHANNELS
+        spoken = len(self.words) + SURENESS_CHANNELS if self.words else 0
+        return self.feature_dim + spoken + GEOMETRY_CHANNELS
 
 
 #: The network of the paper for X-Decoder's 512 channels: 63.8 M parameters.
 PAPER = StudentConfig(feature_dim=512, width=512, out_channels=128)
-#: Geometry only, 0.5 M parameters: independent of the 2D model, fast on a CPU.
-COMPACT = StudentConfig()
+#: What indoor scenes are told in: common things and surfaces.
+WORDS = (
+    "wall", "floor", "ceiling", "door", "window", "curtain", "blinds", "picture", "poster", "mirror",
+    "whiteboard", "table", "desk", "counter", "chair", "stool", "sofa", "bed", "pillow", "blanket", "cabinet",
+    "wardrobe", "shelf", "bookshelf", "book", "nightstand", "lamp", "plant", "television", "monitor",
+    "computer", "refrigerator", "oven", "sink", "toilet", "bathtub", "shower", "rug", "trash can", "box",
+    "bag", "cup", "clothes", "stairs", "column", "pipe", "machine", "person",
+)  # fmt: skip
+#: Geometry and words, 0.3 M parameters: for every 2D model, fast on a CPU.
+COMPACT = StudentConfig(width=32, words=WORDS, sharpness=160.0, geometric=10.0)
 
 
 def student_input(
-    cloud: PointCloud, voxels: Voxels, features: PointFeatures | None = None, *, config: StudentConfig
+    cloud: PointCloud,
+    voxels: Voxels,
+    features: PointFeatures | None = None,
+    *,
+    config: StudentConfig,
+    bank: TextBank | None = None,
 ) -> Tensor:
     """What the student sees, the same in training and inference: per voxel the mean of its points' channels.
 
     Args:
         cloud: N points; voxels: of these points, at the size the student was trained for.
         features: lifted features of these points; not read by a geometry-only student.
+        bank: `config.words` in the words of the features' model; None: the words are not heard, zeros.
 
     Returns:
-        (V, D + 6) float32: D lifted features as they are, rgb in 0..1, the mean of the unit normals (shorter
-        than 1 where a voxel holds an edge).
+        (V, C) float32: D lifted features as they are or the evidence for each word (see `word_evidence`),
+        rgb in 0..1, the mean of the unit normals (shorter than 1 where a voxel holds an edge).
 
     Raises:
         CheckpointError: the features or the voxel size are not those the student was trained for.
@@ -89,6 +118,12 @@ def student_input(
             "voxelise at that size or train a student on this one"
         )
     geometry = voxels.mean(torch.cat([cloud.rgb.to(torch.float32) / 255, cloud.normal], dim=1))
+    if config.words:
+        if features is None or bank is None:
+            heard = geometry.new_zeros(len(voxels), len(config.words) + SURENESS_CHANNELS)
+        else:
+            heard = voxels.mean(word_evidence(features, bank))
+        geometry = torch.cat([heard, geometry], dim=1)
     if not config.feature_dim:
         return geometry
     if features is None or features.space.dim != config.feature_dim:
@@ -99,6 +134,26 @@ def student_input(
         )
     lifted = voxels.mean(features.values)
     return torch.cat([lifted if features.basis is None else lifted @ features.basis, geometry], dim=1)
+
+
+def word_evidence(features: PointFeatures, bank: TextBank) -> Tensor:
+    """What a 2D model saw at each point, in words: (N, W + 2) float32, the same meaning for every model.
+
+    The first W are the softmax over the words at the model's own scale, times the length of the feature where
+    that means confidence; then that length (1 where it means nothing), and log2(1 + views) / 4. Points of
+    which nothing is known are 0.
+
+    Raises:
+        SpaceMismatchError: features and words come from different models.
+    """
+    bank.check_space(features.space)
+    length = features.norm()
+    cosine = features.dot(bank.embedding) / length.clamp_min(1e-12)[:, None]
+    share = (bank.space.logit_scale * cosine).softmax(1)
+    sure = length if features.space.length_is_confidence else torch.ones_like(length)
+    views = torch.log2(1 + features.views.float()) / 4
+    evidence = torch.cat([share * sure[:, None], sure[:, None], views[:, None]], dim=1)
+    return torch.where((features.known & (length > 0))[:, None], evidence, 0)
 
 
 class _Conv(nn.Module):
@@ -178,12 +233,13 @@ class Student(nn.Module):
         voxels: Voxels,
         features: PointFeatures | None = None,
         *,
+        bank: TextBank | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> Tensor:
         """Unit embeddings of a scene's voxels, with the statistics learned in training.
 
         Args:
-            cloud, voxels, features: see `student_input`.
+            cloud, voxels, features, bank: see `student_input`.
             dtype: to compute in; bfloat16 is faster where the processor multiplies it natively.
 
         Returns:
@@ -193,7 +249,8 @@ class Student(nn.Module):
             CheckpointError: see `student_input`.
         """
         device = self.output_layer.kernel.device
-        inputs = student_input(cloud, voxels, features, config=self.config).to(device, dtype)
+        inputs = student_input(cloud, voxels, features, config=self.config, bank=bank)
+        inputs = inputs.to(device, dtype)
         kernel_map = KernelMap.of(voxels.index).to(device)
         was_training = self.training
         self.eval()
@@ -243,8 +300,8 @@ class Student(nn.Module):
                 )
             folder = download(str(source), [_WEIGHTS, _CONFIG])
         try:
-            config = StudentConfig(**json.loads((folder / _CONFIG).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
+            config = from_plain(StudentConfig, json.loads((folder / _CONFIG).read_text(encoding="utf-8")))
+        except (OSError, ValueError, RecursionError) as error:
             raise CheckpointError(
                 f"{folder / _CONFIG} does not describe a student ({error}); expected a folder written by "
                 "`purify3d train` with model.safetensors and config.json"

@@ -52,7 +52,7 @@ def ask(
     scene = scene_of(run)
     points = scene.cloud()
     with run.writing(patience=_PATIENCE):
-        features = _purified(run, points, bank, progress)
+        features = _purified(run, points, bank, backbone, progress)
         answer = query(points, features, text, backbone, limit=limit, threshold=threshold)
         (image,) = (heat_picture(scene, answer) for _ in progress([0], name="picture", total=1))
         name, rgb = file_name(text), heat_colors(answer.heat.numpy())
@@ -72,12 +72,14 @@ def file_name(text: str) -> str:
     return f"query-{words}-{hashlib.sha256(text.encode()).hexdigest()[:8]}".replace("--", "-")
 
 
-def _purified(run: Run, points: PointCloud, bank: TextBank, progress: Progress) -> PointFeatures:
+def _purified(
+    run: Run, points: PointCloud, bank: TextBank, backbone: Backbone, progress: Progress
+) -> PointFeatures:
     """Pooled features of a run that these words can be compared with, made when they are first needed."""
     config, lifted = run.job.method.purify, run.print_of("lift")
     if lifted is None:
         raise RunError(f"the run in {run.folder} has no features; repeat its 'segment' command")
-    embedding = load_embedding(config.affinity)
+    embedding = load_embedding(config.affinity, backbone)
     print_ = fingerprint(lifted, run.job.settings_of("purify"), embedding.fingerprint)
     if run.done("purify", print_):
         return artefacts.read_features(run, artefacts.PURIFIED, points)

@@ -168,7 +168,7 @@ class Run:
         self._save()
 
     def configure(self, job: Job) -> None:
-        """Make a job the run's own, as soon as something is written: a run that fails before leaves nothing."""
+        """Make a job the run's own as soon as something is written: what fails before leaves nothing."""
         self._new_job = job
 
     def flush(self) -> None:

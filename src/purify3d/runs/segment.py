@@ -89,9 +89,9 @@ def segment_into(
         PurifyError: see the stages.
     """
     job = job.resolved()
-    embedding = load_embedding(job.method.purify.affinity)  # a wrong name shall fail before the work starts
     scene = job.capture.open() if scene is None else scene
     backbone = load_backbone(job.backbone, device=job.device) if backbone is None else backbone
+    embedding = load_embedding(job.method.purify.affinity, backbone)  # a wrong name fails before the work
     prints = Prints.of(job, scene, backbone, embedding)
     run = Run(folder)
     with run.writing():
