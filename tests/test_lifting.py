@@ -134,6 +134,21 @@ def test_consensus_listens_to_three_views_unless_told() -> None:
     torch.testing.assert_close(features.values[0], (10 * sure).softmax(0) @ unit)
 
 
+def test_consensus_chooses_a_label_and_not_a_wording() -> None:
+    """Two views say sofa, two couch, three table: table is the likeliest wording, sofa|couch the label."""
+    bank = TextBank(
+        Vocabulary.parse("sofa|couch, table"),
+        torch.eye(3),
+        torch.tensor([0, 0, 1]),
+        FeatureSpace("t", 3, 10.0),
+    )
+    one = torch.zeros(1, dtype=torch.int64)
+    views = [View(one, one, torch.eye(3)[[said]], None) for said in (0, 0, 1, 1, 2, 2, 2)]
+    values, _, _ = fuse_consensus(lambda: views, 1, bank, 3)
+    assert values[0, 2] == 0  # no view that says table is heard
+    assert values[0, :2].sum() == pytest.approx(1)
+
+
 def random_views(generator: torch.Generator, basis: torch.Tensor | None) -> list[View]:
     views = []
     for _ in range(6):

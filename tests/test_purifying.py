@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from recorded import Recorded, pair
 
 from purify3d import purifying
-from purify3d.affinities import PurifyConfig, rgb_to_lab, softmax_affinity, weigh_by_agreement
+from purify3d.affinities import PurifyConfig, affinity, rgb_to_lab, softmax_affinity, weigh_by_agreement
 from purify3d.pipeline import SegmentConfig, label_points
 from purify3d.purifying import pool, pool_plain, purify
 from purify3d.spatial import grid_neighbors, voxelize
@@ -97,6 +97,20 @@ def test_a_sure_poster_keeps_its_own_on_a_wavering_wall_unless_told_otherwise() 
         config = PurifyConfig() if confidence is None else PurifyConfig(confidence=confidence)
         label = label_points(points, features, bank, SegmentConfig(purify=config)).label
         assert bool((label[poster] == 1).any()) == kept
+
+
+def test_lengths_weigh_only_where_they_mean_confidence() -> None:
+    xyz = torch.tensor([[0.0, 0, 0], [0.03, 0, 0], [0.05, 0, 0]])
+    count = torch.ones(3, dtype=torch.int32)
+    points = PointCloud(xyz, torch.zeros(3, 3).byte(), torch.tensor([[0.0, 0, 1]]).repeat(3, 1), -count)
+    values = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 0.5]])
+    config = PurifyConfig(neighbors=2, confidence=4.0)
+    weights = []
+    for sure in (False, True):
+        space = FeatureSpace("test", 2, 1.0, length_is_confidence=sure)
+        weights.append(affinity(points, PointFeatures(values, count, space), config)[1].weight)
+    torch.testing.assert_close(weights[0], torch.full((3, 2), 0.5))
+    assert weights[1][0].tolist() == pytest.approx([16 / 17, 1 / 17])  # 1 and 1/2, to the fourth power
 
 
 def test_lab_of_known_colors() -> None:
