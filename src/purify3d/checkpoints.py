@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -117,6 +118,12 @@ def load_strictly(
             f"{source} does not fit {model}: of {len(expected)} expected weights, {found}. {advice}"
         )
     network.load_state_dict({key: value.to(expected[key].dtype) for key, value in given.items()}, assign=True)
+
+
+def digest_of(*values: Any) -> str:
+    """16 hex digits that tell plain values from others."""
+    text = json.dumps(values, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def file_digest(*paths: Path) -> str:

@@ -10,10 +10,12 @@ from purify3d.backbones import families, load_backbone
 from purify3d.job import CaptureConfig
 from purify3d.runs import Run
 from purify3d.runs.folder import RECORD
+from purify3d.student import SHIPPED, Student
+from purify3d.training import facts_of
 
 
 def describe(name: str, *, device: str = "cpu", capture: CaptureConfig | None = None) -> dict[str, Any]:
-    """Facts about a backbone such as `segmenter:lite`, a run folder, or a capture.
+    """Facts about a backbone such as `segmenter:lite`, a run folder, a student, or a capture.
 
     Args:
         capture: how to read it if it is a capture.
@@ -25,6 +27,10 @@ def describe(name: str, *, device: str = "cpu", capture: CaptureConfig | None = 
         return _backbone(name, device)
     if (Path(name) / RECORD).is_file():
         return _run(Run.finished(Path(name)))
+    if name == "student" and not Path(name).exists():
+        return _student(SHIPPED)
+    if (Path(name) / "model.safetensors").is_file():
+        return _student(Path(name))
     return _capture(capture or CaptureConfig(name))
 
 
@@ -40,6 +46,29 @@ def _backbone(name: str, device: str) -> dict[str, Any]:
         "size on disk": f"{facts.disk_bytes / 1e6:.1f} MB",
         "input size": facts.input_size,
         "loaded from": facts.source,
+    }
+
+
+def _student(folder: Path) -> dict[str, Any]:
+    config, known = Student.from_pretrained(folder).config, facts_of(folder)
+    reads = f"{len(config.words)} words" if config.words else f"{config.feature_dim} channels"
+    shown = (
+        "teacher",
+        "backbone",
+        "captures",
+        "held_out",
+        "steps",
+        "seconds",
+        "pair_accuracy",
+        "held_out_stays",
+    )
+    return {
+        "student": str(folder),
+        "reads": reads if config.words or config.feature_dim else "geometry only",
+        "network": f"{config.width} wide, {config.blocks} blocks, {config.out_channels} channels out",
+        "sharpness": f"{config.sharpness:g}, normals and colours {config.geometric:g}",
+        "size on disk": f"{(folder / 'model.safetensors').stat().st_size / 1e6:.1f} MB",
+        **{name.replace("_", " "): known[name] for name in shown if name in known},
     }
 
 

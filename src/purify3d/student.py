@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from purify3d.checkpoints import download, is_hub_id, load_strictly, read_checkpoint, split_revision
 from purify3d.errors import CheckpointError
+from purify3d.files import write_text, write_whole
 from purify3d.settings import from_plain
 from purify3d.sparse import OFFSETS, KernelMap, submanifold_conv
 from purify3d.types import PointCloud, PointFeatures, TextBank, Voxels
@@ -272,12 +272,8 @@ class Student(nn.Module):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         weights = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
-        partial = folder / f".{_WEIGHTS}.partial"
-        save_file(weights, partial)
-        os.replace(partial, folder / _WEIGHTS)
-        partial = folder / f".{_CONFIG}.partial"
-        partial.write_text(json.dumps(asdict(self.config), indent=2) + "\n", encoding="utf-8")
-        os.replace(partial, folder / _CONFIG)
+        write_text(folder / _CONFIG, json.dumps(asdict(self.config), indent=2) + "\n")
+        write_whole(folder / _WEIGHTS, lambda path: save_file(weights, path))
 
     @classmethod
     def from_pretrained(cls, source: str | Path) -> Student:

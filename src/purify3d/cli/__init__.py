@@ -18,6 +18,7 @@ import click
 from purify3d import __version__
 from purify3d.cli import flags, show
 from purify3d.cli.errors import leave
+from purify3d.cli.training import train
 from purify3d.errors import PurifyWarning
 
 if TYPE_CHECKING:
@@ -132,12 +133,10 @@ def info(path: str, device: str, as_json: bool, **capture: Any) -> None:
     from purify3d.describe import describe
     from purify3d.job import CaptureConfig
 
-    facts = describe(path, device=device, capture=_checked(lambda: CaptureConfig(path, **capture)))
+    facts = describe(path, device=device, capture=flags.checked(lambda: CaptureConfig(path, **capture)))
     if as_json:
         return click.echo(json.dumps(facts))
-    width = max(map(len, facts))
-    for name, value in facts.items():
-        click.echo(f"{name:<{width}}  {', '.join(map(str, value)) if isinstance(value, list) else value}")
+    show.pairs(facts)
 
 
 @program.command(cls=flags.ModelCommand)
@@ -158,6 +157,9 @@ def demo(frames: int, room: int, output: str | None, **model: Any) -> None:
     show.report(_segment_into(folder / "run", job(capture, CLASSES, **given), overwrite=True), as_json=False)
 
 
+program.add_command(train)
+
+
 # --------------------------------------------------------------------------------------------------- helpers
 
 
@@ -175,16 +177,8 @@ def _job(capture: str | None, config: Path | None, settings: dict[str, Any]) -> 
     elif "labels" not in given:
         raise click.UsageError('found no --labels; expected names ("chair, table, sofa|couch") or a set')
     else:
-        base = _checked(lambda: Job(CaptureConfig(capture), given["labels"]))
-    return _checked(lambda: changed(base, given))
-
-
-def _checked(make: Any) -> Any:
-    """A value that is out of range is wrong usage; the message names it as its flag does."""
-    try:
-        return make()
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
+        base = flags.checked(lambda: Job(CaptureConfig(capture), given["labels"]))
+    return flags.checked(lambda: changed(base, given))
 
 
 def _segment_into(folder: Path, job: Job, *, overwrite: bool) -> Run:

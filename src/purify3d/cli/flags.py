@@ -38,22 +38,37 @@ class LazyJobOptions(click.Command):
     only: Iterable[str] | None = None
     but: Iterable[str] = ()
 
+    @staticmethod
+    def settings() -> list[Any]:
+        from purify3d.job import options
+
+        return options()
+
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> click.Context:
         if not {"-h", "--help"} & set(args):
             click.echo(f"{info_name} {' '.join(args[:1])}".strip(), err=True)  # before the imports
         return super().make_context(info_name, args, *rest, **extra)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        from purify3d.job import options
-
         if not any(getattr(p, "of_job", False) for p in self.params):
-            for leaf in options():
+            for leaf in self.settings():
                 wanted = self.only is None or leaf.path[0] in self.only or leaf.name in self.only
                 if wanted and leaf.name not in self.but:
                     option = _option(leaf)
                     option.of_job = True  # type: ignore[attr-defined]
                     self.params.append(option)
         return super().get_params(ctx)
+
+
+class TrainCommand(LazyJobOptions):
+    """Takes the settings of a training as flags."""
+
+    @staticmethod
+    def settings() -> list[Any]:
+        from purify3d.settings import leaves
+        from purify3d.training.config import TrainConfig
+
+        return list(leaves(TrainConfig()))
 
 
 class JobCommand(LazyJobOptions):
@@ -82,7 +97,7 @@ def _option(leaf: Any) -> click.Option:
     elif typing.get_origin(kind) is tuple:
         type_ = Numbers()
     else:
-        type_ = {int: int, float: float}.get(kind, str)
+        type_ = {int: int, float: float, bool: bool}.get(kind, str)
     default = "" if leaf.value is None or leaf.name == "labels" else f" [default: {leaf.value}]"
     words = leaf.help if "," in leaf.help.split()[0] else leaf.help[:1].upper() + leaf.help[1:]
     return click.Option([f"--{leaf.name.replace('_', '-')}", leaf.name], type=type_, help=words + default)
@@ -93,6 +108,21 @@ def cosine(ctx: click.Context, param: click.Parameter, value: float | None) -> f
     if value is not None and not -1 <= value <= 1:
         raise click.BadParameter(f"found {value}; expected a cosine from -1 to 1")
     return value
+
+
+def checked(make: Callable[[], Any]) -> Any:
+    """A value that is out of range is wrong usage; the message names it as its flag does."""
+    try:
+        return make()
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def plain(settings: Any) -> dict[str, Any]:
+    """Settings as JSON holds them."""
+    from purify3d.settings import to_plain
+
+    return to_plain(settings)
 
 
 def folder(text: str | None, otherwise: Path) -> Path:

@@ -31,6 +31,39 @@ def progress(items: Iterable[T], *, name: str, total: int) -> Iterable[T]:
     click.echo(f"{name}: {total} steps in {seconds:.1f} s ({total / max(seconds, 1e-9):.1f}/s)", err=True)
 
 
+def training(items: Iterable[T], *, name: str, total: int) -> Iterable[T]:
+    """A bar on a terminal; elsewhere a line about every minute, with an estimate of what is left."""
+    if sys.stderr.isatty():
+        yield from progress_bars(items, name=name, total=total)
+        return
+    start = said = time.perf_counter()
+    for number, item in enumerate(items):
+        now = time.perf_counter()
+        if now - said > 60 and number:
+            said = now
+            left = (now - start) / number * (total - number)
+            click.echo(f"{name}: step {number} of {total}, {left / 60:.1f} minutes left", err=True)
+        yield item
+    click.echo(f"{name}: {total} steps in {time.perf_counter() - start:.1f} s", err=True)
+
+
+def student(folder: Path, as_json: bool) -> None:
+    """What a student says of itself."""
+    from purify3d.describe import describe
+
+    facts = describe(str(folder))
+    if as_json:
+        return click.echo(json.dumps(facts))
+    pairs(facts)
+
+
+def pairs(facts: dict[str, Any]) -> None:
+    """One fact a line."""
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        click.echo(f"{name:<{width}}  {', '.join(map(str, value)) if isinstance(value, list) else value}")
+
+
 def report(run: Run, as_json: bool) -> None:
     """What a finished segmentation says of itself."""
     from purify3d.runs import metrics_of

@@ -16,10 +16,11 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from purify3d.errors import RunError
+from purify3d.files import PARTIAL, write_whole
 from purify3d.job import Job
 
 CONFIG, RECORD = "config.json", "stages.json"
-_LOCK, _HOLDER, _PARTIAL = ".lock", ".writer", ".partial-"
+_LOCK, _HOLDER = ".lock", ".writer"
 #: Part of every fingerprint: raised when a stage's numbers change, so that old results are not reused.
 _REVISION = 2
 
@@ -128,7 +129,7 @@ class Run:
             raise RunError(f"cannot write to {self.folder} ({error}); name another --output") from error
         try:
             (self.folder / _HOLDER).write_text(f"process {os.getpid()} on {socket.gethostname()}")
-            for leftover in self.folder.glob(f"{_PARTIAL}*"):  # the lock is ours: whoever left it is gone
+            for leftover in self.folder.glob(f"{PARTIAL}*"):  # the lock is ours: whoever left it is gone
                 leftover.unlink(missing_ok=True)
             yield
         finally:
@@ -194,21 +195,14 @@ class Run:
         self._write(RECORD, lambda path: path.write_text(text, encoding="utf-8"))
 
     def _write(self, name: str, writer: Callable[[Path], Any]) -> Path:
-        """Let `writer` fill a temporary file, then move it to `name`."""
-        # The suffix stays: image writers choose the format by it.
-        temporary = self.folder / f"{_PARTIAL}{os.getpid()}-{name}"
+        """`write_whole` a file of the folder."""
         try:
-            writer(temporary)
-            os.chmod(temporary, 0o666 & ~_umask())  # some writers make private files
-            os.replace(temporary, self.folder / name)
+            return write_whole(self.folder / name, writer)
         except (OSError, SafetensorError) as error:
             raise RunError(
                 f"cannot write {self.folder / name} ({error}); nothing of it was kept. Free some space or "
                 "name another --output, and repeat the command: finished stages are not repeated"
             ) from error
-        finally:
-            temporary.unlink(missing_ok=True)
-        return self.folder / name
 
 
 class Making:
@@ -265,9 +259,3 @@ def _record(stages: Any, path: Path) -> dict[str, dict[str, Any]]:
 
 def _size(path: Path) -> int | None:
     return path.stat().st_size if path.is_file() else None
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current

@@ -1,0 +1,174 @@
+"""`purify3d train`: from captures to a student."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from purify3d.cli import flags, show
+
+if TYPE_CHECKING:
+    from purify3d.student import StudentConfig
+    from purify3d.training import Recipe
+
+
+@click.command(cls=flags.TrainCommand)
+@click.argument("captures", nargs=-1, required=True)
+@click.option("-o", "--output", required=True, help="Folder of the student.")
+@click.option("--teacher", default="geometric", show_default=True, help="sonata[:WEIGHTS], geometric, truth.")
+@click.option(
+    "--student",
+    "shape",
+    type=click.Choice(["compact", "paper"]),
+    default="compact",
+    show_default=True,
+    help="compact reads words and serves every 2D model; paper is 512 wide and reads features of one.",
+)
+@click.option("--backbone", default="segmenter:lite", show_default=True, help="2D model it hears, or none.")
+@click.option("--steps", type=click.IntRange(min=1), help="Steps of training.")
+@click.option("--minutes", type=click.FloatRange(0.01, 10**5), help="As many steps as fit [default: 20].")
+@click.option("--hold-out", type=click.IntRange(min=0), help="The last n captures only measure [a tenth].")
+@click.option("--sharpness", "student_sharpness", type=float, help="Of the student's embeddings.")
+@click.option("--geometric", type=float, help="Sharpness of the normals and colours joined to it; 0: none.")
+@click.option("--width", type=click.IntRange(1, 4096), help="Channels of its hidden layers.")
+@click.option("--cache", help="Folder for prepared scenes [default: OUTPUT/scenes].")
+@click.option("--cache-limit", type=click.FloatRange(min=0.01), default=20.0, show_default=True, help="GB.")
+@flags.device
+@flags.overwrite
+@flags.json
+def train(
+    captures: tuple[str, ...],
+    output: str,
+    teacher: str,
+    shape: str,
+    backbone: str,
+    steps: int | None,
+    minutes: float | None,
+    hold_out: int | None,
+    student_sharpness: float | None,
+    geometric: float | None,
+    width: int | None,
+    cache: str | None,
+    cache_limit: float,
+    device: str,
+    overwrite: bool,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Train a student on CAPTURES, without labels, from a teacher that knows geometry.
+
+    CAPTURES are folders in known formats, or procedural rooms (synthetic:2000, synthetic:2000..2019). The
+    same command again goes on where a training was stopped, and ends with the same weights.
+    """
+    from purify3d.backbones import load_backbone
+    from purify3d.backbones.precision import check_device
+    from purify3d.student import Student
+    from purify3d.teachers import load_teacher
+    from purify3d.training import PAPER_TRAINING, Cache, Recipe, TrainConfig, parallel, train, write_report
+    from purify3d.training.loop import LOG, STATE
+
+    folder = flags.folder(output, Path("student"))
+    given = {name: value for name, value in settings.items() if value is not None}
+    config = flags.checked(lambda: replace(PAPER_TRAINING if shape == "paper" else TrainConfig(), **given))
+    if steps is None and minutes is None:
+        minutes = 20.0
+    check_device(device)
+    device = parallel.begin(device)
+    try:
+        if overwrite and parallel.rank() == 0:
+            for name in (STATE, LOG, "model.safetensors"):
+                (folder / name).unlink(missing_ok=True)
+        if (folder / "model.safetensors").is_file():
+            click.echo(
+                f"{folder} holds a finished student, not repeated (--overwrite trains it again)", err=True
+            )
+            return show.student(folder, as_json)
+        model = None if backbone == "none" else load_backbone(backbone, device=device)
+        dim = 0 if model is None else model.space.dim
+        network = flags.checked(lambda: _shape(shape, dim, student_sharpness, geometric, width))
+        recipe = Recipe(network, load_teacher(teacher), model)
+        names = _expanded(captures)
+        files = _prepared(names, recipe, Cache(Path(cache or folder / "scenes"), cache_limit * 1e9))
+        count = hold_out if hold_out is not None else (len(files) // 10 if len(files) >= 5 else 0)
+        if count >= len(files):
+            raise click.UsageError(f"found {len(files)} captures and --hold-out {count}; expected fewer")
+        split = len(files) - count
+        student, facts = train(
+            folder,
+            network,
+            files[:split],
+            files[split:],
+            config,
+            steps=steps,
+            minutes=minutes,
+            device=device,
+            progress=show.training if parallel.rank() == 0 else lambda items, **_: items,
+        )
+        if parallel.rank() != 0:
+            return
+        assert isinstance(student, Student)
+        student.save_pretrained(folder)
+        facts |= {
+            "captures": names[:split],
+            "held_out": names[split:],
+            "teacher": recipe.teacher.name,
+            "licence": recipe.teacher.licence,
+            "backbone": None if model is None else model.space.id,
+            "device": device,
+            "processes": parallel.size(),
+            "settings": flags.plain(config),
+            "command": ["purify3d", *sys.argv[1:]],
+        }
+        write_report(folder, network, facts, folder / LOG)
+        (folder / STATE).unlink(missing_ok=True)
+        show.student(folder, as_json)
+    finally:
+        parallel.end()
+
+
+def _shape(
+    shape: str, dim: int, sharpness: float | None, geometric: float | None, width: int | None
+) -> StudentConfig:
+    from purify3d.student import COMPACT, PAPER
+
+    base = replace(PAPER, feature_dim=dim) if shape == "paper" else COMPACT
+    if shape == "compact" and dim == 0:
+        base = replace(base, words=())
+    changes: dict[str, Any] = {"sharpness": sharpness, "geometric": geometric, "width": width}
+    return replace(base, **{name: value for name, value in changes.items() if value is not None})
+
+
+def _expanded(captures: tuple[str, ...]) -> list[str]:
+    """The captures, `synthetic:A..B` as one for each room."""
+    found: list[str] = []
+    for name in captures:
+        rooms = re.fullmatch(r"synthetic:(\d+)\.\.(\d+)(\?.*)?", name)
+        if rooms is None:
+            found.append(name)
+        else:
+            first, last = int(rooms[1]), int(rooms[2])
+            if not first <= last < first + 100_000:
+                raise click.UsageError(f"found {name!r}; expected synthetic:FIRST..LAST")
+            found += [f"synthetic:{seed}{rooms[3] or ''}" for seed in range(first, last + 1)]
+    return found
+
+
+def _prepared(names: list[str], recipe: Recipe, cache: Any) -> list[Path]:
+    """Prepared scenes, each made by one process; the others wait for it."""
+    from purify3d.captures import open_capture
+    from purify3d.training import parallel
+
+    def made(number: int, name: str) -> Path:
+        scene = open_capture(name)
+        if number % parallel.size() == parallel.rank():
+            return Path(cache.get(scene, recipe))
+        return Path(cache.path_of(scene, recipe))
+
+    files = [made(i, name) for i, name in enumerate(show.progress(names, name="prepare", total=len(names)))]
+    parallel.wait()
+    return files

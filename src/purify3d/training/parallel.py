@@ -1,0 +1,66 @@
+"""Several processes as one, by torch.distributed; alone, all of it does nothing.
+
+Started by `torchrun --nproc-per-node N -m purify3d.cli train ...`, on one machine or several.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+def begin(device: str) -> str:
+    """Join the other processes if torchrun started several; the device that this one shall use."""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or dist.is_initialized():
+        return device
+    cuda = device.startswith("cuda")
+    dist.init_process_group("nccl" if cuda else "gloo")
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device == "cuda" else device
+
+
+def end() -> None:
+    """Leave the others."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def rank() -> int:
+    """Number of this process, 0 for the one that writes."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def size() -> int:
+    """How many processes there are."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def wait() -> None:
+    """Until all have come here."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
+def agreed(number: int) -> int:
+    """The number of process 0, for all."""
+    if not dist.is_initialized():
+        return number
+    shared = torch.tensor([number])
+    dist.broadcast(shared, 0)
+    return int(shared)
+
+
+def add(gradients: Sequence[Tensor], network: nn.Module) -> None:
+    """Give the parameters of a network the sum of all processes' gradients."""
+    for parameter, gradient in zip(network.parameters(), gradients, strict=True):
+        add_tensor(gradient)
+        parameter.grad = gradient
+
+
+def add_tensor(tensor: Tensor) -> None:
+    """Sum over all processes, in place."""
+    if dist.is_initialized():
+        dist.all_reduce(tensor)

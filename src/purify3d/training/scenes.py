@@ -1,0 +1,200 @@
+"""Scenes made ready for training: fused, lifted, voxelised and taught once, then read from disk."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import astuple, dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from purify3d.affinities import words_of
+from purify3d.backbones import Backbone, StoredBackbone
+from purify3d.checkpoints import digest_of
+from purify3d.errors import CaptureError
+from purify3d.files import write_whole
+from purify3d.lifting import LiftConfig, lift
+from purify3d.progress import Progress, silent
+from purify3d.spatial import voxelize
+from purify3d.student import StudentConfig, student_input
+from purify3d.surface import with_points
+from purify3d.teachers import Lesson, Teacher
+from purify3d.truth import fuse_instances
+from purify3d.types import PointCloud, Scene, Voxels
+
+_REVISION = 1
+_CLOUD = ("xyz", "rgb", "normal", "label", "instance")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Prepared:
+    """One scene as training sees it. V voxels, C input channels, S scales of the teacher's groups.
+
+    Attributes:
+        name: of the capture.
+        index: (V, 3) int32 cells.
+        inputs: (V, C) float16, see `student_input`.
+        lesson: what the teacher says of the voxels.
+    """
+
+    name: str
+    index: Tensor
+    inputs: Tensor
+    lesson: Lesson
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __repr__(self) -> str:
+        return f"Prepared({self.name!r}, {len(self):,} voxels, {self.inputs.shape[1]} channels)"
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """How captures become training scenes.
+
+    Attributes:
+        student: the network they are for.
+        teacher: what it learns from.
+        backbone: the 2D model whose features or words it reads; None: a student of geometry, or of silence.
+    """
+
+    student: StudentConfig
+    teacher: Teacher
+    backbone: Backbone | None = None
+
+    def fingerprint(self, scene: Scene) -> str:
+        """Changes when the points of this scene, or what the student is told of them, would."""
+        files = [*scene.files, *(file for frame in scene.frames for file in frame.files)]
+        stats = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.exists()]
+        model = None if self.backbone is None else repr(self.backbone.space)
+        stored = self.backbone.fingerprint if isinstance(self.backbone, StoredBackbone) else None
+        shape = (self.student.feature_dim, self.student.words, self.student.voxel_size)
+        views = [(f.name, astuple(f.camera), f.world_from_camera.tolist()) for f in scene.frames]
+        return digest_of(_REVISION, scene.name, views, scene.up.tolist(), stats, model, stored, shape)
+
+
+def prepare(
+    scene: Scene, recipe: Recipe, *, progress: Progress = silent
+) -> tuple[PointCloud, Voxels, Tensor]:
+    """Fuse, lift and voxelise one scene.
+
+    Returns:
+        N points with truth where the capture has it, V voxels, and (V, C) float32 what the student is told.
+
+    Raises:
+        CaptureError, BackboneError, CheckpointError: see the stages.
+    """
+    config, backbone = recipe.student, recipe.backbone
+    scene = with_points(scene, voxel=config.voxel_size, progress=progress)
+    points = scene.cloud()
+    if any(frame.instance is not None for frame in scene.frames):
+        points = replace(points, instance=fuse_instances(scene.frames, points, progress=progress))
+    scene = replace(scene, points=points)
+    features, bank = None, None
+    if backbone is not None and (config.feature_dim or config.words):
+        bank = words_of(config, backbone)
+        features = lift(scene, backbone, bank, LiftConfig(), progress=progress)
+        features = features.within(0) if config.words else features
+    voxels = voxelize(points.xyz, config.voxel_size)
+    return points, voxels, student_input(points, voxels, features, config=config, bank=bank)
+
+
+class Cache:
+    """Prepared scenes on disk, whole or absent; those used longest ago go beyond a size.
+
+    A scene is two files: what the student is told, made once for every teacher, and what a teacher says.
+
+    Args:
+        folder: made when needed.
+        limit: bytes.
+    """
+
+    def __init__(self, folder: Path, limit: float = 20e9) -> None:
+        self.folder, self._limit = folder, limit
+
+    def path_of(self, scene: Scene, recipe: Recipe) -> Path:
+        """Where the lesson of a scene lies once it is made."""
+        lesson = digest_of(recipe.teacher.name, recipe.teacher.fingerprint)
+        return self.folder / f"{recipe.fingerprint(scene)}-{lesson}.safetensors"
+
+    def get(self, scene: Scene, recipe: Recipe, *, progress: Progress = silent) -> Path:
+        """The file of a scene's lesson, made if it is not there, as is the scene's.
+
+        Raises:
+            CaptureError: it cannot be written, or see `prepare`.
+        """
+        path = self.path_of(scene, recipe)
+        told = _scene_of(path)
+        if not told.is_file():
+            points, voxels, inputs = prepare(scene, recipe, progress=progress)
+            fields = {name: getattr(points, name) for name in _CLOUD}
+            grid = {"index": voxels.index, "of_point": voxels.of_point.int(), "inputs": inputs.half()}
+            self._keep(told, fields | grid, scene.name)
+        if not path.is_file():
+            with safe_open(told, framework="pt") as file:
+                points = PointCloud(**{name: file.get_tensor(name) for name in _CLOUD})
+                of_point = file.get_tensor("of_point").long()
+            lesson = recipe.teacher.teach(points, up=scene.up)
+            tensors = {"group": _of_voxels(lesson.group, of_point).int()}
+            if lesson.feature is not None:
+                tensors["feature"] = lesson.feature.half()
+            self._keep(path, tensors, scene.name)
+        for file in (path, told):
+            os.utime(file)  # used now
+        self._shrink({path, told})
+        return path
+
+    def _keep(self, path: Path, tensors: dict[str, Tensor], name: str) -> None:
+        whole = {key: tensor.contiguous() for key, tensor in tensors.items()}
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_whole(path, lambda temporary: save_file(whole, temporary, metadata={"name": name}))
+        except (OSError, SafetensorError) as error:
+            raise CaptureError(
+                f"cannot keep {name} in {self.folder} ({error}); free some space or name another --cache"
+            ) from error
+
+    def _shrink(self, but: set[Path]) -> None:
+        files = sorted(self.folder.glob("*.safetensors"), key=lambda file: file.stat().st_mtime)
+        total = sum(file.stat().st_size for file in files)
+        for file in files:
+            if total <= self._limit or file in but:
+                break
+            total -= file.stat().st_size
+            file.unlink()
+
+
+def _scene_of(lesson: Path) -> Path:
+    return lesson.with_name(f"{lesson.stem.partition('-')[0]}.safetensors")
+
+
+def _of_voxels(group: Tensor, of_point: Tensor) -> Tensor:
+    """What was said of (N, S) points, of their voxels (V, S): that of the first point of each."""
+    first = torch.full((int(of_point.max()) + 1,), len(group))
+    first.scatter_reduce_(0, of_point, torch.arange(len(group)), "amin")
+    return group[first]
+
+
+def read(path: Path) -> Prepared:
+    """A scene that `Cache.get` kept.
+
+    Raises:
+        CaptureError: it is gone or damaged.
+    """
+    try:
+        with safe_open(_scene_of(path), framework="pt") as file:
+            index, inputs = file.get_tensor("index"), file.get_tensor("inputs")
+            name = (file.metadata() or {}).get("name", path.stem)
+        said = load_file(path)
+        feature = said.get("feature")
+        lesson = Lesson(said["group"].long(), None if feature is None else feature.float())
+        return Prepared(name, index, inputs, lesson)
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise CaptureError(
+            f"cannot read the prepared scene {path} ({error}); remove it, and give the cache more room with "
+            "--cache-limit if it was dropped"
+        ) from error
