@@ -189,9 +189,9 @@ def test_point_features_are_golden(golden: Recorded, network: SonataNetwork, cas
     assert np.array_equal(features.numpy(), golden[f"{case}/in/feat"][row])
 
     teacher: Teacher = Sonata(network)
-    described = teacher.describe(cloud, up=Z)
+    described = teacher.teach(cloud, up=Z).dense()
     close(described[order.argsort()], golden[f"{case}/out/final.point_feat"])
-    assert torch.equal(described, teacher.describe(cloud, up=Z))
+    assert torch.equal(described, teacher.teach(cloud, up=Z).dense())
 
 
 def test_order_of_voxels_does_not_matter(golden: Recorded, network: SonataNetwork) -> None:
@@ -237,9 +237,9 @@ def test_up_becomes_z(network: SonataNetwork) -> None:
         normal=cloud.normal[:, [0, 2, 1]] * torch.tensor([1.0, 1.0, -1.0]),
     )
     teacher = Sonata(network)
-    plain = teacher.describe(cloud, up=Z)
-    close(teacher.describe(turned, up=np.array([0.0, 1.0, 0.0])), plain.numpy())
-    assert (teacher.describe(turned, up=Z) - plain).abs().max() > 0.1
+    plain = teacher.teach(cloud, up=Z).dense()
+    close(teacher.teach(turned, up=np.array([0.0, 1.0, 0.0])).dense(), plain.numpy())
+    assert (teacher.teach(turned, up=Z).dense() - plain).abs().max() > 0.1
 
 
 def test_input_of_a_voxel_is_its_first_point() -> None:
@@ -261,8 +261,8 @@ def test_released_colors_are_nearly_black(network: SonataNetwork) -> None:
     dark, _ = sonata_input(cloud, up=Z, released_colors=True)
     assert torch.equal(dark[:, 3:6], plain[:, 3:6] / 255)
     assert torch.equal(dark[:, [0, 1, 2, 6, 7, 8]], plain[:, [0, 1, 2, 6, 7, 8]])
-    described = Sonata(network, released_colors=True).describe(cloud, up=Z)
-    assert (described - Sonata(network).describe(cloud, up=Z)).abs().max() > 0.01
+    described = Sonata(network, released_colors=True).teach(cloud, up=Z).dense()
+    assert (described - Sonata(network).teach(cloud, up=Z).dense()).abs().max() > 0.01
 
 
 def test_points_without_normals_are_refused() -> None:
@@ -272,7 +272,7 @@ def test_points_without_normals_are_refused() -> None:
 
 
 def test_a_single_point(network: SonataNetwork) -> None:
-    assert Sonata(network).describe(clouds(count=1), up=Z).isfinite().all()
+    assert Sonata(network).teach(clouds(count=1), up=Z).dense().isfinite().all()
 
 
 # ---- weights
@@ -293,10 +293,10 @@ def test_file_folder_and_safetensors(
 ) -> None:
     cloud = clouds()
     with pytest.warns(PurifyWarning, match="CC-BY-NC") as caught:
-        expected = load(str(checkpoint)).describe(cloud, up=Z)
+        expected = load(str(checkpoint)).teach(cloud, up=Z).dense()
     assert len(caught) == 1
     with pytest.warns(PurifyWarning):
-        assert torch.equal(load(str(checkpoint.parent)).describe(cloud, up=Z), expected)
+        assert torch.equal(load(str(checkpoint.parent)).teach(cloud, up=Z).dense(), expected)
     checkpoint.unlink()
     save_file(state, checkpoint.parent / "model.safetensors")
     # No config beside the weights: they are taken for the published model, which the tiny ones are not.
@@ -304,7 +304,7 @@ def test_file_folder_and_safetensors(
         load(str(checkpoint.parent))
     monkeypatch.setattr(weights, "SonataConfig", lambda: network.config)
     with pytest.warns(PurifyWarning):
-        assert torch.equal(load(str(checkpoint.parent)).describe(cloud, up=Z), expected)
+        assert torch.equal(load(str(checkpoint.parent)).teach(cloud, up=Z).dense(), expected)
 
 
 def test_mask_token_may_be_absent(checkpoint: Path, state: dict[str, Tensor], official: dict) -> None:

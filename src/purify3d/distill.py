@@ -7,11 +7,14 @@ of one scene, G groups of points that share a teacher feature.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
+
+from purify3d.teachers import Lesson
 
 #: Cosines are counted in steps of 2^-20, about 1e-6, and tie where these agree: less is rounding.
 _STEPS = 1 << 20
@@ -99,27 +102,139 @@ def mine(
     groups = _Groups(torch.arange(len(teacher), device=device) if group is None else group, generator)
     _check(len(groups.of_point), neighbor, config)
     own = normalize(teacher[groups.row[groups.of_point[anchors]]].float(), dim=1)
-    near = groups.of_point[neighbor[anchors]]
-    near_steps = own.new_empty(near.shape)
+
+    def alike(rows: Tensor) -> Tensor:
+        return _steps(own, normalize(teacher[rows].float(), dim=1))
+
+    return _mine(groups, alike, neighbor[anchors], anchors, config, generator, chunk)
+
+
+@torch.no_grad()
+def mine_lesson(
+    lesson: Lesson, neighbor: Tensor, anchors: Tensor, *, config: DistillConfig, seed: int, chunk: int = 4096
+) -> Pairs:
+    """The positive and negatives that a teacher's lesson gives every anchor it says enough of.
+
+    With features, what `mine` finds. With groups alone, the cosine of two points is the share of scales at
+    which they are together, counted exactly: the positive shares the most scales, macro negatives the fewest
+    (none, as long as there are enough such points), and points that tie are equally likely to be taken, anew
+    for every anchor.
+
+    Nothing is learned from what is not known: points without any group are neither anchors nor positives nor
+    negatives, and an anchor that shares no scale with any other point is left out. Neighbours that share as
+    many scales as the positive are no micro negatives; further macro negatives take their places, and the
+    places of neighbours of whom nothing is known.
+
+    Args:
+        lesson: of N points.
+        neighbor: (N, K) int64 spatial neighbours of every point.
+        anchors: (M,) int64 point numbers.
+        chunk: groups at a time.
+
+    Returns:
+        Pairs of at most M anchors, in the order of `anchors`.
+
+    Raises:
+        ValueError: too few points, of neighbours or of those of whom something is known; or no anchor that
+            has a positive.
+    """
+    points = lesson.known.nonzero()[:, 0]
+    _check(len(lesson), neighbor, config)
+    known = anchors[lesson.known[anchors]]
+    if lesson.feature is not None and len(points) == len(lesson):
+        return mine(
+            lesson.feature, neighbor, known, config=config, seed=seed, group=lesson.group[:, 0], chunk=chunk
+        )
+    _check_known(len(points), len(lesson), config)
+    group, place = lesson.group[points], torch.full((len(lesson),), -1)
+    place[points] = torch.arange(len(points))
+    own_place, near = place[known], place[neighbor[known]]
+    generator = torch.Generator().manual_seed(seed)
+    if lesson.feature is not None:
+        feature = lesson.feature
+        groups = _Groups(group[:, 0], generator)
+        own = normalize(feature[group[own_place, 0]], dim=1)
+        pairs = _mine(
+            groups,
+            lambda rows: _steps(own, normalize(feature[rows], dim=1)),
+            near,
+            own_place,
+            config,
+            generator,
+            chunk,
+            enough=lambda _: near.new_full((len(near), 1), 2 * _STEPS),
+        )
+    else:
+        # Points that are together at every scale share one row: a few thousand rows for any number of points.
+        table, row = torch.unique(group, dim=0, return_inverse=True)
+        groups = _Groups(row, generator)
+        own = group[own_place]
+        pairs = _mine(
+            groups,
+            lambda rows: _scales(own[:, None], table[rows]),
+            near,
+            own_place,
+            config,
+            generator,
+            chunk,
+            enough=lambda positive: _scales(own, group[positive])[:, None],
+        )
+        has = _scales(group[pairs.anchor], group[pairs.positive]) > 0
+        if not has.any():
+            raise ValueError(
+                f"found no anchor among {len(anchors)} that is in a group with another point; expected "
+                "groups of several points. Take a teacher of coarser groups, or more anchors"
+            )
+        pairs = Pairs(pairs.anchor[has], pairs.positive[has], pairs.negative[has])
+    return Pairs(points[pairs.anchor], points[pairs.positive], points[pairs.negative])
+
+
+def _mine(
+    groups: _Groups,
+    alike: Callable[[Tensor], Tensor],
+    near: Tensor,
+    anchors: Tensor,
+    config: DistillConfig,
+    generator: torch.Generator,
+    chunk: int,
+    *,
+    enough: Callable[[Tensor], Tensor] | None = None,
+) -> Pairs:
+    """Pairs from anything that tells how alike anchors and groups are.
+
+    Args:
+        alike: some (c,) of `groups.row` -> (M, c) whole numbers, float.
+        near: (M, K) neighbours of the anchors, -1 = nobody.
+        enough: (M,) positives -> (M, 1), as alike as which neighbours are no negatives; further macro
+            negatives take the places that stay empty. None: all neighbours may be negatives.
+    """
+    device = anchors.device
+    near_group = torch.where(near >= 0, groups.of_point[near], -1)
+    near_steps = torch.full(near.shape, torch.inf, device=device)
+    spare = 0 if enough is None else config.micro
     # The anchor (and among the lowest its positive) may be among the first, so one (two) more are kept.
     highest = lowest = None
     for start in range(0, len(groups.row), chunk):
         rows = groups.row[start : start + chunk]
-        steps = _steps(own, normalize(teacher[rows].float(), dim=1))
+        steps = alike(rows)
         size = groups.size[start : start + chunk]
         highest = _keep(highest, -steps + _least(size, steps.shape, generator), start, 2)
-        lowest = _keep(lowest, steps + _least(size, steps.shape, generator), start, config.macro + 2)
-        anchor, k = ((near >= start) & (near < start + len(rows))).nonzero(as_tuple=True)
-        near_steps[anchor, k] = steps[anchor, near[anchor, k] - start]
+        lowest = _keep(lowest, steps + _least(size, steps.shape, generator), start, config.macro + spare + 2)
+        anchor, k = ((near_group >= start) & (near_group < start + len(rows))).nonzero(as_tuple=True)
+        near_steps[anchor, k] = steps[anchor, near_group[anchor, k] - start]
     assert highest is not None
     assert lowest is not None
     positive = groups.first_points(highest, 1, anchors[:, None], generator)[:, 0]
     neither = torch.stack([anchors, positive], dim=1)
-    macro = groups.first_points(lowest, config.macro, neither, generator)
+    macro = groups.first_points(lowest, config.macro + spare, neither, generator)
     near_key = near_steps + torch.rand(near.shape, generator=generator, device=device, dtype=torch.float64)
-    return Pairs(
-        anchors, positive, torch.cat([macro, _micro(neighbor[anchors], near_key, neither, config)], 1)
-    )
+    if enough is None:
+        micro = _micro(near, near_key, neither, config)
+    else:
+        macro, further = macro[:, : config.macro], macro[:, config.macro :]
+        near_key = near_key.masked_fill(near_steps >= enough(positive), torch.inf)
+        micro = _micro(near, near_key, neither, config, further)
+    return Pairs(anchors, positive, torch.cat([macro, micro], 1))
 
 
 @torch.no_grad()
@@ -220,16 +335,41 @@ def _keep(kept: _Kept | None, key: Tensor, start: int, count: int) -> _Kept:
     return value, index.gather(1, order)
 
 
-def _micro(near: Tensor, key: Tensor, without: Tensor, config: DistillConfig) -> Tensor:
-    """The `micro` points of lowest key (M, K) among neighbours (M, K), leaving out (M, X) points."""
+def _scales(a: Tensor, b: Tensor) -> Tensor:
+    """At how many scales two points of (..., S) groups are together, float32."""
+    shape = torch.broadcast_shapes(a.shape, b.shape)[:-1]
+    count = torch.zeros(shape, dtype=torch.float32)
+    for ours, theirs in zip(a.unbind(-1), b.unbind(-1), strict=True):
+        count += (ours == theirs) & (ours >= 0)
+    return count
+
+
+def _micro(
+    near: Tensor, key: Tensor, without: Tensor, config: DistillConfig, further: Tensor | None = None
+) -> Tensor:
+    """The `micro` points of lowest key (M, K) among neighbours (M, K), leaving out (M, X) points and those of
+    infinite key; where these are too few, the rest are the first of `further` (M, micro)."""
     key = key.masked_fill((near[..., None] == without[:, None]).any(2), torch.inf)
     value, index = key.topk(config.micro, largest=False)
+    found = near.gather(1, index)
+    if further is not None:
+        empty = value.isinf()
+        return torch.where(empty, further.gather(1, (empty.cumsum(1) - 1).clamp_min(0)), found)
     if value.isinf().any():
         raise ValueError(
             f"{near.shape[1]} neighbours, less the anchor and its positive, are too few for {config.micro} "
             "micro negatives: give each point more neighbours"
         )
-    return near.gather(1, index)
+    return found
+
+
+def _check_known(known: int, points: int, config: DistillConfig) -> None:
+    wanted = config.macro + config.micro + 2
+    if known < wanted:
+        raise ValueError(
+            f"found {known} of {points} points of which the teacher knows something, expected at least "
+            f"{wanted}: an anchor, its positive and all negatives"
+        )
 
 
 def _check(points: int, neighbor: Tensor, config: DistillConfig) -> None:

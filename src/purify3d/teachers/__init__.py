@@ -1,26 +1,45 @@
-"""Teachers: frozen models of geometry that a student is distilled from."""
+"""Teachers: frozen models of geometry that a student is distilled from. Each says a `Lesson` of a scene."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from purify3d.errors import CheckpointError
+from purify3d.teachers.lesson import Lesson, Teacher
 
-import numpy as np
-from torch import Tensor
+__all__ = ["Lesson", "Teacher", "load_teacher"]
 
-from purify3d.types import PointCloud
+_PUBLISHED = "facebook/sonata"
 
 
-class Teacher(Protocol):
-    """Says which points of a scene are alike, without knowing any word for them."""
+def load_teacher(name: str, *, device: str = "cpu") -> Teacher:
+    """A teacher by name, ready to teach.
 
-    def describe(self, points: PointCloud, *, up: np.ndarray) -> Tensor:
-        """Features whose cosine says how alike two points are.
+    Args:
+        name: `geometric` (no weights), `truth` (objects of a capture that has them), or `sonata`, which
+            `:WEIGHTS` may follow: a file, a folder, a hub id or `hub id@revision`.
+        device: where a network computes; lessons are on the CPU.
 
-        Args:
-            points: N points of one scene, with normals.
-            up: (3,) unit vector in the world, against gravity (`Scene.up`).
+    Raises:
+        CheckpointError: no teacher of this name, or no such weights.
+        MissingPackageError: weights come from the hub and huggingface_hub is not installed.
 
-        Returns:
-            (N, C) float32 on the CPU, any length. Points may share a feature, so cosines may tie.
-        """
-        ...
+    Warns:
+        PurifyWarning: the weights are for non-commercial use only.
+    """
+    # Networks are imported when asked for: whoever wants geometry alone need not wait for them.
+    kind, colon, argument = name.partition(":")
+    if kind == "sonata" and bool(argument) == bool(colon):
+        from purify3d.teachers import sonata
+
+        return sonata.load(argument or _PUBLISHED, device=device)
+    if name == "geometric":
+        from purify3d.teachers.geometric import Geometric
+
+        return Geometric()
+    if name == "truth":
+        from purify3d.teachers.truth import Truth
+
+        return Truth()
+    raise CheckpointError(
+        f"found teacher {name!r}; expected geometric, truth, sonata, or sonata:WEIGHTS with a file, a folder "
+        "or a hub id such as facebook/sonata@REVISION"
+    )

@@ -6,7 +6,9 @@ weights are for non-commercial use only (CC-BY-NC 4.0).
 
 from __future__ import annotations
 
+import hashlib
 import warnings
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -15,6 +17,7 @@ from torch import Tensor
 from purify3d.axes import z_up_from_world
 from purify3d.errors import PurifyWarning
 from purify3d.spatial import voxelize
+from purify3d.teachers.lesson import Lesson
 from purify3d.teachers.sonata.network import SonataNetwork, upcast
 from purify3d.teachers.sonata.weights import find, read_network
 from purify3d.types import PointCloud, Voxels
@@ -30,13 +33,25 @@ class Sonata:
         released_colors: see `sonata_input`.
     """
 
+    name = "sonata"
+    licence = "CC-BY-NC-4.0"
+
     def __init__(self, network: SonataNetwork, *, device: str = "cpu", released_colors: bool = False) -> None:
         self.released_colors = released_colors
         self._device = torch.device(device)
         self._network = network.to(self._device)
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """12 hex digits of the weights themselves, whatever file they came in, and of how they are used."""
+        digest = hashlib.sha256(f"{self._network.config} {VOXEL} {self.released_colors}".encode())
+        for key, value in sorted(self._network.state_dict().items()):
+            digest.update(f"{key} {tuple(value.shape)} {value.dtype}".encode())
+            digest.update(value.cpu().contiguous().numpy())
+        return digest.hexdigest()[:12]
+
     @torch.no_grad()
-    def describe(self, points: PointCloud, *, up: np.ndarray) -> Tensor:
+    def teach(self, points: PointCloud, *, up: np.ndarray) -> Lesson:
         """Features whose cosine says how alike two points are; the same on every call.
 
         Args:
@@ -44,8 +59,7 @@ class Sonata:
             up: (3,) unit vector in the world, against gravity.
 
         Returns:
-            (N, 1088) float32 on the CPU, 4.4 kB a point, not normalised. Points in the same 8 cm cell have
-            the same feature.
+            One feature of 1088 channels, not normalised, for each 8 cm cell, which the points in it share.
 
         Raises:
             ValueError: see `sonata_input`.
@@ -53,7 +67,7 @@ class Sonata:
         features, voxels = sonata_input(points, up=up, released_colors=self.released_colors)
         stages = self._network(features.to(self._device), voxels.index.to(self._device))
         values, row = upcast(stages)
-        return values.cpu()[voxels.to_points(row.cpu())]
+        return Lesson(voxels.to_points(row.cpu())[:, None], values.float().cpu())
 
 
 def sonata_input(
@@ -100,7 +114,7 @@ def load(argument: str = "facebook/sonata", *, device: str = "cpu", released_col
 
     Args:
         argument: `sonata.pth` (or the same weights as .safetensors), a folder that has it, or the id of a
-            repository on the Hugging Face hub.
+            repository on the Hugging Face hub, which `@REVISION` may follow.
         released_colors: see `sonata_input`.
 
     Raises:
