@@ -7,16 +7,29 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import click
 import numpy as np
 import pytest
 import trimesh
 
+from purify3d import fuse_labels, read_cloud, with_points
+from purify3d.cli import program
+from purify3d.types import Scene
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def code(page: str, language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+
+
+def page(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def code(name: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page(name), re.DOTALL)
 
 
 def test_readme_example(capture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,6 +64,57 @@ def test_readme_commands(
         assert status == 0, err
 
 
+def test_the_library_page(
+    capture: Path, room: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its blocks one after the other, on a small room whose frames and truth lie in memory."""
+    shutil.move(capture, tmp_path / "my_scan")
+    monkeypatch.chdir(tmp_path)
+    camera = room.frames[0].camera
+    cloud = with_points(room).cloud()
+    names: dict[str, Any] = {
+        "colors": [frame.color() for frame in room.frames],
+        "depths": [frame.depth() for frame in room.frames],
+        "poses": np.stack([frame.world_from_camera for frame in room.frames]),
+        **{name: getattr(camera, name) for name in ("fx", "fy", "cx", "cy")},
+        "xyz": cloud.xyz.numpy(),
+        "rgb": cloud.rgb.numpy(),
+        "truth": fuse_labels(room.frames, cloud).numpy(),
+    }
+    stages, own, run = code("docs/library.md", "python")
+    exec(stages, names)
+    assert len(names["sofas"]) < len(names["scene"].points)
+    assert names["answer"].found
+    assert read_cloud("labels.ply").xyz.equal(names["scene"].points.xyz)
+    exec(own, names)
+    assert names["scores"].miou > 0.3
+    exec(run, names)
+    assert names["reused"] == []
+    assert all(file.is_file() for file in names["files"])
+
+
+def test_every_flag_of_segment_is_explained_and_every_flag_named_exists() -> None:
+    segment = {
+        option
+        for parameter in program.commands["segment"].get_params(click.Context(program))
+        for option in parameter.opts
+        if option.startswith("--")
+    }
+    (table,) = re.findall(r"## Flags of segment\n(.*?)(?=\n## |\Z)", page("docs/conventions.md"), re.DOTALL)
+    assert segment - {"--help"} <= set(re.findall(r"--[a-z-]+", table))
+    known = {
+        option
+        for command in program.commands.values()
+        for parameter in command.get_params(click.Context(program))
+        for option in parameter.opts
+    }
+    for name in PAGES:
+        # Other programs have flags of their own, and arrows are no flags.
+        ours = [line for line in page(name).splitlines() if not re.search("python |pip |-->", line)]
+        for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]*", "\n".join(ours)):
+            assert flag in known, (name, flag)
+
+
 def test_a_backbone_of_your_own(capture: Path, tmp_path: Path) -> None:
     """The file and the entry point of docs/backbones.md, installed as a package would install them."""
     (source,) = code("docs/backbones.md", "python")
@@ -82,9 +146,19 @@ def test_a_backbone_of_your_own(capture: Path, tmp_path: Path) -> None:
     assert brightness[label == 3].mean() > brightness[label == 4].mean() + 80
 
 
-@pytest.mark.parametrize(
-    "page", ["README.md", *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
-)
-def test_links_lead_somewhere(page: str) -> None:
-    for target in re.findall(r"\]\((?!https?://)([^)#]+)", (ROOT / page).read_text()):
-        assert ((ROOT / page).parent / target).exists(), target
+@pytest.mark.parametrize("name", PAGES)
+def test_links_lead_somewhere(name: str) -> None:
+    for target, anchor in re.findall(r"\]\((?!https?://)([^)#]*)#?([^)]*)\)", page(name)):
+        file = (ROOT / name).parent / target if target else ROOT / name
+        assert file.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in [re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings], anchor
+
+
+@pytest.mark.parametrize("name", [*PAGES, "CHANGELOG.md"])
+def test_tables_are_whole(name: str) -> None:
+    """Every run of table rows starts with a head and its rule."""
+    for block in re.findall(r"(?:^\|.*\n?)+", page(name), re.MULTILINE):
+        head, rule, *_ = [*block.splitlines(), ""]
+        assert re.fullmatch(r"[|:\s-]+", rule), head
