@@ -115,6 +115,14 @@ def test_every_flag_of_segment_is_explained_and_every_flag_named_exists() -> Non
             assert flag in known, (name, flag)
 
 
+def test_every_room_of_the_house_has_a_sign() -> None:
+    source = ROOT / "src" / "purify3d"
+    rooms = {f"{path.name}/" for path in source.iterdir() if (path / "__init__.py").is_file()}
+    rooms |= {path.name for path in source.glob("[!_]*.py")}
+    signs = set(re.findall(r"`([a-z0-9]+(?:/|\.py))`", page("docs/architecture.md")))
+    assert rooms - {"data/"} <= signs
+
+
 def test_a_backbone_of_your_own(capture: Path, tmp_path: Path) -> None:
     """The file and the entry point of docs/backbones.md, installed as a package would install them."""
     (source,) = code("docs/backbones.md", "python")
