@@ -189,6 +189,7 @@ def affinity(
     *,
     embedding: Embedding | None = None,
     backbone: TextEncoder | None = None,
+    neighbor: Tensor | None = None,
     progress: Progress = silent,
 ) -> tuple[Voxels, Affinity]:
     """The voxels of a cloud and how much each listens to its neighbours; without rounds, to none.
@@ -198,6 +199,7 @@ def affinity(
             the features' length tells it.
         embedding: what voxels are compared by; None: the one that `config.affinity` names.
         backbone: the features' 2D model, for students that read words; see `load_embedding`.
+        neighbor: (V, K) of `grid_neighbors`, if they have been searched already; its K counts.
 
     Raises:
         CheckpointError: no such affinity, or a student that was trained for other voxels or features.
@@ -208,7 +210,8 @@ def affinity(
         nobody = torch.empty(len(voxels), 0)
         return voxels, Affinity(nobody.long(), nobody)
     embedding = embedding or load_embedding(config.affinity, backbone)
-    neighbor = grid_neighbors(voxels.index, config.neighbors, progress=progress)
+    if neighbor is None:
+        neighbor = grid_neighbors(voxels.index, config.neighbors, progress=progress)
     sharpness = embedding.sharpness if config.sharpness is None else config.sharpness
     alike = softmax_affinity(embedding(points, voxels, features), neighbor, sharpness, progress=progress)
     if config.confidence == 0 or not features.space.length_is_confidence:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from torch import Tensor
+
 from purify3d.affinities import Embedding, PurifyConfig, affinity, load_embedding
 from purify3d.asking import classify, scores
 from purify3d.backbones import Backbone, embed_vocabulary
@@ -69,6 +71,7 @@ def label_points(
     config: SegmentConfig | None = None,
     *,
     embedding: Embedding | None = None,
+    neighbor: Tensor | None = None,
     progress: Progress = silent,
 ) -> Segmentation:
     """What comes after lifting: pool the scores of N features over their neighbours, and label.
@@ -76,7 +79,7 @@ def label_points(
     Points that no camera saw get no label, unless `config.purify.fill` reaches them.
 
     Args:
-        embedding: what voxels are compared by; None: what `config.purify.affinity` names.
+        embedding, neighbor: see `affinity`.
 
     Raises:
         SpaceMismatchError: features and words come from different models.
@@ -87,6 +90,8 @@ def label_points(
     features = features.within(config.purify.fill)
     if rounds == 0:
         return classify(scores(features, bank), bank, threshold=config.threshold)
-    voxels, neighbors = affinity(points, features, config.purify, embedding=embedding, progress=progress)
+    voxels, neighbors = affinity(
+        points, features, config.purify, embedding=embedding, neighbor=neighbor, progress=progress
+    )
     pooled = pooled_scores(features, bank, voxels, neighbors, rounds, progress=progress)
     return classify(pooled, bank, threshold=config.threshold)

@@ -298,6 +298,9 @@ class _Statistics:
     def __init__(self, network: nn.Module) -> None:
         self._norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm1d)]
         self._before = [(_mean(norm).clone(), _var(norm).clone()) for norm in self._norms]
+        self._seen = [
+            int(norm.num_batches_tracked) for norm in self._norms if norm.num_batches_tracked is not None
+        ]
         self._sum = [(torch.zeros_like(mean), torch.zeros_like(var)) for mean, var in self._before]
 
     def begin(self) -> None:
@@ -316,6 +319,9 @@ class _Statistics:
             parallel.add_tensor(var)
             _mean(norm).copy_(mean / scenes)
             _var(norm).copy_(var / scenes)
+        for norm, seen in zip(self._norms, self._seen, strict=True):
+            assert norm.num_batches_tracked is not None
+            norm.num_batches_tracked.fill_(seen + scenes)
 
 
 def _mean(norm: nn.BatchNorm1d) -> Tensor:

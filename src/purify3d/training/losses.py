@@ -87,7 +87,7 @@ def pair_accuracy(
     """How often an anchor is nearer to a neighbour that the teacher calls alike than to one that it does not.
 
     Of each anchor with both kinds one of each is drawn. Alike is what shares a group in more scales; for a
-    teacher with features, what is above the median of the neighbours' cosines. 0.5 is chance; nan without
+    teacher with features, what is above the mean of the neighbours' cosines. 0.5 is chance; nan without
     any such anchor.
     """
     if lesson.feature is None:
@@ -100,7 +100,7 @@ def pair_accuracy(
         unit = torch.nn.functional.normalize(lesson.feature, dim=1)
         own, near = unit[lesson.group[anchors, 0]], unit[lesson.group[neighbor, 0]]
         closeness = (near @ own[:, :, None])[:, :, 0]
-        high = closeness > closeness.median(1, keepdim=True).values
+        high = closeness > closeness.mean(1, keepdim=True)
     both = high.any(1) & (~high).any(1)
     if not both.any():
         return float("nan")

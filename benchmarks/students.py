@@ -1,0 +1,228 @@
+"""What students are worth beside hand-made affinities, on scenes with truth.
+
+    python benchmarks/students.py --cache DIR --captures synthetic:200..219 --student NAME=FOLDER ...
+        [--backbone NAME] [--labels A,B] [--scales 160/10 ...] [--sharpness 10 20 40] [--rounds 19]
+
+Scenes are fused, lifted and given their truth once and cached. Reported is the mean over scenes of the
+scene's mIoU over the classes present, mean and spread over scenes of the gain over raw, on how many scenes a
+row beats raw, and the largest mean loss of a class that has 2,000 points over all scenes. `NAME A/B` is the
+student at sharpness A joined with normals and colours at sharpness B (0: alone); every point is labelled
+(`--fill inf`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import re
+import statistics
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from purify3d.affinities import Geometric, PurifyConfig, Uniform, joined, words_of
+from purify3d.backbones import Backbone, embed_vocabulary, load_backbone
+from purify3d.captures import open_capture
+from purify3d.checkpoints import digest_of
+from purify3d.lifting import lift
+from purify3d.metrics import Confusion
+from purify3d.pipeline import SegmentConfig, label_points
+from purify3d.rooms import CLASSES
+from purify3d.spatial import grid_neighbors, voxelize
+from purify3d.student import Student
+from purify3d.surface import with_points
+from purify3d.truth import fuse_labels, in_vocabulary
+from purify3d.types import Frame, PointCloud, PointFeatures, Scene, TextBank, Vocabulary, Voxels
+
+FEWEST = 2000  # points over all scenes from which a class is watched
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A scene as pooling meets it: N points, one feature each, and the true label index, -1 = none."""
+
+    name: str
+    points: PointCloud
+    features: PointFeatures
+    truth: Tensor
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """An embedding that was computed before."""
+
+    vectors: Tensor
+    sharpness: float
+    fingerprint: str = "given"
+
+    def __call__(self, points: PointCloud, voxels: Voxels, features: PointFeatures) -> Tensor:
+        return self.vectors
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--captures", nargs="+", default=["synthetic:200..219"])
+    parser.add_argument("--backbone", default="segmenter:lite")
+    parser.add_argument("--labels", default=", ".join(CLASSES))
+    parser.add_argument("--student", nargs="*", default=[], help="NAME=FOLDER")
+    parser.add_argument("--scales", nargs="*", default=["160/10"], help="student/geometric sharpness")
+    parser.add_argument("--sharpness", nargs="*", type=float, default=[20.0], help="of normals and colours")
+    parser.add_argument("--rounds", nargs="*", type=int, default=[19])
+    parser.add_argument("--confidence", type=float, default=PurifyConfig.confidence)
+    parser.add_argument("--silent", action="store_true", help="also with the students' words set to zero")
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+
+    backbone = load_backbone(args.backbone)
+    bank = embed_vocabulary(backbone, Vocabulary.parse(args.labels))
+    students = {
+        name: Student.from_pretrained(folder) for name, _, folder in (s.partition("=") for s in args.student)
+    }
+    table: dict[str, list[Confusion]] = {}
+    names = list(expanded(args.captures))
+    for number, name in enumerate(names):
+        scene = ready(name, args.backbone, backbone, bank, args.cache)
+        for row, confusion in measured(scene, backbone, bank, students, args):
+            table.setdefault(row, []).append(confusion)
+        raw = table["raw"][-1].scores().miou
+        print(f"{number + 1}/{len(names)} {name}: raw {raw or 0:.3f}", file=sys.stderr, flush=True)
+    report(table, bank.vocabulary.names)
+    if args.json:
+        rows = {row: [c.scores().miou for c in confusions] for row, confusions in table.items()}
+        args.json.write_text(
+            json.dumps({"captures": names, "backbone": args.backbone, "miou": rows}, indent=1)
+        )
+
+
+def expanded(captures: Sequence[str]) -> Iterator[str]:
+    """Each capture; `synthetic:A..B` one by one."""
+    for name in captures:
+        if rooms := re.fullmatch(r"synthetic:(\d+)\.\.(\d+)", name):
+            yield from (f"synthetic:{seed}" for seed in range(int(rooms[1]), int(rooms[2]) + 1))
+        else:
+            yield name
+
+
+def ready(name: str, model: str, backbone: Backbone, bank: TextBank, cache: Path) -> Ready:
+    """A scene with features and truth, from the cache where it was made before."""
+    file = cache / f"{digest_of(name, repr(backbone.space), bank.vocabulary.synonyms)}.pt"
+    if file.is_file():
+        made: Ready = torch.load(file, weights_only=False)  # of this very script
+        return made
+    scene = with_points(rendered_once(open_capture(name)))
+    points = scene.cloud()
+    truth = in_vocabulary(fuse_labels(scene.frames, points), scene.truth, bank.vocabulary)
+    made = Ready(name, points, lift(scene, backbone, bank), truth)
+    cache.mkdir(parents=True, exist_ok=True)
+    torch.save(made, file.with_suffix(".part"))
+    file.with_suffix(".part").rename(file)
+    return made
+
+
+def rendered_once(scene: Scene) -> Scene:
+    """The scene with its images in memory: fusing, lifting and truth each read them."""
+
+    def kept(frame: Frame) -> Frame:
+        color, depth, label = frame.color(), frame.depth(), frame.label() if frame.label else None
+        truth = None if label is None else (lambda: label)
+        return replace(frame, color=lambda: color, depth=lambda: depth, label=truth, instance=None)
+
+    return replace(scene, frames=tuple(kept(frame) for frame in scene.frames))
+
+
+def measured(
+    scene: Ready,
+    backbone: Backbone,
+    bank: TextBank,
+    students: dict[str, Student],
+    args: argparse.Namespace,
+) -> Iterator[tuple[str, Confusion]]:
+    """Every row of the table for one scene."""
+    points, features = scene.points, scene.features
+    voxels = voxelize(points.xyz, PurifyConfig.voxel)
+    neighbor = grid_neighbors(voxels.index, PurifyConfig.neighbors)
+    base = PurifyConfig(fill=math.inf, confidence=args.confidence)
+    heard = features.within(0)  # students are told what cameras saw
+
+    def row(embedding: object, config: PurifyConfig) -> Confusion:
+        result = label_points(
+            points,
+            features,
+            bank,
+            SegmentConfig(purify=config),
+            embedding=embedding,  # type: ignore[arg-type]
+            neighbor=neighbor,
+        )
+        confusion = Confusion(bank.vocabulary.names)
+        confusion.add(scene.truth, result.label)
+        return confusion
+
+    yield "raw", row(Uniform(), replace(base, rounds=0))
+    yield "uniform", row(Uniform(), base)
+    for rounds in args.rounds:
+        config = replace(base, rounds=rounds)
+        said = "" if len(args.rounds) == 1 else f", {rounds} rounds"
+        for sharpness in args.sharpness:
+            yield (
+                f"normals + colour {sharpness:g}{said}",
+                row(Geometric(), replace(config, sharpness=sharpness)),
+            )
+        for name, student in students.items():
+            words = words_of(student.config, backbone)
+            for told, bank_of in (("", words), (" silent", None)) if args.silent else (("", words),):
+                own = student.embed(points, voxels, heard, bank=bank_of)
+                for scale in args.scales:
+                    own_sharp, geometric = (float(value) for value in scale.split("/"))
+                    both = replace(student.config, sharpness=own_sharp, geometric=geometric)
+                    vectors = Vectors(joined(own, points, voxels, both), own_sharp)
+                    yield f"{name}{told} {scale}{said}", row(vectors, config)
+
+
+def report(table: dict[str, list[Confusion]], names: tuple[str, ...]) -> None:
+    """One line a row."""
+
+    def percent(confusion: Confusion) -> float:
+        return 100 * (confusion.scores().miou or 0.0)
+
+    raw = [percent(confusion) for confusion in table["raw"]]
+    print(f"{'mIoU, %':36s} {'mean':>5s} {'gain':>6s} {'+-':>5s}  {'better on':12s} worst class")
+    for name, confusions in table.items():
+        values = [percent(confusion) for confusion in confusions]
+        gains = [value - before for value, before in zip(values, raw, strict=True)]
+        spread = statistics.stdev(gains) if len(gains) > 1 else 0.0
+        better, worst = sum(gain > 0 for gain in gains), _worst(table["raw"], confusions, names)
+        print(
+            f"{name:36s} {statistics.mean(values):5.1f} {statistics.mean(gains):+6.2f} {spread:5.2f}  "
+            f"{better:2d} of {len(gains):2d}     {worst}"
+        )
+
+
+def _worst(raw: list[Confusion], confusions: list[Confusion], names: tuple[str, ...]) -> str:
+    """The watched class that loses most against raw, mean over the scenes that have it."""
+    losses = {}
+    for index, name in enumerate(names):
+        if sum(int(confusion.counts[index].sum()) for confusion in raw) < FEWEST:
+            continue
+        pairs = [
+            (before.scores().iou[index], after.scores().iou[index])
+            for before, after in zip(raw, confusions, strict=True)
+        ]
+        known = [
+            100 * (after - before) for before, after in pairs if before is not None and after is not None
+        ]
+        if known:
+            losses[name] = statistics.mean(known)
+    worst = min(losses, key=lambda name: losses[name], default="")
+    return f"{worst} {losses[worst]:+.1f}" if worst else ""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,406 @@
+"""Training: what a step minimises, that it helps, and that a kill or another process changes nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from purify3d.affinities import softmax_affinity
+from purify3d.errors import CaptureError, CheckpointError
+from purify3d.spatial import grid_neighbors
+from purify3d.student import COMPACT, StudentConfig
+from purify3d.teachers import Lesson, load_teacher
+from purify3d.training import Cache, Recipe, TrainConfig, train
+from purify3d.training.augment import augment, crop, symmetries
+from purify3d.training.losses import draw_anchors, mass_loss, neighbors_of, pair_accuracy
+from purify3d.training.scenes import read
+from purify3d.types import Scene
+
+Program = Callable[..., tuple[int, str, str]]
+STUDENT = StudentConfig(width=8, blocks=1, out_channels=8, words=("chair", "table"), sharpness=20.0)
+CONFIG = TrainConfig(crop=0, anchors=200, neighbors=24, lr=1e-2, drop_words=0.0, jitter=0.02)
+
+
+def write_lesson(folder: Path, seed: int, *, features: bool = False) -> Path:
+    """A floor of 30 x 30 voxels with objects on it that look alike and are told apart by words alone."""
+    generator = torch.Generator().manual_seed(seed)
+    index = torch.cartesian_prod(torch.arange(30), torch.arange(30), torch.arange(1))
+    edge = int(torch.randint(8, 22, (), generator=generator))
+    group = (index[:, 0] >= edge).long()
+    words = torch.nn.functional.one_hot(group, 2) + 0.2 * torch.randn(len(index), 2, generator=generator)
+    sure = torch.ones(len(index), 2)
+    inputs = torch.cat(
+        [words, sure, torch.full((len(index), 3), 0.5), torch.eye(3)[2].expand(len(index), 3)], 1
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(
+        {"index": index.int(), "inputs": inputs.half()}, folder / f"{seed}.safetensors", {"name": str(seed)}
+    )
+    said = {"group": group[:, None].int()}
+    if features:
+        said["feature"] = torch.eye(2).half()
+    save_file(said, folder / f"{seed}-lesson.safetensors", {"name": str(seed)})
+    return folder / f"{seed}-lesson.safetensors"
+
+
+@pytest.fixture(scope="module")
+def lessons(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("lessons")
+    return [write_lesson(folder, seed) for seed in range(4)]
+
+
+def weights(folder: Path, *arguments: object, **options: object) -> dict[str, Tensor]:
+    student, _ = train(folder, STUDENT, *arguments, **options)  # type: ignore[arg-type]
+    return student.state_dict()
+
+
+def assert_same(a: dict[str, Tensor], b: dict[str, Tensor], atol: float = 0.0) -> None:
+    for name, value in a.items():
+        torch.testing.assert_close(value, b[name], atol=atol, rtol=0, msg=name)
+
+
+# ------------------------------------------------------------------------------------------ what is varied
+
+
+def test_the_symmetries_are_those_of_the_cube() -> None:
+    turns = symmetries()
+    assert len({tuple(turn.flatten().tolist()) for turn in turns}) == 48
+    assert torch.equal(turns @ turns.mT, torch.eye(3, dtype=torch.int64).expand(48, 3, 3))
+    assert turns.double().det().round().tolist().count(1) == 24
+
+
+def test_cells_and_normals_turn_alike() -> None:
+    index = torch.cartesian_prod(torch.arange(3), torch.arange(3), torch.arange(1))
+    inputs = torch.cat([torch.zeros(9, 4), torch.full((9, 3), 0.5), torch.eye(3)[2].expand(9, 3)], 1)
+    config = TrainConfig(jitter=0.0, drop_normals=0.0, drop_words=0.0)
+    seen = set()
+    for seed in range(60):
+        turned, told = augment(index, inputs, STUDENT, config, torch.Generator().manual_seed(seed))
+        flat = int((turned.amax(0) == turned.amin(0)).nonzero())  # the axis along which the plane is thin
+        assert told[0, -3:].abs().argmax() == flat
+        assert torch.equal(told[:, :-3], inputs[:, :-3])
+        seen.add((flat, float(told[0, -3 + flat])))
+    assert len(seen) == 6
+    still, _ = augment(index, inputs, STUDENT, replace(config, turns=False), torch.Generator().manual_seed(1))
+    assert torch.equal(still, index)
+
+
+def test_words_and_normals_are_dropped_and_light_varies() -> None:
+    index, inputs = torch.zeros(5, 3, dtype=torch.int64), torch.full((5, 10), 0.5)
+    silent = TrainConfig(jitter=0.0, drop_normals=1.0, drop_words=1.0, turns=False)
+    _, told = augment(index, inputs, STUDENT, silent, torch.Generator().manual_seed(0))
+    assert not told[:, :4].any()
+    assert not told[:, -3:].any()
+    assert torch.equal(told[:, 4:7], inputs[:, 4:7])
+    bright = TrainConfig(jitter=0.2, drop_normals=0.0, drop_words=0.0, turns=False)
+    _, told = augment(index, inputs, STUDENT, bright, torch.Generator().manual_seed(0))
+    assert told[:, 4:7].std() > 0
+    assert 0 <= told[:, 4:7].min() <= told[:, 4:7].max() <= 1
+    assert torch.equal(inputs, torch.full((5, 10), 0.5))  # a copy was changed
+
+
+def test_a_crop_is_a_ball() -> None:
+    index = torch.cartesian_prod(*[torch.arange(12)] * 3)
+    rows = crop(index, 200, torch.Generator().manual_seed(3))
+    assert len(rows.unique()) == 200
+    spread = (index[rows].double() - index[rows].double().mean(0)).norm(dim=1)
+    assert spread.max() < 7
+    assert len(crop(index, 0, torch.Generator())) == len(index)
+
+
+# ------------------------------------------------------------------------------------------------- losses
+
+
+def test_anchors_are_distinct_known_and_hear_small_groups() -> None:
+    group = torch.cat([torch.zeros(900), torch.ones(100), torch.full((50,), -1.0)]).long()[:, None]
+    anchors = draw_anchors(group, 300, torch.Generator().manual_seed(0))
+    assert len(anchors.unique()) == 300
+    assert (anchors < 1000).all()
+    assert 60 < int((anchors >= 900).sum()) < 100  # 30 of 300 by size; all of them would be 100
+    assert len(draw_anchors(torch.full((9, 1), -1), 5, torch.Generator())) == 0
+
+
+def test_neighbors_of_anchors_are_the_nearest() -> None:
+    index = torch.unique(torch.randint(0, 9, (300, 3), generator=torch.Generator().manual_seed(0)), dim=0)
+    anchors = torch.arange(0, len(index), 7)
+    ours, theirs = neighbors_of(index, anchors, 12), grid_neighbors(index, 12)[anchors]
+
+    def squared(found: Tensor) -> Tensor:
+        return (index[found] - index[anchors][:, None]).square().sum(2)
+
+    assert torch.equal(squared(ours), squared(theirs))
+    assert (ours != anchors[:, None]).all()
+
+
+def test_mass_loss_is_the_loop_over_anchors() -> None:
+    generator = torch.Generator().manual_seed(0)
+    embedding = torch.nn.functional.normalize(torch.randn(60, 4, generator=generator), dim=1)
+    group = torch.randint(-1, 3, (60, 2), generator=generator)
+    anchors = torch.randperm(60, generator=generator)[:20]
+    neighbor = torch.stack([torch.randperm(60, generator=generator)[:9] for _ in range(20)])
+    found, stays = mass_loss(embedding, group, anchors, neighbor, sharpness=7.0, evenness=0.3)
+    every = torch.zeros(60, 9, dtype=torch.int64)
+    every[anchors] = neighbor
+    weight = softmax_affinity(embedding, every, 7.0).weight[anchors]
+    losses, kept = [], []
+    for scale in range(2):
+        for i, anchor in enumerate(anchors.tolist()):
+            mine = int(group[anchor, scale])
+            same = group[neighbor[i], scale] == mine
+            if mine < 0 or not same.any():
+                continue
+            mass = weight[i][same].sum()
+            share = weight[i][same] / mass
+            losses.append(-mass.log() + 0.3 * ((share * share.log()).sum() + np.log(int(same.sum()))))
+            if not same.all():
+                kept.append(mass)
+    torch.testing.assert_close(found, torch.stack(losses).mean())
+    torch.testing.assert_close(stays, torch.stack(kept).mean())
+
+
+@pytest.mark.parametrize("features", [False, True])
+def test_pair_accuracy_knows_good_from_bad(features: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    group = torch.arange(200) % 4
+    lesson = Lesson(group[:, None], torch.eye(4) if features else None)
+    anchors = torch.arange(100)
+    neighbor = torch.stack([torch.randperm(200, generator=generator)[:24] for _ in range(100)])
+    right = torch.nn.functional.one_hot(group, 4).float()
+    noise = torch.randn(200, 4, generator=generator)
+    assert pair_accuracy(right, lesson, anchors, neighbor, generator) == 1
+    assert pair_accuracy(noise, lesson, anchors, neighbor, generator) == pytest.approx(0.5, abs=0.2)
+
+
+# --------------------------------------------------------------------------------------------------- loop
+
+
+@pytest.mark.parametrize("loss", ["mass", "pairs"])
+def test_training_learns_what_the_words_tell(lessons: list[Path], tmp_path: Path, loss: str) -> None:
+    config = replace(CONFIG, loss=loss)
+    _, facts = train(tmp_path, STUDENT, lessons[:3], lessons[3:], config, steps=40, checks=4)
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    losses = [entry["loss"] for entry in log]
+    assert [entry["step"] for entry in log] == list(range(1, 41))
+    assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:3])
+    checked = [entry["pair_accuracy"] for entry in log if "pair_accuracy" in entry]
+    assert len(checked) == 4
+    assert checked[-1] > 0.8  # 0.5 is chance
+    assert facts["steps"] == 40
+
+
+def test_features_of_a_teacher_are_learned_by_pairs(tmp_path: Path) -> None:
+    files = [write_lesson(tmp_path / "scenes", seed, features=True) for seed in range(2)]
+    _, facts = train(tmp_path, STUDENT, files[:1], files[1:], CONFIG, steps=40)
+    assert facts["pair_accuracy"] > 0.8
+    with pytest.raises(ValueError, match="the loss mass and a teacher of features"):
+        train(tmp_path / "other", STUDENT, files, [], replace(CONFIG, loss="mass"), steps=1)
+
+
+def test_a_stopped_training_ends_with_the_same_weights(
+    lessons: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = weights(tmp_path / "whole", lessons[:3], lessons[3:], CONFIG, steps=12)
+    monkeypatch.setattr("purify3d.training.loop._KEEP_SECONDS", -1.0)
+
+    def stop(items: range, *, name: str, total: int) -> object:
+        for item in items:
+            if item == 7:
+                raise KeyboardInterrupt
+            yield item
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "cut", STUDENT, lessons[:3], lessons[3:], CONFIG, steps=12, progress=stop)  # type: ignore[arg-type]
+    assert_same(whole, weights(tmp_path / "cut", lessons[:3], lessons[3:], CONFIG, minutes=5))
+    logs = [(tmp_path / name / "log.jsonl").read_text() for name in ("whole", "cut")]
+    assert logs[0] == logs[1]
+
+
+def test_steps_are_fixed_by_the_first_measure_and_undo_it(lessons: list[Path], tmp_path: Path) -> None:
+    student, facts = train(tmp_path / "timed", STUDENT, lessons[:2], [], CONFIG, minutes=0.02)
+    assert facts["steps"] >= 1
+    same = weights(tmp_path / "stepped", lessons[:2], [], CONFIG, steps=facts["steps"])
+    assert_same(student.state_dict(), same)
+
+
+def test_a_training_of_something_else_is_not_continued(lessons: list[Path], tmp_path: Path) -> None:
+    train(tmp_path, STUDENT, lessons[:2], [], CONFIG, steps=1)
+    with pytest.raises(CheckpointError, match="with other settings, captures or teacher"):
+        train(tmp_path, STUDENT, lessons[:3], [], CONFIG, steps=1)
+    (tmp_path / "training.pt").write_bytes(b"half")
+    with pytest.raises(CheckpointError, match="Remove it to begin anew"):
+        train(tmp_path, STUDENT, lessons[:2], [], CONFIG, steps=1)
+    with pytest.raises(ValueError, match="no scene"):
+        train(tmp_path / "x", STUDENT, [], [], CONFIG, steps=1)
+    with pytest.raises(ValueError, match="neither steps nor minutes"):
+        train(tmp_path / "x", STUDENT, lessons, [], CONFIG)
+
+
+def test_two_processes_are_one_that_sees_the_same_scenes(lessons: list[Path], tmp_path: Path) -> None:
+    """Gradients, running statistics and log: within 1e-5 of one process with two scenes a step."""
+    config = replace(CONFIG, scenes=2)
+    alone = weights(tmp_path / "one", lessons, [], config, steps=3)
+    script = tmp_path / "two.py"
+    script.write_text(
+        "import sys, torch\nfrom pathlib import Path\nfrom dataclasses import replace\n"
+        "sys.path.insert(0, sys.argv[1])\nfrom test_training import CONFIG, STUDENT\n"
+        "from purify3d.training import parallel, train\nparallel.begin('cpu')\ntorch.set_num_threads(1)\n"
+        "files = [Path(name) for name in sys.argv[3:]]\n"
+        "student, _ = train(Path(sys.argv[2]), STUDENT, files, [], replace(CONFIG, scenes=2), steps=3)\n"
+        "if parallel.rank() == 0: torch.save(student.state_dict(), Path(sys.argv[2]) / 'w.pt')\n"
+        "parallel.end()\n"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += [str(script), str(Path(__file__).parent), str(tmp_path / "two"), *map(str, lessons)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert_same(alone, torch.load(tmp_path / "two" / "w.pt", weights_only=True), atol=1e-5)
+    first, second = ((tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("one", "two"))
+    for ours, theirs in zip(first, second, strict=True):
+        assert json.loads(ours)["loss"] == pytest.approx(json.loads(theirs)["loss"], abs=1e-5)
+
+
+# -------------------------------------------------------------------------------------------------- cache
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    return Recipe(replace(COMPACT, words=()), load_teacher("truth"))
+
+
+def test_scenes_are_made_once_for_every_teacher(
+    room: Scene, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = Cache(tmp_path)
+    file = cache.get(room, recipe)
+    scene = read(file)
+    assert len(scene) == len(scene.lesson) > 1000
+    assert scene.lesson.group.max() > 3
+    monkeypatch.setattr("purify3d.training.scenes.prepare", None)  # would fail if it were called
+    assert cache.get(room, recipe) == file
+    other = replace(recipe, teacher=load_teacher("geometric"))
+    assert cache.get(room, other) != file
+    assert len(list(tmp_path.glob("*.safetensors"))) == 3
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(CaptureError, match="cannot read the prepared scene"):
+        read(file)
+
+
+def test_a_cache_keeps_its_size(room: Scene, recipe: Recipe, tmp_path: Path) -> None:
+    cache = Cache(tmp_path, limit=1)
+    first = cache.get(room, recipe)
+    assert first.is_file()  # what was just made stays, whatever the limit
+    for file in tmp_path.iterdir():
+        os.utime(file, (1, 1))
+    second = cache.get(replace(room, frames=room.frames[:4]), recipe)
+    assert second.is_file()
+    assert not first.is_file()
+
+
+# --------------------------------------------------------------------------------------------------- door
+
+
+def test_from_a_capture_to_labels(purify3d: Program, room_folder: Path, tmp_path: Path) -> None:
+    """The whole way: a capture with truth objects, a student that hears words, labels made with it."""
+    arguments = ("train", "synthetic:3?frames=6", "--teacher", "truth", "--steps", 2, "--crop", 3000)
+    arguments += ("--anchors", 200, "--width", 8, "-o", tmp_path / "student")
+    code, out, err = purify3d(*arguments)
+    assert code == 0, err
+    assert "48 words" in out
+    made = {path.name for path in (tmp_path / "student").iterdir()}
+    assert made >= {
+        "model.safetensors",
+        "config.json",
+        "README.md",
+        "training.json",
+        "training.png",
+        "log.jsonl",
+    }
+    assert "training.pt" not in made
+    card = (tmp_path / "student" / "README.md").read_text()
+    assert "| teacher | truth |" in card
+    assert "purify3d train synthetic:3?frames=6" in card
+    code, _, err = purify3d(*arguments)
+    assert code == 0
+    assert "holds a finished student, not repeated" in err
+    facts = json.loads(purify3d("info", tmp_path / "student", "--json")[1])
+    assert facts["steps"] == 2
+    run = ("segment", room_folder, "--labels", "bed, wall", "-o", tmp_path / "run")
+    assert purify3d(*run, "--affinity", tmp_path / "student")[0] == 0
+    assert purify3d("query", tmp_path / "run", "bed")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "message", "code"),
+    [
+        (["--teacher", "master"], "found teacher 'master'; expected geometric", 1),
+        (["--lr", "nan"], "found lr = nan", 2),
+        (["--hold-out", "1"], "found 1 captures and --hold-out 1", 2),
+        (["--backbone", "segmentr:x"], "expected one of segmenter", 1),
+        (["--device", "cuda:77"], "cuda:77", 1),
+        (["--teacher", "sonata:missing.pth"], "missing.pth", 1),
+    ],
+)
+def test_wrong_usage(purify3d: Program, tmp_path: Path, flags: list[str], message: str, code: int) -> None:
+    found, _, err = purify3d("train", "synthetic:3?frames=2", "--steps", 1, "-o", tmp_path / "s", *flags)
+    assert found == code, err
+    assert message in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "s" / "model.safetensors").exists()
+
+
+def test_truth_needs_objects(purify3d: Program, room_folder: Path, tmp_path: Path) -> None:
+    arguments = ("train", room_folder, "--teacher", "truth", "--steps", 1, "--backbone", "none")
+    code, _, err = purify3d(*arguments, "-o", tmp_path / "s")
+    assert code == 1
+    assert "instance" in err
+
+
+def test_a_killed_process_goes_on(lessons: list[Path], tmp_path: Path) -> None:
+    """SIGKILL in the middle of training: the checkpoint is whole, and the same command ends it."""
+    script = tmp_path / "long.py"
+    script.write_text(
+        "import sys\nfrom pathlib import Path\nsys.path.insert(0, sys.argv[1])\n"
+        "from test_training import CONFIG, STUDENT\nfrom purify3d.training import loop, train\n"
+        "loop._KEEP_SECONDS = -1.0\n"
+        "train(Path(sys.argv[2]), STUDENT, [Path(n) for n in sys.argv[3:]], [], CONFIG, steps=400)\n"
+    )
+    command = [
+        sys.executable,
+        str(script),
+        str(Path(__file__).parent),
+        str(tmp_path / "s"),
+        *map(str, lessons),
+    ]
+    process = subprocess.Popen(command)
+    for _ in range(600):
+        if (tmp_path / "s" / "training.pt").is_file():
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    state = torch.load(tmp_path / "s" / "training.pt", weights_only=True)
+    assert 0 < state["done"] < 400
+    seen = []
+
+    def watch(items: range, *, name: str, total: int) -> object:
+        for item in items:
+            seen.append(item)
+            if len(seen) == 3:
+                raise KeyboardInterrupt
+            yield item
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "s", STUDENT, lessons, [], CONFIG, steps=400, progress=watch)  # type: ignore[arg-type]
+    assert seen[0] == state["done"]
