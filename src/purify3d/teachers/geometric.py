@@ -36,8 +36,8 @@ class GeometricConfig:
     voxel: float = 0.02
     normal: float = 0.2
     color: float = 3.0
-    prices: tuple[float, ...] = (1.0, 4.0, 16.0, 64.0)
-    convex_discount: float = 0.5
+    prices: tuple[float, ...] = (0.5, 2.0, 8.0, 32.0)
+    convex_discount: float = 0.2
     gap: float = 0.08
     seed: int = 0
 

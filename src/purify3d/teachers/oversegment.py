@@ -19,6 +19,7 @@ from purify3d.spatial import pack_cells
 
 _STEP = 1.5  # between prices: cheap merges come first, as if one by one
 _FIRST = 0.01  # price at which merging begins
+_FEW = 0.01  # share of regions; fewer merges in a round, and the price rises before the last ones are made
 _LONELY = 6  # adjacent voxels, of 26, below which a voxel also looks across gaps
 _ACROSS = 4  # nearest voxels it looks at
 
@@ -109,9 +110,9 @@ class _Graph:
         """(E,) what the squared error grows by if both sides become one, per length of their boundary."""
         a, b = self.side.T
         mean = self.total / self.count[:, None]
-        square = (mean[a] - mean[b]) ** 2
-        bent = square[:, normals].sum(1)
-        rest = square.sum(1) - bent
+        apart = mean[a] - mean[b]
+        bent = np.einsum("ef,ef->e", apart[:, normals], apart[:, normals])
+        rest = np.einsum("ef,ef->e", apart, apart) - bent
         discount = np.where(self.convex > 0, convex_discount, 1.0)
         weight = self.count[a] * self.count[b] / (self.count[a] + self.count[b])
         return weight * (rest + discount * bent) / self.length
@@ -160,12 +161,16 @@ def merge_regions(
     price = min(_FIRST, prices[0])
     for wanted in prices:
         while True:
-            while (into := _joined(graph, graph.price(slice(3), convex_discount), price, rng)) is not None:
+            into = _joined(graph, graph.price(slice(3), convex_discount), price, rng)
+            if into is None and price >= wanted:
+                break
+            before = len(graph.count)
+            if into is not None:
                 graph, number = graph.merged(into)
                 of_voxel = number[of_voxel]
-            if price >= wanted:
-                break
-            price = min(price * _STEP, wanted)
+            # At the wanted price itself merging goes on to the end.
+            if before - len(graph.count) < _FEW * before:
+                price = min(price * _STEP, wanted)
         columns.append(of_voxel)
     return np.stack(columns, axis=1)
 
@@ -181,13 +186,11 @@ def _joined(graph: _Graph, cost: np.ndarray, price: float, rng: np.random.Genera
     if not len(cheap):
         return None
     regions = len(graph.count)
-    start, end = np.concatenate([graph.side[cheap], graph.side[cheap, ::-1]]).T
-    # Dearest first: of equal indices the last assignment stays. Costs that tie are told apart by the number
-    # of the boundary, the same from both sides, so that somewhere two want each other.
-    number = np.tile(np.arange(len(cheap)), 2)
-    order = np.lexsort((-number, -np.tile(cost[cheap], 2)))
+    # Dearest first: of equal indices the last assignment stays. The two sides of a boundary follow each
+    # other, so costs that tie are told apart alike from both, and somewhere two want each other.
+    side = graph.side[cheap[np.argsort(-cost[cheap], kind="stable")]]
     best = np.full(regions, -1)
-    best[start[order]] = end[order]
+    best[side.ravel()] = side[:, ::-1].ravel()
     own = np.arange(regions)
     wants = best >= 0
     mutual = wants & (best[best] == own)
