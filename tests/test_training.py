@@ -25,6 +25,7 @@ from purify3d.training import Cache, Recipe, TrainConfig, train
 from purify3d.training.augment import augment, crop, symmetries
 from purify3d.training.losses import draw_anchors, mass_loss, neighbors_of, pair_accuracy
 from purify3d.training.scenes import read
+from purify3d.training.selection import choose, entropy, richness
 from purify3d.types import Scene
 
 Program = Callable[..., tuple[int, str, str]]
@@ -404,3 +405,49 @@ def test_a_killed_process_goes_on(lessons: list[Path], tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "s", STUDENT, lessons, [], CONFIG, steps=400, progress=watch)  # type: ignore[arg-type]
     assert seen[0] == state["done"]
+
+
+# ------------------------------------------------------------------------------------------------ selection
+
+
+def test_scenes_that_show_much_and_differ_are_chosen() -> None:
+    """Three kinds of rich scenes among many poor ones: one of each kind, the richest."""
+    rng = np.random.default_rng(0)
+    poor = [np.eye(30)[0] * 0.99 + 0.01 / 30 for _ in range(10)]
+    kinds = [np.repeat(np.eye(3)[k], 10) for k in range(3)]
+    rich = [kind * 0.97 + 0.001 + 0.004 * rng.random(30) for kind in kinds for _ in range(4)]
+    rich[5] = kinds[1] * 0.5 + 0.5 / 30  # of the second kind, with every class
+    rows = np.stack([row / row.sum() for row in poor + rich])
+    chosen = choose(rows, 3)
+    assert [(i - 10) // 4 for i in chosen] == [0, 1, 2]
+    assert 15 in chosen
+    assert choose(rows, 3) == chosen
+    assert len(choose(rows, 20)) == 20  # more than there are good ones
+    with pytest.raises(ValueError, match="found 22 scenes and count = 33"):
+        choose(rows, 33)
+
+
+def test_entropy_and_richness_by_hand() -> None:
+    rows = np.array([[0.5, 0.5, 0, 0], [1, 0, 0, 0], [0.25, 0.25, 0.25, 0.25]])
+    assert entropy(rows).tolist() == pytest.approx([np.log(2), 0, np.log(4)])
+    assert richness(rows).tolist() == [2, 1, 4]
+
+
+@pytest.mark.parametrize("by", ["words", "geometry", "labels"])
+def test_select_prints_what_train_takes(purify3d: Program, by: str) -> None:
+    arguments = ("select", "synthetic:3..5?frames=3", "--count", 2, "--by", by, "--json")
+    code, out, err = purify3d(*arguments)
+    assert code == 0, err
+    captures = json.loads(out)["captures"]
+    assert len(captures) == 2
+    assert set(captures) < {f"synthetic:{seed}?frames=3" for seed in (3, 4, 5)}
+
+
+def test_select_refuses(purify3d: Program, capture: Path) -> None:
+    import shutil
+
+    assert purify3d("select", capture, "--count", 2)[0] == 2
+    shutil.rmtree(capture / "label")
+    code, _, err = purify3d("select", capture, "--count", 1, "--by", "labels")
+    assert code == 1
+    assert "has no true labels" in err

@@ -1,7 +1,8 @@
-"""`purify3d train`: from captures to a student."""
+"""`purify3d select` and `train`: from captures to a student."""
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from dataclasses import replace
@@ -129,6 +130,52 @@ def train(
         show.student(folder, as_json)
     finally:
         parallel.end()
+
+
+@click.command()
+@click.argument("captures", nargs=-1, required=True)
+@click.option("--count", default=20, show_default=True, type=click.IntRange(min=1), help="How many to take.")
+@click.option(
+    "--by",
+    type=click.Choice(["words", "geometry", "labels"]),
+    default="words",
+    show_default=True,
+    help="What scenes are compared by; labels reads their truth, as the paper does.",
+)
+@click.option("--backbone", default="segmenter:lite", show_default=True, help="2D model, for --by words.")
+@click.option("--frames", default=24, show_default=True, type=click.IntRange(min=1), help="Of each scene.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31), help="Of the clusters.")
+@flags.device
+@flags.json
+def select(
+    captures: tuple[str, ...],
+    count: int,
+    by: Any,
+    backbone: str,
+    frames: int,
+    seed: int,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Which COUNT of many CAPTURES are worth training on? Prints one a line, ready for `purify3d train`."""
+    import numpy as np
+
+    from purify3d.backbones import load_backbone
+    from purify3d.captures import open_capture
+    from purify3d.training.selection import choose, histogram
+
+    names = _expanded(captures)
+    if count > len(names):
+        raise click.UsageError(f"found {len(names)} captures and --count {count}; expected at most as many")
+    model = load_backbone(backbone, device=device) if by == "words" else None
+    looked = show.progress(names, name="look", total=len(names))
+    rows = [histogram(open_capture(name, limit=frames), by, model) for name in looked]
+    widest = max(map(len, rows))
+    chosen = choose(np.stack([np.pad(row, (0, widest - len(row))) for row in rows]), count, seed=seed)
+    if as_json:
+        return click.echo(json.dumps({"by": by, "seed": seed, "captures": [names[i] for i in chosen]}))
+    for i in chosen:
+        click.echo(names[i])
 
 
 def _shape(
