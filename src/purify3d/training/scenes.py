@@ -19,7 +19,7 @@ from purify3d.files import write_whole
 from purify3d.lifting import LiftConfig, lift
 from purify3d.progress import Progress, silent
 from purify3d.spatial import voxelize
-from purify3d.student import StudentConfig, student_input
+from purify3d.student import WORDS, StudentConfig, student_input
 from purify3d.surface import with_points
 from purify3d.teachers import Lesson, Teacher
 from purify3d.truth import fuse_instances
@@ -97,7 +97,9 @@ def prepare(
     features, bank = None, None
     if backbone is not None and (config.feature_dim or config.words):
         bank = words_of(config, backbone)
-        features = lift(scene, backbone, bank, LiftConfig(), progress=progress)
+        # A model that looks for words has to be given some, also by a student that reads features alone.
+        asked = WORDS if bank is None and getattr(backbone, "reads_words", False) else bank
+        features = lift(scene, backbone, asked, LiftConfig(), progress=progress)
         features = features.within(0) if config.words else features
     voxels = voxelize(points.xyz, config.voxel_size)
     return points, voxels, student_input(points, voxels, features, config=config, bank=bank)
