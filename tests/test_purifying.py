@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 from recorded import Recorded, pair
 
 from purify3d import purifying
-from purify3d.affinities import PurifyConfig, affinity, rgb_to_lab, softmax_affinity, weigh_by_agreement
+from purify3d.affinities import PurifyConfig, affinity, softmax_affinity, weigh_by_agreement
+from purify3d.colors import rgb_to_lab
 from purify3d.pipeline import SegmentConfig, label_points
 from purify3d.purifying import pool, pool_plain, purify
 from purify3d.spatial import grid_neighbors, voxelize
-from purify3d.types import Affinity, FeatureSpace, PointCloud, PointFeatures, TextBank, Vocabulary
+from purify3d.types import Affinity, FeatureSpace, PointCloud, PointFeatures, Regions, TextBank, Vocabulary
 
 
 def random_affinity(seed: int, voxels: int = 60, k: int = 9) -> Affinity:
@@ -143,3 +144,24 @@ def test_copies_from_afar_say_nothing() -> None:
     assert pooled.values[0].tolist() == [pooled.length[0], 0]  # only what was seen is heard
     assert not pooled.values[1:].any()
     assert features.within(0.11).known.tolist() == [True, True, True, False]
+
+
+def test_regions_are_heard_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two planes at a right angle: each takes its own mean, whatever the number of rounds."""
+    axis = torch.arange(20) * 0.02
+    floor = torch.cartesian_prod(axis, axis, torch.zeros(1))
+    wall = torch.cartesian_prod(torch.full((1,), -0.02), axis, axis + 0.02)
+    xyz = torch.cat([floor, wall])
+    normal = torch.cat([torch.eye(3)[2].expand(400, 3), torch.eye(3)[0].expand(400, 3)])
+    points = PointCloud.from_arrays(xyz, normal=normal)
+    values = torch.randn(800, 2, generator=torch.Generator().manual_seed(0)).abs()
+    values[:400, 0] += 3
+    values[400:, 1] += 3
+    features = PointFeatures(values, torch.ones(800, dtype=torch.int32), FeatureSpace("test", 2, 1.0))
+    config = PurifyConfig(affinity="region-vote")
+    voxels, regions = affinity(points, features, config)
+    assert isinstance(regions, Regions)
+    once, often = (purify(features, voxels, regions, rounds) for rounds in (1, 19))
+    assert torch.equal(once.values, often.values)
+    assert (once.values.argmax(1) == torch.arange(800) // 400).all()
+    assert once.values[:400].std(0).max() < 0.1 < values[:400].std(0).min()

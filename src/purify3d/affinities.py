@@ -6,18 +6,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from purify3d.backbones import TextEncoder, embed_vocabulary
 from purify3d.checkpoints import file_digest
+from purify3d.colors import rgb_to_lab
 from purify3d.errors import CheckpointError, LabelError
 from purify3d.progress import Progress, silent
 from purify3d.settings import check, setting
 from purify3d.spatial import grid_neighbors, voxelize
 from purify3d.student import SHIPPED, Student, StudentConfig, load_released
-from purify3d.types import Affinity, PointCloud, PointFeatures, TextBank, Voxels
+from purify3d.teachers import load_teacher
+from purify3d.types import Affinity, PointCloud, PointFeatures, Regions, TextBank, Voxels
 
 SHARPNESS = 20.0
 
@@ -27,8 +30,8 @@ class PurifyConfig:
     """How far and how sharply features are pooled.
 
     Attributes:
-        affinity: what neighbours are compared by: geometric, uniform, student (the one that ships), the
-            folder or hub id of a student, or released:FILE.
+        affinity: what neighbours are compared by: geometric, uniform, region-vote, student (the one that
+            ships), the folder or hub id of a student, or released:FILE.
         voxel: edge in metres of the voxels that frames are fused at and that talk to each other.
         neighbors: nearest voxels each of them listens to (the paper's K).
         sharpness: of the softmax over neighbours, for unit embeddings the factor of the cosine; None: what
@@ -132,6 +135,24 @@ class Learned:
         return joined(own, points, voxels, self.student.config)
 
 
+class RegionVote:
+    """Not neighbours but whole regions are heard: the mean over several over-segmentations of the mean over a
+    region (see `teachers.geometric`). The baseline of everything that is learned."""
+
+    sharpness = SHARPNESS
+
+    def __init__(self) -> None:
+        self._teacher = load_teacher("geometric")
+        self.fingerprint = f"region-vote {self._teacher.fingerprint}"
+
+    def regions(self, points: PointCloud, voxels: Voxels) -> Regions:
+        """The regions of each voxel: those of its first point."""
+        group = self._teacher.teach(points, up=np.array([0.0, 0.0, 1.0])).group
+        first = torch.full((len(voxels),), len(points))
+        first.scatter_reduce_(0, voxels.of_point, torch.arange(len(points)), "amin")
+        return Regions(group[first])
+
+
 def joined(own: Tensor, points: PointCloud, voxels: Voxels, config: StudentConfig) -> Tensor:
     """A student's (V, E) unit embeddings beside normals and colours, so that squared distances add up: the
     former at `config.sharpness`, the latter at `config.geometric`."""
@@ -141,12 +162,12 @@ def joined(own: Tensor, points: PointCloud, voxels: Voxels, config: StudentConfi
     return torch.cat([own, share * geometric_embedding(points, voxels).to(own)], dim=1)
 
 
-def load_embedding(name: str, backbone: TextEncoder | None = None) -> Embedding:
+def load_embedding(name: str, backbone: TextEncoder | None = None) -> Embedding | RegionVote:
     """What voxels are compared by.
 
     Args:
-        name: `geometric`, `uniform`, `student` (the one that ships), the folder or hub id of a student, or
-            `released:FILE`.
+        name: `geometric`, `uniform`, `region-vote`, `student` (the one that ships), the folder or hub id of a
+            student, or `released:FILE`.
         backbone: the 2D model of the features, whose text side puts a student's words into their space; None,
             or a model that knows only the words of a table: the student does not hear words.
 
@@ -157,6 +178,8 @@ def load_embedding(name: str, backbone: TextEncoder | None = None) -> Embedding:
         return Uniform()
     if name == "geometric":
         return Geometric()
+    if name == "region-vote":
+        return RegionVote()
     if name.startswith("released:"):
         file = Path(name.removeprefix("released:"))
         return Learned(load_released(file), file_digest(file))
@@ -164,8 +187,8 @@ def load_embedding(name: str, backbone: TextEncoder | None = None) -> Embedding:
         name = str(SHIPPED)
     if not Path(name).exists() and name.count("/") != 1:
         raise CheckpointError(
-            f"found affinity {name!r}; expected geometric, uniform, student, the folder or hub id of a "
-            "student, or released:FILE"
+            f"found affinity {name!r}; expected geometric, uniform, region-vote, student, the folder or hub id "
+            "of a student, or released:FILE"
         )
     student = Student.from_pretrained(name)
     bank = None if backbone is None else words_of(student.config, backbone)
@@ -187,12 +210,14 @@ def affinity(
     features: PointFeatures,
     config: PurifyConfig | None = None,
     *,
-    embedding: Embedding | None = None,
+    embedding: Embedding | RegionVote | None = None,
     backbone: TextEncoder | None = None,
     neighbor: Tensor | None = None,
     progress: Progress = silent,
-) -> tuple[Voxels, Affinity]:
+) -> tuple[Voxels, Affinity | Regions]:
     """The voxels of a cloud and how much each listens to its neighbours; without rounds, to none.
+
+    For `region-vote` it is whole regions that each listens to, once, whatever the rounds.
 
     Args:
         features: of the N points; a student may read them, and agreement of views weighs neighbours where
@@ -210,6 +235,8 @@ def affinity(
         nobody = torch.empty(len(voxels), 0)
         return voxels, Affinity(nobody.long(), nobody)
     embedding = embedding or load_embedding(config.affinity, backbone)
+    if isinstance(embedding, RegionVote):
+        return voxels, embedding.regions(points, voxels)
     if neighbor is None:
         neighbor = grid_neighbors(voxels.index, config.neighbors, progress=progress)
     sharpness = embedding.sharpness if config.sharpness is None else config.sharpness
@@ -268,19 +295,3 @@ def geometric_embedding(points: PointCloud, voxels: Voxels, config: GeometricCon
     lab = rgb_to_lab(voxels.mean(points.rgb) / 255) * torch.tensor([0.5, 1.0, 1.0])
     unit = (2 / SHARPNESS) ** 0.5
     return torch.cat([normal / config.normal, lab / config.color], dim=1) * unit
-
-
-def rgb_to_lab(rgb: Tensor) -> Tensor:
-    """(M, 3) sRGB in 0..1 -> CIE L*a*b* under D65 (IEC 61966-2-1, CIE 15): L* 0..100."""
-    linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    to_xyz = rgb.new_tensor(
-        [
-            [0.4124564, 0.3575761, 0.1804375],
-            [0.2126729, 0.7151522, 0.0721750],
-            [0.0193339, 0.1191920, 0.9503041],
-        ]
-    )
-    xyz = linear @ to_xyz.T / rgb.new_tensor([0.95047, 1.0, 1.08883])
-    f = torch.where(xyz > (6 / 29) ** 3, xyz.clamp_min(1e-9) ** (1 / 3), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
-    x, y, z = f.unbind(1)
-    return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=1)

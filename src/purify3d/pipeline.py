@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from purify3d.affinities import Embedding, PurifyConfig, affinity, load_embedding
+from purify3d.affinities import Embedding, PurifyConfig, RegionVote, affinity, load_embedding
 from purify3d.asking import classify, scores
 from purify3d.backbones import Backbone, embed_vocabulary
 from purify3d.labelsets import read_labels
@@ -70,7 +70,7 @@ def label_points(
     bank: TextBank,
     config: SegmentConfig | None = None,
     *,
-    embedding: Embedding | None = None,
+    embedding: Embedding | RegionVote | None = None,
     neighbor: Tensor | None = None,
     progress: Progress = silent,
 ) -> Segmentation:

@@ -14,13 +14,17 @@ from torch import Tensor
 
 from purify3d.progress import Progress, silent
 from purify3d.spatial import sparse_rows
-from purify3d.types import Affinity, PointFeatures, TextBank, Voxels
+from purify3d.teachers.lesson import Lesson
+from purify3d.teachers.vote import region_vote
+from purify3d.types import Affinity, PointFeatures, Regions, TextBank, Voxels
 
 _LARGEST = 2**31 - 1  # entries a sparse matrix with 32-bit row starts holds
 
 
-def pool(affinity: Affinity, values: Tensor, rounds: int, *, progress: Progress = silent) -> Tensor:
-    """Multiply (V, C) values with the affinity `rounds` times; any C, float32."""
+def pool(affinity: Affinity | Regions, values: Tensor, rounds: int, *, progress: Progress = silent) -> Tensor:
+    """Multiply (V, C) values with the affinity `rounds` times; any C, float32. Regions are heard once."""
+    if isinstance(affinity, Regions):
+        return region_vote(values, Lesson(affinity.group)) if rounds else values
     count, k = affinity.neighbor.shape
     if rounds == 0 or k == 0:
         return values
@@ -44,7 +48,7 @@ def pool_plain(affinity: Affinity, values: Tensor, rounds: int) -> Tensor:
 def purify(
     features: PointFeatures,
     voxels: Voxels,
-    affinity: Affinity,
+    affinity: Affinity | Regions,
     rounds: int,
     *,
     progress: Progress = silent,
@@ -70,7 +74,7 @@ def pooled_scores(
     features: PointFeatures,
     bank: TextBank,
     voxels: Voxels,
-    affinity: Affinity,
+    affinity: Affinity | Regions,
     rounds: int,
     *,
     progress: Progress = silent,

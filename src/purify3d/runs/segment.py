@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from purify3d import __version__
-from purify3d.affinities import Embedding, load_embedding
+from purify3d.affinities import Embedding, RegionVote, load_embedding
 from purify3d.backbones import Backbone, StoredBackbone, embed_vocabulary, load_backbone
 from purify3d.checkpoints import file_digest
 from purify3d.errors import PurifyWarning, RunError
@@ -44,7 +44,7 @@ class Prints:
     label: str
 
     @classmethod
-    def of(cls, job: Job, scene: Scene, backbone: Backbone, embedding: Embedding) -> Prints:
+    def of(cls, job: Job, scene: Scene, backbone: Backbone, embedding: Embedding | RegionVote) -> Prints:
         """
         Args:
             job: with paths resolved; scene, backbone, embedding: what it names, opened.
@@ -178,7 +178,7 @@ def _labels(
     scene: Scene,
     features: PointFeatures,
     backbone: Backbone,
-    embedding: Embedding,
+    embedding: Embedding | RegionVote,
     job: Job,
     prints: Prints,
     command: Sequence[str],

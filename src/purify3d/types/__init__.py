@@ -10,6 +10,7 @@ from purify3d.types.features import (
     FeatureSpace,
     MaskFeatures,
     PointFeatures,
+    Regions,
     Voxels,
     factored_norm,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "MaskFeatures",
     "PointCloud",
     "PointFeatures",
+    "Regions",
     "Scene",
     "TextBank",
     "Vocabulary",
