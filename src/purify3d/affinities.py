@@ -187,7 +187,7 @@ def load_embedding(name: str, backbone: TextEncoder | None = None) -> Embedding 
         name = str(SHIPPED)
     if not Path(name).exists() and name.count("/") != 1:
         raise CheckpointError(
-            f"found affinity {name!r}; expected geometric, uniform, region-vote, student, the folder or hub id "
+            f"found affinity {name!r}; expected geometric, uniform, region-vote, student, a folder or hub id "
             "of a student, or released:FILE"
         )
     student = Student.from_pretrained(name)
