@@ -271,6 +271,34 @@ def test_points_without_normals_are_refused() -> None:
         sonata_input(replace(cloud, normal=torch.zeros_like(cloud.normal)), up=Z)
 
 
+def test_points_of_a_cell_share_one_feature(network: SonataNetwork) -> None:
+    cloud = clouds(count=4000, extent=0.3)
+    lesson = Sonata(network).teach(cloud, up=Z)
+    assert lesson.feature is not None
+    assert lesson.group.shape == (4000, 1)
+    assert lesson.group.unique().tolist() == list(range(len(lesson.feature)))
+    assert 16 < len(lesson.feature) < 130  # 8 cm cells of 2 cm voxels in a cube of 30 cm
+    # Cells are those of the voxels, counted from the cloud's own corner.
+    _, voxels = sonata_input(cloud, up=Z)
+    cell = voxels.to_points(voxels.index // 4)
+    pairs = torch.cat([cell, lesson.group], 1).unique(dim=0)
+    assert len(pairs) == len(lesson.feature) == len(cell.unique(dim=0))
+
+
+def test_the_fingerprint_is_that_of_weights_and_use(
+    checkpoint: Path, state: dict[str, Tensor], official: dict, network: SonataNetwork
+) -> None:
+    own = Sonata(network).fingerprint
+    assert own == Sonata(read_network(checkpoint)).fingerprint
+    assert Sonata(network, released_colors=True).fingerprint != own
+    changed = dict(state)
+    name = next(key for key in state if key.endswith("cpe.0.bias"))
+    changed[name] = state[name] + 1e-3
+    torch.save({"config": official, "state_dict": changed}, checkpoint)
+    assert Sonata(read_network(checkpoint)).fingerprint != own
+    assert (Sonata.name, Sonata.licence) == ("sonata", "CC-BY-NC-4.0")
+
+
 def test_a_single_point(network: SonataNetwork) -> None:
     assert Sonata(network).teach(clouds(count=1), up=Z).dense().isfinite().all()
 

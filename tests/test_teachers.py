@@ -13,12 +13,15 @@ from torch import Tensor
 from purify3d import teachers
 from purify3d.distill import DistillConfig, Pairs, mine, mine_lesson
 from purify3d.errors import CheckpointError
+from purify3d.spatial import grid_neighbors, voxelize
+from purify3d.surface import with_points
 from purify3d.teachers import Lesson, load_teacher, sonata
 from purify3d.teachers.geometric import Geometric, GeometricConfig
 from purify3d.teachers.oversegment import Links, link, merge_regions
 from purify3d.teachers.truth import Truth
 from purify3d.teachers.vote import region_vote, region_vote_plain
-from purify3d.types import PointCloud
+from purify3d.truth import fuse_instances
+from purify3d.types import PointCloud, Scene
 
 Z = np.array([0.0, 0.0, 1.0])
 
@@ -266,6 +269,33 @@ def test_geometry_finds_the_objects_of_a_plain_room() -> None:
     for which, region in zip((floor, wall, box), most, strict=True):
         assert (coarse[which] == region).float().mean() > 0.9
         assert (which[coarse == region]).float().mean() > 0.9
+
+
+def test_geometry_knows_the_objects_of_a_furnished_room(room: Scene) -> None:
+    points = with_points(room, voxel=0.03).cloud()
+    instance = fuse_instances(room.frames, points)
+    seen = (instance >= 0).nonzero()[:, 0]
+    lesson = Geometric(GeometricConfig(voxel=0.03)).teach(points, up=Z)
+    neighbor = grid_neighbors(voxelize(points.xyz[seen], 0.001).index, 24)
+    at = torch.empty(len(seen), dtype=torch.int64)
+    at[voxelize(points.xyz[seen], 0.001).of_point] = seen
+    same = instance[at[neighbor]] == instance[at][:, None]
+    counts, purity, one, two = [], [], [], []
+    for group in lesson.group.T:
+        pairs, size = torch.stack([group[seen], instance[seen]], 1).unique(dim=0, return_counts=True)
+        largest = torch.zeros(int(group.max()) + 1, dtype=torch.int64)
+        largest.scatter_reduce_(0, pairs[:, 0], size, "amax")
+        together = group[at[neighbor]] == group[at][:, None]
+        counts.append(int(group.max()) + 1)
+        purity.append(float(largest.sum()) / len(seen))
+        one.append(float(together[same].float().mean()))
+        two.append(float(together[~same].float().mean()))
+    assert counts == sorted(counts, reverse=True)
+    assert purity[0] > 0.98
+    assert purity[-1] > 0.9
+    assert one[-1] > 0.9
+    assert two[0] < 0.06
+    assert all(a - b > 0.4 for a, b in zip(one, two, strict=True))
 
 
 def test_geometry_says_the_same_again_and_its_fingerprint_changes_with_it() -> None:
