@@ -123,7 +123,7 @@ def mine_lesson(
     Nothing is learned from what is not known: points without any group are neither anchors nor positives nor
     negatives, and an anchor that shares no scale with any other point is left out. Neighbours that share as
     many scales as the positive are no micro negatives; further macro negatives take their places, and the
-    places of neighbours of whom nothing is known.
+    places of neighbours of whom nothing is known. (One of these may be a micro negative already.)
 
     Args:
         lesson: of N points.

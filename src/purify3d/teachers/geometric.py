@@ -1,8 +1,9 @@
 """A teacher without weights: regions of like normals and colours, from fine to coarse.
 
-What it knows, measured on the procedural rooms 2000 to 2004 (32 frames, 2 cm) against their objects: purity is
-the share of voxels whose region belongs mostly to their own object; of pairs of a voxel and one of its 96
-nearest, the share that is together, of those of one object and of those of two. Means of five rooms.
+What it knows, measured on the procedural rooms 2000 to 2004 (32 frames, 2 cm) against their objects. Purity
+is the share of voxels that belong to the main object of their region. The other two columns are the share of
+pairs that are together, among pairs of one object and of two, of a voxel and one of its 96 nearest. Means of
+five rooms.
 
 | price | regions | purity | one object | two objects |
 |------:|--------:|-------:|-----------:|------------:|
@@ -13,8 +14,8 @@ nearest, the share that is together, of those of one object and of those of two.
 
 The share of scales tells the two kinds of pairs apart with an area under the ROC curve of 0.902; the distance
 of normals and colours, which `affinities.geometric_embedding` compares, has 0.889. Dearer scales (32 and up)
-join objects more than they complete them. Units and discount were chosen on rooms 2000 and 2002: a discount of
-0.5, and 0.3 for normals, leave less between the two kinds of pairs, 4 for colours a smaller area; 0.15 for
+join objects more than they complete them. Units and discount were chosen on rooms 2000 and 2002: a discount
+of 0.5, and 0.3 for normals, leave less between the two kinds of pairs, 4 for colours a smaller area; 0.15 for
 normals is as good.
 """
 
