@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -110,9 +111,15 @@ def test_every_flag_of_segment_is_explained_and_every_flag_named_exists() -> Non
     }
     for name in PAGES:
         # Other programs have flags of their own, and arrows are no flags.
-        ours = [line for line in page(name).splitlines() if not re.search("python |pip |-->", line)]
+        ours = [line for line in page(name).splitlines() if not re.search("python |pip |torchrun |-->", line)]
         for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]*", "\n".join(ours)):
             assert flag in known, (name, flag)
+
+
+def test_every_extra_is_listed() -> None:
+    extras = tomllib.loads(page("pyproject.toml"))["project"]["optional-dependencies"]
+    (table,) = re.findall(r"## Extras\n(.*?)\n## ", page("docs/backbones.md"), re.DOTALL)
+    assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == set(extras)
 
 
 def test_every_room_of_the_house_has_a_sign() -> None:
