@@ -3,8 +3,8 @@
     python benchmarks/affinity.py [--backbone NAME] [--rooms 100 101 ...] [--labels A,B] [--json FILE]
 
 Every room is rendered (48 frames), fused, lifted once, and pooled with each variant; points that no camera
-saw take a copy (`--fill inf`). Reported is the mean over rooms of the room's mIoU over the classes present, mean and spread over rooms of the gain over raw, and
-on how many rooms a variant beats raw.
+saw take a copy (`--fill inf`). Reported is the mean over rooms of the room's mIoU over the classes present,
+mean and spread over rooms of the gain over raw, and on how many rooms a variant beats raw.
 """
 
 from __future__ import annotations

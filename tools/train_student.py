@@ -3,8 +3,8 @@
     python tools/train_student.py --cache DIR [--output FOLDER]
 
 48 procedural rooms (seeds 2000 to 2047, 48 frames each) with their objects as teacher; the last four only
-measure. The 2D model in training is `segmenter:lite`, heard in words. Rendering and lifting take about 15 minutes
-of two cores, training as long as STEPS need. What lies in `src/purify3d/data/student` was made by it.
+measure. The 2D model in training is `segmenter:lite`, heard in words. Rendering and lifting take about 15
+minutes of two cores, training as long as STEPS need. What lies in `src/purify3d/data/student` was made by it.
 """
 
 from __future__ import annotations
