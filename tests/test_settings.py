@@ -107,6 +107,16 @@ def test_files_that_are_no_settings(tmp_path: Path, text: str) -> None:
         Job.read(tmp_path / "config.json")
 
 
+def test_a_file_with_some_keys_is_completed_by_what_is_given(tmp_path: Path) -> None:
+    (tmp_path / "fast.json").write_text('{"method": {"purify": {"rounds": 3}}}')
+    made = Job.read(tmp_path / "fast.json", path="scan", labels="chair", limit=5)
+    assert (made.capture.path, made.capture.limit, made.method.purify.rounds) == ("scan", 5, 3)
+    with pytest.raises(RunError, match=r"fast\.json cannot be used: .*'path'"):
+        Job.read(tmp_path / "fast.json")
+    with pytest.raises(ValueError, match="rounds = -1"):
+        Job.read(tmp_path / "fast.json", path="scan", labels="chair", rounds=-1)
+
+
 def test_settings_are_changed_by_name() -> None:
     base = job("scan", "chair")
     assert changed(base, {"rounds": 3, "limit": 5}).method.purify.rounds == 3
@@ -116,7 +126,7 @@ def test_settings_are_changed_by_name() -> None:
 
 
 def test_paths_of_a_job_hold_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("scan", "student", "seg.tflite", "g.pth", "geometric", "lite"):
+    for name in ("scan", "mine", "seg.tflite", "g.pth", "geometric", "lite"):
         (tmp_path / name).touch()
     monkeypatch.chdir(tmp_path)
     made = job("scan", "chair", onto="mesh.ply", backbone="segmenter:seg.tflite", affinity="released:g.pth")
@@ -125,10 +135,10 @@ def test_paths_of_a_job_hold_from_anywhere(tmp_path: Path, monkeypatch: pytest.M
     assert resolved.capture.onto == str(tmp_path / "mesh.ply")
     assert resolved.backbone == f"segmenter:{tmp_path / 'seg.tflite'}"
     assert resolved.method.purify.affinity == f"released:{tmp_path / 'g.pth'}"
-    plain = job("synthetic:3", "chair", affinity="student").resolved()
+    plain = job("synthetic:3", "chair", affinity="mine").resolved()
     assert plain.capture.path == "synthetic:3"
     assert plain.backbone == "segmenter:lite"
-    assert plain.method.purify.affinity == str(tmp_path / "student")
+    assert plain.method.purify.affinity == str(tmp_path / "mine")
     assert job("x", "chair").resolved().method.purify.affinity == "geometric"  # whatever lies here
     hub = "segmenter:nvidia/segformer"
     assert job("x", "chair", backbone=hub).resolved().backbone == hub

@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 from purify3d.captures import is_procedural, open_capture
 from purify3d.clouds import read_cloud
 from purify3d.errors import LabelError, RunError
-from purify3d.labelsets import load_label_set, read_labels, set_name
+from purify3d.labelsets import label_set_names, load_label_set, read_labels, set_name
 from purify3d.pipeline import SegmentConfig
 from purify3d.settings import Leaf, check, from_plain, leaves, setting, to_plain
 from purify3d.types import Labels, Scene, Vocabulary
@@ -18,7 +18,13 @@ from purify3d.types import Labels, Scene, Vocabulary
 Intrinsics = tuple[float, float, float, float]
 
 
-_BUILT_IN = {"lite", "geometric", "uniform"}  # names that are no paths, whatever lies here
+_BUILT_IN = {
+    "lite",
+    "geometric",
+    "uniform",
+    "region-vote",
+    "student",
+}  # names that are no paths, whatever lies here
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,7 @@ class Job:
         if ids is None:
             raise LabelError(
                 f"found the format scannet with labels {self.labels!r}; expected a label set with benchmark "
-                "ids: scannet20, scannet200"
+                f"ids: {', '.join(n for n in label_set_names() if load_label_set(n).dataset_ids)}"
             )
         return ids
 
@@ -140,18 +146,27 @@ class Job:
         return json.dumps(to_plain(self), indent=1, ensure_ascii=False) + "\n"
 
     @classmethod
-    def read(cls, file: Path) -> Job:
+    def read(cls, file: Path, **given: Any) -> Job:
         """From `config.json` of a run, or a file with some of its keys: what is not there takes its default.
+
+        Args:
+            given: settings by name that win over those of the file.
 
         Raises:
             RunError: no such file, or not such settings; the message says which.
+            ValueError: a setting that was given cannot be.
         """
         try:
-            return from_plain(cls, json.loads(file.read_text(encoding="utf-8")))
+            plain = json.loads(file.read_text(encoding="utf-8"))
+            if isinstance(plain, dict) and isinstance(plain.setdefault("capture", {}), dict):
+                plain["capture"] |= {"path": given["path"]} if "path" in given else {}
+                plain |= {"labels": given["labels"]} if "labels" in given else {}
+            base = from_plain(cls, plain)
         except OSError as error:
             raise RunError(f"cannot read {file} ({error.strerror}); expected config.json of a run") from error
         except (ValueError, RecursionError, LabelError) as error:
             raise RunError(f"{file} cannot be used: {error}") from error
+        return changed(base, given)
 
 
 def job(capture: str | Path, labels: Labels, **settings: Any) -> Job:

@@ -172,13 +172,12 @@ def _job(capture: str | None, config: Path | None, settings: dict[str, Any]) -> 
     if capture is not None:
         given["path"] = capture
     if config is not None:
-        base = Job.read(config)
-    elif capture is None:
+        return flags.checked(lambda: Job.read(config, **given))
+    if capture is None:
         raise click.UsageError("found no CAPTURE; expected one, or --config with the settings of a run")
-    elif "labels" not in given:
+    if "labels" not in given:
         raise click.UsageError('found no --labels; expected names ("chair, table, sofa|couch") or a set')
-    else:
-        base = flags.checked(lambda: Job(CaptureConfig(capture), given["labels"]))
+    base = flags.checked(lambda: Job(CaptureConfig(capture), given["labels"]))
     return flags.checked(lambda: changed(base, given))
 
 

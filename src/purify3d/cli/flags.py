@@ -46,7 +46,7 @@ class LazyJobOptions(click.Command):
 
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> click.Context:
         if not {"-h", "--help"} & set(args):
-            click.echo(f"{info_name} {' '.join(args[:1])}".strip(), err=True)  # before the imports
+            click.echo(f"purify3d {info_name}", err=True)  # before the imports
         return super().make_context(info_name, args, *rest, **extra)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
