@@ -25,7 +25,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from purify3d.affinities import Geometric, PurifyConfig, Uniform, joined, words_of
+from purify3d.affinities import Geometric, PurifyConfig, RegionVote, Uniform, joined, words_of
 from purify3d.backbones import Backbone, embed_vocabulary, load_backbone
 from purify3d.captures import open_capture
 from purify3d.checkpoints import digest_of
@@ -77,6 +77,7 @@ def main() -> None:
     parser.add_argument("--rounds", nargs="*", type=int, default=[19])
     parser.add_argument("--confidence", type=float, default=PurifyConfig.confidence)
     parser.add_argument("--silent", action="store_true", help="also with the students' words set to zero")
+    parser.add_argument("--prepare", action="store_true", help="only make the scenes ready")
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
@@ -90,10 +91,14 @@ def main() -> None:
     names = list(expanded(args.captures))
     for number, name in enumerate(names):
         scene = ready(name, args.backbone, backbone, bank, args.cache)
+        if args.prepare:
+            continue
         for row, confusion in measured(scene, backbone, bank, students, args):
             table.setdefault(row, []).append(confusion)
         raw = table["raw"][-1].scores().miou
         print(f"{number + 1}/{len(names)} {name}: raw {raw or 0:.3f}", file=sys.stderr, flush=True)
+    if args.prepare:
+        return
     report(table, bank.vocabulary.names)
     if args.json:
         rows = {row: [c.scores().miou for c in confusions] for row, confusions in table.items()}
@@ -167,6 +172,7 @@ def measured(
 
     yield "raw", row(Uniform(), replace(base, rounds=0))
     yield "uniform", row(Uniform(), base)
+    yield "region vote", row(RegionVote(), base)
     for rounds in args.rounds:
         config = replace(base, rounds=rounds)
         said = "" if len(args.rounds) == 1 else f", {rounds} rounds"
