@@ -1,6 +1,6 @@
 """What a scene costs with Sonata at its full size: seconds and memory, with random weights.
 
-    python benchmarks/sonata.py [--room 2000] [--frames 24]
+python benchmarks/sonata.py [--room 2000] [--frames 24]
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from purify3d import teachers
 from purify3d.distill import DistillConfig, Pairs, mine, mine_lesson
-from purify3d.errors import CheckpointError
+from purify3d.errors import CaptureError, CheckpointError
 from purify3d.spatial import grid_neighbors, voxelize
 from purify3d.surface import with_points
 from purify3d.teachers import Lesson, load_teacher, sonata
@@ -113,7 +113,7 @@ def test_truth_is_the_objects() -> None:
 def test_truth_names_what_is_missing() -> None:
     points = PointCloud.from_arrays(np.zeros((4, 3)), label=[1, 1, 1, 1])
     with pytest.raises(
-        ValueError, match=r"no truth object on any of 4 points.*instance_file_path.*geometric"
+        CaptureError, match=r"no truth object on any of 4 points.*instance_file_path.*geometric"
     ):
         Truth().teach(points, up=Z)
 

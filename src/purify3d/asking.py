@@ -46,7 +46,11 @@ def classify(scores: Tensor, bank: TextBank, *, threshold: float | None = None) 
     Args:
         scores: (N, T) as from `scores` or `pooled_scores`.
         threshold: a cosine in -1..1; None labels every point.
+
+    Raises:
+        ValueError: a threshold out of range, or features of other points.
     """
+    _check_threshold(threshold)
     score, label = bank.best(scores).max(1)
     label = label.to(torch.int32)
     label = torch.where(scores.any(1), label, NO_LABEL)
@@ -109,8 +113,9 @@ def query(
         SpaceMismatchError: another backbone.
         ValueError: a threshold out of range.
     """
-    if threshold is not None and not -1 <= threshold <= 1:
-        raise ValueError(f"found threshold = {threshold}; expected a cosine from -1 to 1")
+    _check_threshold(threshold)
+    if len(points) != len(features):
+        raise ValueError(f"found {len(points)} points and {len(features)} features; expected as many")
     bank = embed_vocabulary(backbone, [text])
     score = bank.best(scores(features, bank))[:, 0]
     hottest = _hottest(score)
@@ -119,6 +124,11 @@ def query(
     found = better <= MOST_BETTER if threshold is None else peak >= threshold
     regions = find_regions(points.xyz, score, limit=limit) if found else []
     return Answer(bank.vocabulary.names[0], score, heat(score), regions, found, peak, better)
+
+
+def _check_threshold(threshold: float | None) -> None:
+    if threshold is not None and not -1 <= threshold <= 1:
+        raise ValueError(f"found threshold = {threshold}; expected a cosine from -1 to 1")
 
 
 def _hottest(score: Tensor) -> Tensor:
@@ -132,12 +142,12 @@ def _share_better(features: PointFeatures, place: Tensor, peak: float, backbone:
 
     Stored features whose words are a closed table have no common words to ask: then 0.
     """
+    if not len(place):
+        return 1.0
     try:
         bank = embed_vocabulary(backbone, COMMON_WORDS)
     except LabelError:
         return 0.0
-    if not len(place):
-        return 1.0
     here = replace(
         features,
         values=features.values[place],

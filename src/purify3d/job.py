@@ -51,6 +51,9 @@ class CaptureConfig:
 
     def __post_init__(self) -> None:
         check(self)
+        for name in ("path", "onto"):  # an empty path would be the working directory
+            if (path := getattr(self, name)) is not None and not path.strip():
+                raise ValueError(f"found an empty {name}; expected the path of a file or folder")
         if self.intrinsics is not None and len(self.intrinsics) != 4:
             raise ValueError(f"found intrinsics = {self.intrinsics}; expected four numbers fx,fy,cx,cy")
 
@@ -94,6 +97,9 @@ class Job:
 
     def __post_init__(self) -> None:
         check(self)
+        for name, given in (("backbone", self.backbone), ("affinity", self.method.purify.affinity)):
+            if not given.rpartition(":")[2].strip():
+                raise ValueError(f"found {name} = {given!r}; expected a name, or a path behind the colon")
         self.vocabulary()
         if self.format == "scannet":
             self.dataset_ids()
@@ -203,7 +209,7 @@ def changed(base: Job, settings: dict[str, Any]) -> Job:
 
 def options() -> list[Leaf]:
     """Every setting of a job, for whoever makes flags of them."""
-    return list(leaves(Job(CaptureConfig(""), "label")))
+    return list(leaves(Job(CaptureConfig("."), "label")))
 
 
 def _words(labels: Labels) -> tuple[str, ...]:
@@ -217,6 +223,6 @@ def _absolute(path: str) -> str:
 def _argument_resolved(name: str) -> str:
     """`family:argument` or a bare argument, absolute where it is something that exists here."""
     family, colon, argument = name.rpartition(":")
-    if argument in _BUILT_IN:
+    if not argument or argument in _BUILT_IN:  # an empty path would be the working directory
         return name
     return f"{family}{colon}{_absolute(argument)}" if Path(argument).expanduser().exists() else name

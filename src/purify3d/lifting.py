@@ -23,7 +23,7 @@ from purify3d.backbones import (
     failures_named,
     no_words,
 )
-from purify3d.errors import CaptureError, LabelError
+from purify3d.errors import BackboneError, CaptureError, LabelError
 from purify3d.geometry import map_pixels, project
 from purify3d.progress import Progress, silent
 from purify3d.settings import check, setting
@@ -264,7 +264,14 @@ def lift(
     config = config or LiftConfig()
     points = scene.cloud()
     if isinstance(backbone, PointBackbone):
-        return backbone.point_features(points, scene.name)
+        with failures_named(backbone, f"at the scene {scene.name}"):
+            found = backbone.point_features(points, scene.name)
+        if len(found) != len(points) or not found.norm().isfinite().all():
+            raise BackboneError(
+                f"the 2D model {backbone.space.id} gave {len(found)} features for {len(points)} points, or "
+                "some that are not finite; expected a finite one for each"
+            )
+        return found
     if labels is None and (backbone.reads_words or config.fusion == "consensus"):
         raise LabelError("this 2D model or fusion looks for words while lifting, found none; give the labels")
     bank = no_words(backbone) if labels is None else embed_vocabulary(backbone, labels)
@@ -279,6 +286,11 @@ def lift(
             f"points within {config.tolerance:.0%} of the measured depth. The points, the poses and "
             "the depth must share one world and metres: check the cloud given with --onto, the pose axes and "
             "the depth scale"
+        )
+    if not factored_norm(values, basis).isfinite().all():
+        raise BackboneError(
+            f"the 2D model {backbone.space.id} gave features that are not finite, or too long for 32-bit "
+            "numbers; expected finite ones everywhere. Correct the model, or what it was given"
         )
     source, gap = nearest_known(seen > 0, points.xyz)
     return PointFeatures(values[source], seen, backbone.space, basis, gap=gap)
@@ -321,4 +333,12 @@ class _Views:
 
     def _observe(self, batch: Sequence[Frame]) -> Sequence[DenseFeatures | MaskFeatures]:
         with failures_named(self._backbone, f"at frame {batch[0].name}"):
-            return self._backbone.observe(batch, self._bank)
+            seen = list(self._backbone.observe(batch, self._bank))
+        strange = {type(s).__name__ for s in seen if not isinstance(s, DenseFeatures | MaskFeatures)}
+        if strange or len(seen) != len(batch):
+            what = f"{', '.join(sorted(strange))} among " if strange else ""
+            raise BackboneError(
+                f"the 2D model {self._backbone.space.id} gave {what}{len(seen)} results for {len(batch)} "
+                "frames; expected a DenseFeatures or MaskFeatures for each, as in docs/backbones.md"
+            )
+        return seen

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from purify3d.segmentation import Segmentation
 from purify3d.truth import in_vocabulary
+from purify3d.types.checks import Array
 
 #: Left out of f-mIoU and f-mAcc, the foreground means of the paper.
 BACKGROUND = frozenset({"wall", "floor", "ceiling"})
@@ -88,13 +89,13 @@ class Confusion:
         )
 
 
-def evaluate(result: Segmentation, truth: Tensor, names: Mapping[int, str]) -> Scores:
+def evaluate(result: Segmentation, truth: Array, names: Mapping[int, str]) -> Scores:
     """Scores of labels against (N,) truth ids called `names`; truth outside the vocabulary does not count.
 
     A point that has truth and got no label counts as wrong.
     """
     confusion = Confusion(result.names)
-    confusion.add(in_vocabulary(truth, names, result.vocabulary), result.label)
+    confusion.add(in_vocabulary(torch.as_tensor(truth), names, result.vocabulary), result.label)
     return confusion.scores()
 
 

@@ -61,7 +61,12 @@ def purify(
     Args:
         voxels, affinity: as from `purify3d.affinity`.
         rounds: products with the affinity; 0 gives the features back.
+
+    Raises:
+        ValueError: rounds that cannot be, or features of other points than the voxels.
     """
+    if not isinstance(rounds, int) or rounds < 0:
+        raise ValueError(f"found rounds = {rounds!r}; expected a whole number of at least 0")
     if rounds == 0:
         return features
     columns = torch.cat([features.values, features.norm()[:, None]], dim=1)

@@ -71,7 +71,13 @@ class Segmentation:
         Args:
             points: the N points that were labelled.
             views: (N,) how many frames saw each, written beside.
+
+        Raises:
+            ValueError: another number of points.
+            OSError: the file cannot be written.
         """
+        if len(points) != len(self):
+            raise ValueError(f"found {len(points)} points and {len(self)} labels; expected those labelled")
         write_ply(
             Path(path),
             points,

@@ -47,10 +47,12 @@ def check(settings: Any) -> None:
     """
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
-        if "stage" not in field.metadata or value is None:
+        if "stage" not in field.metadata:
             continue
-        kinds = _kinds(settings, field.name)
+        kinds, optional = _kinds(settings, field.name), _optional(settings, field.name)
         name = f"{field.name} = {value!r}"
+        if value is None and optional:
+            continue
         if typing.get_origin(kinds[0]) is Literal:
             choices = typing.get_args(kinds[0])
             if value not in choices:
@@ -97,6 +99,11 @@ def _check_number(name: str, value: Any, kind: type, rule: Any) -> None:
         raise ValueError(f"found {name}; expected {wanted}")
     if above is not None and not value > above:
         raise ValueError(f"found {name}; expected {wanted}")
+
+
+def _optional(settings: Any, name: str) -> bool:
+    """Whether a field may be None, which a file writes as null."""
+    return type(None) in typing.get_args(typing.get_type_hints(type(settings))[name])
 
 
 def _kinds(settings: Any, name: str) -> tuple[Any, ...]:
@@ -192,7 +199,7 @@ def from_plain(kind: type[T], plain: Any, *, where: str = "") -> T:
         hint = hints[name]
         if dataclasses.is_dataclass(hint):
             values[name] = from_plain(hint, value, where=name)  # type: ignore[arg-type]
-        elif value == "inf" and float in (*typing.get_args(hint), hint):
+        elif isinstance(value, str) and value == "inf" and float in (*typing.get_args(hint), hint):
             values[name] = math.inf
         else:
             values[name] = tuple(value) if isinstance(value, list) else value

@@ -7,6 +7,7 @@ is quick. Exit codes: 0 done, 1 failed, 2 wrong usage.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import warnings
 from dataclasses import asdict
@@ -207,7 +208,7 @@ def _segment_into(folder: Path, job: Job, *, overwrite: bool) -> Run:
 
 def _name(capture: str) -> str:
     """A folder name for the results of a capture."""
-    path = Path(capture)
+    path = Path(os.path.abspath(capture))  # "scan/.." is a folder of another name
     if path.suffix == ".json":
         path = path.parent
-    return "".join(c if c.isalnum() or c in "-_." else "-" for c in path.absolute().name)
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in path.name) or "root"

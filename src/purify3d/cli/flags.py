@@ -110,6 +110,17 @@ def cosine(ctx: click.Context, param: click.Parameter, value: float | None) -> f
     return value
 
 
+def within(low: float, high: float) -> Callable[..., float | None]:
+    """A callback for flags that are numbers in a range, which nan is not."""
+
+    def check(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+        if value is not None and not low <= value <= high:
+            raise click.BadParameter(f"found {value}; expected a number from {low:g} to {high:g}")
+        return value
+
+    return check
+
+
 def checked(make: Callable[[], Any]) -> Any:
     """A value that is out of range is wrong usage; the message names it as its flag does."""
     try:

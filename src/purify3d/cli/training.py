@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from purify3d.cli import flags, show
+from purify3d.errors import PurifyWarning
 
 if TYPE_CHECKING:
     from purify3d.student import StudentConfig
@@ -32,13 +34,28 @@ if TYPE_CHECKING:
 )
 @click.option("--backbone", default="segmenter:lite", show_default=True, help="2D model it hears, or none.")
 @click.option("--steps", type=click.IntRange(min=1), help="Steps of training.")
-@click.option("--minutes", type=click.FloatRange(0.01, 10**5), help="As many steps as fit [default: 20].")
+@click.option(
+    "--minutes", type=float, callback=flags.within(0.01, 10**5), help="As many steps as fit [default: 20]."
+)
 @click.option("--hold-out", type=click.IntRange(min=0), help="The last n captures only measure [a tenth].")
-@click.option("--sharpness", "student_sharpness", type=float, help="Of the student's embeddings.")
-@click.option("--geometric", type=float, help="Sharpness of the normals and colours joined to it; 0: none.")
+@click.option(
+    "--sharpness",
+    "student_sharpness",
+    type=float,
+    callback=flags.within(0, 1e4),
+    help="Of the student's embeddings.",
+)
+@click.option(
+    "--geometric",
+    type=float,
+    callback=flags.within(0, 1e4),
+    help="Sharpness of the normals and colours joined to it; 0: none.",
+)
 @click.option("--width", type=click.IntRange(1, 4096), help="Channels of its hidden layers.")
 @click.option("--cache", help="Folder for prepared scenes [default: OUTPUT/scenes].")
-@click.option("--cache-limit", type=click.FloatRange(min=0.01), default=20.0, show_default=True, help="GB.")
+@click.option(
+    "--cache-limit", type=float, callback=flags.within(0.01, 1e6), default=20.0, show_default=True, help="GB."
+)
 @flags.device
 @flags.overwrite
 @flags.json
@@ -66,6 +83,7 @@ def train(
     CAPTURES are folders in known formats, or procedural rooms (synthetic:2000, synthetic:2000..2019). The
     same command again goes on where a training was stopped, and ends with the same weights.
     """
+    from purify3d.affinities import words_of
     from purify3d.backbones import load_backbone
     from purify3d.backbones.precision import check_device
     from purify3d.student import Student
@@ -81,10 +99,7 @@ def train(
     check_device(device)
     device = parallel.begin(device)
     try:
-        if overwrite and parallel.rank() == 0:
-            for name in (STATE, LOG, "model.safetensors"):
-                (folder / name).unlink(missing_ok=True)
-        if (folder / "model.safetensors").is_file():
+        if (folder / "model.safetensors").is_file() and not overwrite:
             click.echo(
                 f"{folder} holds a finished student, not repeated (--overwrite trains it again)", err=True
             )
@@ -92,6 +107,13 @@ def train(
         model = None if backbone == "none" else load_backbone(backbone, device=device)
         dim = 0 if model is None else model.space.dim
         network = flags.checked(lambda: _shape(shape, dim, student_sharpness, geometric, width))
+        if network.words and model is not None and words_of(network, model) is None:
+            warnings.warn(
+                f"{backbone} knows only words of a table, so the student hears none and learns from geometry "
+                "alone; --backbone none says the same",
+                PurifyWarning,
+                stacklevel=2,
+            )
         recipe = Recipe(network, load_teacher(teacher), model)
         names = _expanded(captures)
         files = _prepared(names, recipe, Cache(Path(cache or folder / "scenes"), cache_limit * 1e9))
@@ -99,6 +121,16 @@ def train(
         if count >= len(files):
             raise click.UsageError(f"found {len(files)} captures and --hold-out {count}; expected fewer")
         split = len(files) - count
+        if both := [
+            name for name, file in zip(names[split:], files[split:], strict=True) if file in files[:split]
+        ]:
+            raise click.UsageError(
+                f"found {both[0]} among the captures to train on and those held out; expected each once"
+            )
+        if overwrite and parallel.rank() == 0:  # not before everything else is known to be there
+            for name in (STATE, LOG, "model.safetensors"):
+                (folder / name).unlink(missing_ok=True)
+        parallel.wait()
         student, facts = train(
             folder,
             network,
@@ -113,7 +145,6 @@ def train(
         if parallel.rank() != 0:
             return
         assert isinstance(student, Student)
-        student.save_pretrained(folder)
         facts |= {
             "captures": names[:split],
             "held_out": names[split:],
@@ -126,6 +157,7 @@ def train(
             "command": ["purify3d", *sys.argv[1:]],
         }
         write_report(folder, network, facts, folder / LOG)
+        student.save_pretrained(folder)  # last: a folder with weights is finished, reports and all
         (folder / STATE).unlink(missing_ok=True)
         show.student(folder, as_json)
     finally:

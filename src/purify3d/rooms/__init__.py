@@ -48,8 +48,11 @@ def synthetic_scene(
         noise: record as a real sensor would; False gives exact depth and clean colour.
 
     Raises:
+        ValueError: no frame, or an image without pixels.
         MissingPackageError: embreex, which casts the rays, is not installed.
     """
+    if frames < 1 or width < 1 or height < 1:
+        raise ValueError(f"found {frames} frames of {width}x{height}; expected at least one of each")
     film = _Film(seed, frames, width, height, noise)
     views = tuple(
         Frame(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -72,8 +73,15 @@ def write_picture(stage: Making, image: Image.Image, name: str = PICTURE) -> Pat
 
 
 def stored_precision(features: PointFeatures) -> PointFeatures:
-    """The features as they will be read back, so that a resumed run gives the very same labels."""
-    return replace(features, values=features.values.half().float())
+    """The features as they will be read back, so that a resumed run gives the very same labels.
+
+    Half precision ends at 65504 and is coarse below 0.0001. Features of a range of their own are brought
+    into it by a power of two: cosines and weights depend on ratios of lengths alone.
+    """
+    peak = float(features.values.abs().max()) if features.values.numel() else 0.0
+    scale = 2.0 ** -math.floor(math.log2(peak)) if peak > 2**15 or 0 < peak < 2**-7 else 1.0
+    length = None if features.length is None else features.length * scale
+    return replace(features, values=(features.values * scale).half().float(), length=length)
 
 
 def write_features(stage: Making, name: str, features: PointFeatures) -> None:

@@ -56,7 +56,7 @@ class Run:
         if not self.folder.is_dir():
             raise RunError(f"{folder} is a file; expected a folder for the results. Name another --output")
         if (self.folder / RECORD).is_file():
-            self.stages = _record(self.read_json(RECORD), self.folder / RECORD)
+            self.stages = _record(self.folder / RECORD)
         elif any(not entry.name.startswith(".") and entry.name != CONFIG for entry in self.folder.iterdir()):
             raise RunError(
                 f"{folder} holds files but no {RECORD}, so it is not a run folder of this version; nothing "
@@ -128,12 +128,15 @@ class Run:
         except (OSError, NotImplementedError) as error:
             raise RunError(f"cannot write to {self.folder} ({error}); name another --output") from error
         try:
-            (self.folder / _HOLDER).write_text(f"process {os.getpid()} on {socket.gethostname()}")
+            with suppress(OSError):  # who writes is only said to others: nothing depends on it
+                (self.folder / _HOLDER).write_text(f"process {os.getpid()} on {socket.gethostname()}")
             for leftover in self.folder.glob(f"{PARTIAL}*"):  # the lock is ours: whoever left it is gone
-                leftover.unlink(missing_ok=True)
+                with suppress(OSError):
+                    leftover.unlink(missing_ok=True)
             yield
         finally:
-            (self.folder / _HOLDER).unlink(missing_ok=True)
+            with suppress(OSError):
+                (self.folder / _HOLDER).unlink(missing_ok=True)
             lock.release()
             if made and not any(entry.name != _LOCK for entry in self.folder.iterdir()):
                 (self.folder / _LOCK).unlink(missing_ok=True)
@@ -249,12 +252,27 @@ def check_writable(folder: Path) -> None:
         raise RunError(f"cannot write to {place} ({error}); name another --output") from error
 
 
-def _record(stages: Any, path: Path) -> dict[str, dict[str, Any]]:
+def _record(path: Path) -> dict[str, dict[str, Any]]:
+    """What `stages.json` says. Its files are removed by name, so a name must not lead out of the folder.
+
+    Raises:
+        RunError: it cannot be read, or is no record.
+    """
+    try:
+        stages = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(f"cannot read {path} ({error}); restore it, or remove the folder") from error
     for entry in stages.values() if isinstance(stages, dict) else [stages]:
         good = isinstance(entry, dict) and isinstance(entry.get("files"), dict)
-        if not good or not isinstance(entry.get("fingerprint"), str):
+        good = good and isinstance(entry.get("fingerprint"), str) and isinstance(entry.get("watch", {}), dict)
+        if not good or not all(_is_plain(name) for name in entry["files"]):
             raise RunError(f"{path} is not the record of a run; restore it, or remove the folder")
     return dict(stages)
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name is that of a file of the folder itself."""
+    return name not in ("", ".", "..") and not set(name) & set("/\\\0")
 
 
 def _size(path: Path) -> int | None:

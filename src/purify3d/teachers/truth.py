@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from purify3d.errors import CaptureError
 from purify3d.teachers.lesson import Lesson
 from purify3d.types import PointCloud
 
@@ -20,10 +21,10 @@ class Truth:
         """Groups are the ids of objects; nothing is known of points without one.
 
         Raises:
-            ValueError: no point has an object.
+            CaptureError: no point has an object.
         """
         if not (points.instance >= 0).any():
-            raise ValueError(
+            raise CaptureError(
                 f"found no truth object on any of {len(points)} points (`PointCloud.instance` is -1 "
                 "everywhere), and the teacher truth knows nothing else; expected a capture with instance "
                 "images (synthetic:SEED, instance/ in a ScanNet-style folder, or instance_file_path in "

@@ -53,6 +53,12 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check(self)
+        if self.macro + self.micro == 0:
+            raise ValueError("found macro = 0 and micro = 0; expected negatives from at least one of them")
+        if self.crop == 1:
+            raise ValueError(
+                "found crop = 1; expected 0, for all voxels, or at least 2, which are neighbours"
+            )
 
 
 #: The paper's: whole scenes, its pairs and its rates.

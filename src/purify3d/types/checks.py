@@ -14,7 +14,8 @@ Array = np.ndarray | Tensor | Sequence[Any]
 
 def array(values: Array, name: str, shape: tuple[int, ...]) -> np.ndarray:
     """float64 of this shape (-1: any length), finite."""
-    found = np.asarray(values, dtype=np.float64)
+    plain = values.detach().cpu() if isinstance(values, Tensor) else values
+    found = np.asarray(plain, dtype=np.float64)
     fits = found.ndim == len(shape) and all(s in (-1, n) for s, n in zip(shape, found.shape, strict=True))
     wanted = str(shape).replace("-1", "any")
     check(fits, f"{name} must be {wanted}, found {found.shape}")

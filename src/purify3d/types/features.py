@@ -185,6 +185,10 @@ class Voxels:
 
     def mean(self, values: Tensor) -> Tensor:
         """(N, ...) per point -> (V, ...) mean over the points of each voxel, float32."""
+        check(
+            len(values) == len(self.of_point),
+            f"found values of {len(values)} points and voxels of {len(self.of_point)}; expected the same",
+        )
         flat = values.reshape(len(values), -1).to(torch.float32)
         total = flat.new_zeros(len(self), flat.shape[1]).index_add_(0, self.of_point, flat)
         count = torch.bincount(self.of_point, minlength=len(self)).clamp_min(1).to(flat.dtype)

@@ -55,6 +55,31 @@ def _camera(intrinsics: Sequence[float] | Camera, image: np.ndarray) -> Camera:
     return Camera(fx, fy, cx, cy, width, height)
 
 
+def _plain(image: Array) -> np.ndarray:
+    """An image as numpy array, also where it is a tensor that has a gradient or lies on a device."""
+    return image.detach().cpu().numpy() if isinstance(image, Tensor) else np.asarray(image)
+
+
+def _ids(values: Array, name: str, count: int) -> np.ndarray:
+    """(count,) whole numbers that int32 holds: a cast would make others of the rest."""
+    ids = array(values, name, (count,))
+    wrong = ids[(ids != np.rint(ids)) | (np.abs(ids) >= 2**31)]
+    check(not len(wrong), f"{name} must be whole numbers below 2^31, found {wrong[:1].tolist()}")
+    return ids
+
+
+def _check_rigid(poses: np.ndarray) -> None:
+    """Refuse what turns, mirrors and scales: points would be placed where nothing is."""
+    turn = poses[:, :3, :3]
+    off = np.abs(turn @ turn.transpose(0, 2, 1) - np.eye(3)).max(axis=(1, 2)) > 0.01
+    off |= (np.linalg.det(turn) < 0) | (np.abs(poses[:, 3] - [0, 0, 0, 1]).max(axis=1) > 1e-6)
+    check(
+        not off.any(),
+        f"world_from_camera[{int(off.argmax())}] is no rigid transform (rotation and translation in metres, "
+        "last row 0 0 0 1), found a scale, a mirror or another last row; divide the rotation by its scale",
+    )
+
+
 def _depth(metres: np.ndarray) -> np.ndarray:
     depth = np.asarray(metres, dtype=np.float32)
     return np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(0))
@@ -172,7 +197,7 @@ class PointCloud:
             "apart; move the points (and the camera poses) near the origin",
         )
         color = np.full((n, 3), 128.0) if rgb is None else array(rgb, "rgb", (n, 3))
-        if rgb is not None and np.asarray(rgb).dtype.kind == "f" and color.max(initial=0) <= 1:
+        if rgb is not None and _plain(rgb).dtype.kind == "f" and color.max(initial=0) <= 1:
             color = color * 255
         check(
             color.min(initial=0) >= 0 and color.max(initial=0) <= 255,
@@ -182,7 +207,7 @@ class PointCloud:
         length = np.linalg.norm(direction, axis=1, keepdims=True)
         direction = np.divide(direction, length, out=np.zeros((n, 3)), where=length > 1e-6)
         ids, objects = (
-            np.full(n, NO_LABEL) if given is None else array(given, name, (n,))
+            np.full(n, NO_LABEL) if given is None else _ids(given, name, n)
             for name, given in (("label", label), ("instance", instance))
         )
         return cls(
@@ -229,8 +254,8 @@ class Scene:
     @classmethod
     def from_arrays(
         cls,
-        color: Sequence[np.ndarray],
-        depth: Sequence[np.ndarray],
+        color: Sequence[Array],
+        depth: Sequence[Array],
         world_from_camera: Array,
         intrinsics: Sequence[float] | Camera,
         *,
@@ -259,14 +284,17 @@ class Scene:
             f"found {len(color)} colour images, {len(depth)} depth images and {len(poses)} poses; expected "
             "as many of each, and at least one",
         )
+        _check_rigid(poses)
+        color, depth = [_plain(image) for image in color], [_plain(metres) for metres in depth]
         own = intrinsics if depth_intrinsics is None else depth_intrinsics
         if depth_intrinsics is None and np.shape(depth[0])[:2] != np.shape(color[0])[:2]:
             raise ValueError("depth images of another size than colour need depth_intrinsics")
         camera, depth_camera = _camera(intrinsics, color[0]), _camera(own, depth[0])
         for i, (image, metres) in enumerate(zip(color, depth, strict=True)):
             check(
-                np.shape(image) == (camera.height, camera.width, 3) and np.asarray(image).dtype == np.uint8,
-                f"color[{i}] must be {(camera.height, camera.width, 3)} uint8, found {np.shape(image)}",
+                image.shape == (camera.height, camera.width, 3) and image.dtype == np.uint8,
+                f"color[{i}] must be {(camera.height, camera.width, 3)} uint8, found {image.shape} "
+                f"{image.dtype}",
             )
             check(
                 np.shape(metres) == (depth_camera.height, depth_camera.width),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -38,7 +38,7 @@ class Vocabulary:
         """
         if isinstance(labels, Vocabulary):
             return labels
-        items = labels.split(",") if isinstance(labels, str) else list(labels)
+        items = _texts(labels)
         if not "".join(items).strip():
             raise LabelError('found no label; expected names such as "chair, table, sofa|couch"')
         synonyms = tuple(tuple(" ".join(word.split()) for word in item.split("|")) for item in items)
@@ -59,6 +59,20 @@ class Vocabulary:
 
     def __len__(self) -> int:
         return len(self.names)
+
+
+def _texts(labels: object) -> list[str]:
+    """The labels one by one.
+
+    Raises:
+        LabelError: something that is no text.
+    """
+    if isinstance(labels, str):
+        return labels.split(",")
+    items = list(labels) if isinstance(labels, Iterable) and not isinstance(labels, bytes) else [labels]
+    if strange := [item for item in items if not isinstance(item, str)]:
+        raise LabelError(f"found {strange[0]!r} for a label; expected text, or a list of texts")
+    return [str(item) for item in items]
 
 
 #: What a list of labels may be given as.
