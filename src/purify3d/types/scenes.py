@@ -285,20 +285,20 @@ class Scene:
             "as many of each, and at least one",
         )
         _check_rigid(poses)
-        color, depth = [_plain(image) for image in color], [_plain(metres) for metres in depth]
+        colors, depths = [_plain(image) for image in color], [_plain(metres) for metres in depth]
         own = intrinsics if depth_intrinsics is None else depth_intrinsics
-        if depth_intrinsics is None and np.shape(depth[0])[:2] != np.shape(color[0])[:2]:
+        if depth_intrinsics is None and depths[0].shape[:2] != colors[0].shape[:2]:
             raise ValueError("depth images of another size than colour need depth_intrinsics")
-        camera, depth_camera = _camera(intrinsics, color[0]), _camera(own, depth[0])
-        for i, (image, metres) in enumerate(zip(color, depth, strict=True)):
+        camera, depth_camera = _camera(intrinsics, colors[0]), _camera(own, depths[0])
+        for i, (image, metres) in enumerate(zip(colors, depths, strict=True)):
             check(
                 image.shape == (camera.height, camera.width, 3) and image.dtype == np.uint8,
                 f"color[{i}] must be {(camera.height, camera.width, 3)} uint8, found {image.shape} "
                 f"{image.dtype}",
             )
             check(
-                np.shape(metres) == (depth_camera.height, depth_camera.width),
-                f"depth[{i}] must be {(depth_camera.height, depth_camera.width)}, found {np.shape(metres)}",
+                metres.shape == (depth_camera.height, depth_camera.width),
+                f"depth[{i}] must be {(depth_camera.height, depth_camera.width)}, found {metres.shape}",
             )
         frames = [
             Frame(
@@ -309,7 +309,7 @@ class Scene:
                 partial(np.asarray, image),
                 partial(_depth, metres),
             )
-            for i, (image, metres, pose) in enumerate(zip(color, depth, poses, strict=True))
+            for i, (image, metres, pose) in enumerate(zip(colors, depths, poses, strict=True))
         ]
         return cls(name, tuple(frames), guess_up(poses) if up is None else parse_direction(up), points)
 
