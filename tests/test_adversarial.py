@@ -13,12 +13,14 @@ from torch import Tensor
 
 import purify3d as library
 from purify3d.backbones import embed_vocabulary
-from purify3d.errors import BackboneError, LabelError, RunError
+from purify3d.checkpoints import read_checkpoint
+from purify3d.errors import BackboneError, CheckpointError, LabelError, RunError
 from purify3d.job import Job, job, options
 from purify3d.lifting import lift
 from purify3d.purifying import purify
 from purify3d.runs import Run, segment_into
 from purify3d.runs.artefacts import stored_precision
+from purify3d.truth import in_vocabulary
 from purify3d.types import (
     Affinity,
     DenseFeatures,
@@ -28,6 +30,7 @@ from purify3d.types import (
     PointFeatures,
     Scene,
     TextBank,
+    Vocabulary,
     Voxels,
 )
 
@@ -130,6 +133,27 @@ def test_who_writes_is_no_condition_of_writing(finished: Path, tmp_path: Path) -
     for _ in range(2):  # the lock was let go
         with Run(folder).writing():
             pass
+
+
+def test_a_configuration_saved_with_a_byte_order_mark(tmp_path: Path) -> None:
+    """As some editors do."""
+    (tmp_path / "config.json").write_text(job("scan", "chair").to_json(), encoding="utf-8-sig")
+    assert Job.read(tmp_path / "config.json") == job("scan", "chair")
+
+
+@pytest.mark.parametrize("content", [b"junk", b"", b"PK\x03\x04", b"\x80\x02]", b"\x80\x02.", b"\0" * 40])
+def test_what_is_no_checkpoint_is_said_to_be_none(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "training.pt").write_bytes(content)
+    with pytest.raises(CheckpointError, match="cannot be read as tensors saved by torch"):
+        read_checkpoint(tmp_path / "training.pt", advice="Remove it")
+
+
+def test_truth_ids_of_any_size_and_sign_are_names_or_none() -> None:
+    names = {0: "wall", 1: "floor", 2: "chair", 10**11: "table", -3: "wall"}
+    label = torch.tensor([0, 1, 2, -1, -2, -3, -4, 7], dtype=torch.int32)
+    found = in_vocabulary(label, names, Vocabulary.parse("wall, floor, chair"))
+    assert found.tolist() == [0, 1, 2, -1, -1, -1, -1, -1]
+    assert in_vocabulary(label[:0], names, Vocabulary.parse("wall")).tolist() == []
 
 
 # ------------------------------------------------------------------------------------------------- 2D models

@@ -163,7 +163,7 @@ class Job:
             ValueError: a setting that was given cannot be.
         """
         try:
-            plain = json.loads(file.read_text(encoding="utf-8"))
+            plain = json.loads(file.read_text(encoding="utf-8-sig"))
             if isinstance(plain, dict) and isinstance(plain.setdefault("capture", {}), dict):
                 plain["capture"] |= {"path": given["path"]} if "path" in given else {}
                 plain |= {"labels": given["labels"]} if "labels" in given else {}

@@ -86,7 +86,8 @@ def in_vocabulary(label: Tensor, names: Mapping[int, str], vocabulary: Vocabular
     Names are compared as words, without regard to case; every synonym counts.
     """
     index = {word.lower(): i for i, words in enumerate(vocabulary.synonyms) for word in words}
-    table = torch.full((max(names, default=0) + 2,), NO_LABEL, dtype=torch.int32)
-    for truth_id, name in names.items():
-        table[truth_id] = index.get(name.strip().lower(), NO_LABEL)
-    return table[label.long().clamp_max(len(table) - 1)]
+    # By the ids that occur: a table is as long as its highest id, and counts -7 from its end.
+    ids, of_point = label.unique(return_inverse=True)
+    known = (names[int(i)].strip().lower() if int(i) in names and i >= 0 else "" for i in ids)
+    found = [index.get(name, NO_LABEL) for name in known]
+    return torch.tensor(found, dtype=torch.int32)[of_point]

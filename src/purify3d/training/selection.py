@@ -51,7 +51,7 @@ def histogram(scene: Scene, source: Source, backbone: Backbone | None = None) ->
                 f"{scene.name} has no true labels; expected label images beside its frames. Select by "
                 "words or geometry instead"
             )
-        counts = torch.bincount(label[label >= 0].long(), minlength=max(scene.truth) + 1).double().numpy()
+        counts = torch.bincount(label[label >= 0].long()).double().numpy()
     elif source == "words":
         assert backbone is not None
         bank = words_of(COMPACT, backbone)
