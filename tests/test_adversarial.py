@@ -20,6 +20,7 @@ from purify3d.lifting import lift
 from purify3d.purifying import purify
 from purify3d.runs import Run, segment_into
 from purify3d.runs.artefacts import stored_precision
+from purify3d.training import loop
 from purify3d.truth import in_vocabulary
 from purify3d.types import (
     Affinity,
@@ -331,6 +332,39 @@ def test_what_was_learned_is_not_held_out(room_folder: Path, tmp_path: Path, pur
     )
     assert code == 2
     assert "expected each once" in err
+
+
+def test_a_training_that_goes_on_says_that_it_keeps_its_steps(
+    room_folder: Path, tmp_path: Path, purify3d: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, folder = loop._step, tmp_path / "student"
+
+    def stopped(*arguments: Any) -> Any:
+        if arguments[-1] == 2:
+            raise KeyboardInterrupt
+        return step(*arguments)
+
+    command = ("train", room_folder, "-o", folder, *STEPS, "--steps")
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_step", stopped)
+        patch.setattr(loop, "_KEEP_SECONDS", 0.0)
+        assert purify3d(*command, 3)[0] == 1
+    code, _, err = purify3d(*command, 5)
+    assert code == 0, err
+    assert "found --steps 5 and a training of 3 steps" in err
+
+
+@pytest.mark.parametrize("labels", ["scannet", "Matterport", "scannet20, lamp", "lamp,matterport40"])
+def test_a_label_set_is_no_label(labels: str) -> None:
+    with pytest.raises(LabelError, match="label set"):
+        job("scan", labels)
+
+
+def test_an_error_is_one_line_whatever_it_names(purify3d: Program) -> None:
+    _, _, err = purify3d("info", "no\nsuch\nscan")
+    assert [line for line in err.splitlines() if line != "purify3d info"] == [
+        "error: no such scan: found nothing there; expected a capture. Check the path"
+    ]
 
 
 def test_a_room_without_frames(purify3d: Program) -> None:

@@ -74,9 +74,15 @@ def set_name(labels: Labels) -> str | None:
     Raises:
         LabelError: the word looks like the name of a set and is none ("scanet20").
     """
-    if not isinstance(labels, str) or not re.fullmatch(r"\s*[A-Za-z]+[-_ ]?\d+\s*", labels):
+    if not isinstance(labels, str):
         return None
     name, known = labels.strip(), label_set_names()
+    if mixed := [item.strip() for item in labels.split(",") if item.strip() in known and "," in labels]:
+        raise LabelError(
+            f"found the label set {mixed[0]} among other labels; expected the set alone, or names alone"
+        )
+    if not re.fullmatch(r"[A-Za-z]+[-_ ]?\d+|scannet|matterport", name, re.IGNORECASE):
+        return None
     if name not in known:
         raise LabelError(
             f"found {name!r}, which looks like a label set; expected one of {', '.join(known)}. If it is a "

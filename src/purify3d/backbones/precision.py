@@ -32,7 +32,8 @@ def check_device(name: str) -> torch.device:
             raise RuntimeError("it computes nothing")
         torch.empty(1, device=device)  # the only question that every kind of device answers
     except (RuntimeError, AssertionError, NotImplementedError, ImportError, TypeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        # The first sentence: what follows is for people who build PyTorch.
+        reason = (str(error).splitlines() or [type(error).__name__])[0].partition(". ")[0].rstrip(".")
         raise BackboneError(
             f"found device {name!r}, which cannot be used ({reason}); expected one that this machine has for "
             f"PyTorch {torch.__version__}: {', '.join(_devices())}. Name one of these (--device)"

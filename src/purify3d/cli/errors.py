@@ -30,8 +30,8 @@ def leave(error: BaseException) -> None:
 def explained(error: BaseException) -> str:
     """One line for people; never torch's advice to run code from files."""
     text = " ".join(str(error).split())
-    if isinstance(error, PurifyError):
-        return str(error)
+    if isinstance(error, PurifyError):  # a path or what a library said may hold line ends
+        return " ".join(line.strip() for line in str(error).splitlines())
     if isinstance(error, BrokenPipeError):
         return "nobody reads the output any more"
     if isinstance(error, OSError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from purify3d.cli import flags, show
-from purify3d.errors import PurifyWarning
 
 if TYPE_CHECKING:
     from purify3d.student import StudentConfig
@@ -108,11 +106,10 @@ def train(
         dim = 0 if model is None else model.space.dim
         network = flags.checked(lambda: _shape(shape, dim, student_sharpness, geometric, width))
         if network.words and model is not None and words_of(network, model) is None:
-            warnings.warn(
-                f"{backbone} knows only words of a table, so the student hears none and learns from geometry "
-                "alone; --backbone none says the same",
-                PurifyWarning,
-                stacklevel=2,
+            click.echo(
+                f"warning: {backbone} knows only words of a table, so the student hears none and learns from "
+                "geometry alone; --backbone none says the same",
+                err=True,
             )
         recipe = Recipe(network, load_teacher(teacher), model)
         names = _expanded(captures)
@@ -144,6 +141,12 @@ def train(
         )
         if parallel.rank() != 0:
             return
+        if steps is not None and facts["steps"] != steps:
+            click.echo(
+                f"warning: found --steps {steps} and a training of {facts['steps']} steps that was stopped; "
+                "it went on as it was begun. --overwrite trains anew",
+                err=True,
+            )
         assert isinstance(student, Student)
         facts |= {
             "captures": names[:split],
