@@ -163,9 +163,9 @@ def test_questions_from_another_directory(
     room_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Student(StudentConfig(width=8, blocks=1, out_channels=4)).save_pretrained("student")
+    Student(StudentConfig(width=8, blocks=1, out_channels=4)).save_pretrained("mine")
     stored_maps(Path("maps"), room_folder)
-    segment_into("run", job(room_folder, LABELS, affinity="student", backbone="features:maps", rounds=2))
+    segment_into("run", job(room_folder, LABELS, affinity="mine", backbone="features:maps", rounds=2))
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     run = Run.finished("../run")
