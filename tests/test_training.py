@@ -170,6 +170,20 @@ def test_mass_loss_is_the_loop_over_anchors() -> None:
     torch.testing.assert_close(stays, torch.stack(kept).mean())
 
 
+def test_a_step_that_finds_nothing_to_learn_from_changes_nothing() -> None:
+    """No anchor has a neighbour of its own group: no loss, and zeros for a gradient."""
+    embedding = torch.randn(6, 3, requires_grad=True)
+    group, anchors = torch.arange(6)[:, None], torch.tensor([0, 1])
+    loss, stays = mass_loss(
+        embedding, group, anchors, torch.tensor([[2, 3], [4, 5]]), sharpness=5.0, evenness=0.1
+    )
+    loss.backward()
+    assert float(loss.detach()) == 0
+    assert embedding.grad is not None
+    assert not embedding.grad.any()
+    assert float(stays) == 1
+
+
 @pytest.mark.parametrize("features", [False, True])
 def test_pair_accuracy_knows_good_from_bad(features: bool) -> None:
     generator = torch.Generator().manual_seed(0)

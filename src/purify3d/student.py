@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from purify3d.checkpoints import download, is_hub_id, load_strictly, read_checkpoint, split_revision
 from purify3d.errors import CheckpointError
 from purify3d.files import write_text, write_whole
-from purify3d.settings import from_plain
+from purify3d.settings import check, from_plain, setting
 from purify3d.sparse import OFFSETS, KernelMap, submanifold_conv
 from purify3d.types import PointCloud, PointFeatures, TextBank, Voxels
 
@@ -51,24 +51,17 @@ class StudentConfig:
             0 = the student alone decides.
     """
 
-    feature_dim: int = 0
-    width: int = 48
-    blocks: int = 4
-    out_channels: int = 32
-    voxel_size: float = 0.02
-    words: tuple[str, ...] = ()
-    sharpness: float = 20.0
-    geometric: float = 0.0
+    feature_dim: int = setting(0, low=0, high=65_536)
+    width: int = setting(48, low=1, high=8192)
+    blocks: int = setting(4, low=1, high=64)
+    out_channels: int = setting(32, low=1, high=8192)
+    voxel_size: float = setting(0.02, above=0, high=10)
+    words: tuple[str, ...] = setting(())
+    sharpness: float = setting(20.0, low=0, high=1e5)
+    geometric: float = setting(0.0, low=0, high=1e5)
 
     def __post_init__(self) -> None:
-        if (
-            self.feature_dim < 0
-            or min(self.width, self.blocks, self.out_channels) < 1
-            or self.voxel_size <= 0
-            or self.sharpness < 0
-            or self.geometric < 0
-        ):
-            raise ValueError(f"sizes of a student must be positive, found {self}")
+        check(self)
 
     @property
     def in_channels(self) -> int:

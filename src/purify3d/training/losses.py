@@ -60,7 +60,7 @@ def mass_loss(
     near = embedding[neighbor]
     squared = (near - embedding[anchors][:, None]).square().sum(2)
     log_weight = (-sharpness / 2 * squared).log_softmax(1)
-    total, count = embedding.new_zeros(()), 0
+    total, count = embedding.sum() * 0, 0  # a step without any pair has a gradient, of zeros
     kept: list[Tensor] = []
     for scale in group.T:
         mine, theirs = scale[anchors], scale[neighbor]
