@@ -6,7 +6,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from purify3d.spatial import grid_neighbors, nearest_known, pack_cells, spacing, sparse_rows, voxelize
+from purify3d.spatial import (
+    gather_rows,
+    grid_neighbors,
+    nearest_known,
+    pack_cells,
+    spacing,
+    sparse_rows,
+    voxelize,
+)
 
 
 @settings(max_examples=30, deadline=None)
@@ -108,3 +116,21 @@ def test_sparse_rows_gathers_and_sums() -> None:
     values = torch.rand(11, 3, generator=generator)
     expected = (weight[:, :, None] * values[index]).sum(1)
     torch.testing.assert_close(sparse_rows(index, weight, 11) @ values, expected)
+
+
+def test_gathered_rows_have_the_gradient_of_indexing_the_same_every_time() -> None:
+    generator = torch.Generator().manual_seed(0)
+    index = torch.randint(50, (400, 30), generator=generator)  # rows are taken many times
+    upstream = torch.randn(400, 30, 7, generator=generator)
+    gradients = []
+    for _ in range(5):
+        values = torch.arange(350.0).reshape(50, 7).requires_grad_()
+        found = gather_rows(values, index)
+        assert torch.equal(found, values[index])
+        (found * upstream).sum().backward()
+        gradients.append(values.grad)
+    plain = torch.arange(350.0).reshape(50, 7).requires_grad_()
+    (plain[index] * upstream).sum().backward()
+    assert plain.grad is not None
+    torch.testing.assert_close(gradients[0], plain.grad, atol=1e-4, rtol=1e-5)
+    assert all(torch.equal(gradients[0], gradient) for gradient in gradients[1:])

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
+from purify3d.spatial import gather_rows
 from purify3d.teachers import Lesson
 
 #: Cosines are counted in steps of 2^-20, about 1e-6, and tie where these agree: less is rounding.
@@ -263,8 +264,8 @@ def info_nce(embedding: Tensor, pairs: Pairs, temperature: float) -> Tensor:
     Returns:
         () loss; gradients reach the embeddings of anchors, positives and negatives.
     """
-    others = embedding[torch.cat([pairs.positive[:, None], pairs.negative], dim=1)]
-    cosine = (others @ embedding[pairs.anchor, :, None]).squeeze(2)
+    others = gather_rows(embedding, torch.cat([pairs.positive[:, None], pairs.negative], dim=1))
+    cosine = (others @ gather_rows(embedding, pairs.anchor)[:, :, None]).squeeze(2)
     return cross_entropy(cosine / temperature, torch.zeros_like(pairs.anchor))
 
 

@@ -7,6 +7,7 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from purify3d.spatial import gather_rows
 from purify3d.teachers import Lesson
 
 
@@ -57,8 +58,8 @@ def mass_loss(
     Returns:
         () loss; () the weight that stays, 0..1, over anchors with neighbours of both kinds.
     """
-    near = embedding[neighbor]
-    squared = (near - embedding[anchors][:, None]).square().sum(2)
+    near = gather_rows(embedding, neighbor)
+    squared = (near - gather_rows(embedding, anchors)[:, None]).square().sum(2)
     log_weight = (-sharpness / 2 * squared).log_softmax(1)
     total, count = embedding.sum() * 0, 0  # a step without any pair has a gradient, of zeros
     kept: list[Tensor] = []
