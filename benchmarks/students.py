@@ -71,6 +71,7 @@ def main() -> None:
     parser.add_argument("--captures", nargs="+", default=["synthetic:200..219"])
     parser.add_argument("--backbone", default="segmenter:lite")
     parser.add_argument("--labels", default=", ".join(CLASSES))
+    parser.add_argument("--over", help="mean over these labels only, of all that are asked for")
     parser.add_argument("--student", nargs="*", default=[], help="NAME=FOLDER")
     parser.add_argument("--scales", nargs="*", default=["160/10"], help="student/geometric sharpness")
     parser.add_argument("--sharpness", nargs="*", type=float, default=[20.0], help="of normals and colours")
@@ -99,9 +100,11 @@ def main() -> None:
         print(f"{number + 1}/{len(names)} {name}: raw {raw or 0:.3f}", file=sys.stderr, flush=True)
     if args.prepare:
         return
-    report(table, bank.vocabulary.names)
+    names_of = bank.vocabulary.names
+    over = names_of if args.over is None else Vocabulary.parse(args.over).names
+    report(table, names_of, over)
     if args.json:
-        rows = {row: [c.scores().miou for c in confusions] for row, confusions in table.items()}
+        rows = {row: [mean_iou(c, over) for c in confusions] for row, confusions in table.items()}
         args.json.write_text(
             json.dumps({"captures": names, "backbone": args.backbone, "miou": rows}, indent=1)
         )
@@ -192,11 +195,20 @@ def measured(
                     yield f"{name}{told} {scale}{said}", row(vectors, config)
 
 
-def report(table: dict[str, list[Confusion]], names: tuple[str, ...]) -> None:
+def mean_iou(confusion: Confusion, over: tuple[str, ...]) -> float:
+    """Of those of these classes that are there, 0..1."""
+    scores = confusion.scores()
+    found = [
+        iou for name, iou in zip(scores.names, scores.iou, strict=True) if name in over and iou is not None
+    ]
+    return statistics.mean(found) if found else 0.0
+
+
+def report(table: dict[str, list[Confusion]], names: tuple[str, ...], over: tuple[str, ...]) -> None:
     """One line a row."""
 
     def percent(confusion: Confusion) -> float:
-        return 100 * (confusion.scores().miou or 0.0)
+        return 100 * mean_iou(confusion, over)
 
     raw = [percent(confusion) for confusion in table["raw"]]
     print(f"{'mIoU, %':36s} {'mean':>5s} {'gain':>6s} {'+-':>5s}  {'better on':12s} worst class")
