@@ -19,7 +19,7 @@ from torch import Tensor
 from purify3d.affinities import softmax_affinity
 from purify3d.errors import CaptureError, CheckpointError
 from purify3d.spatial import grid_neighbors
-from purify3d.student import COMPACT, StudentConfig
+from purify3d.student import COMPACT, SHIPPED, StudentConfig
 from purify3d.teachers import Lesson, load_teacher
 from purify3d.training import Cache, Recipe, TrainConfig, train
 from purify3d.training.augment import augment, crop, symmetries
@@ -358,6 +358,19 @@ def test_from_a_capture_to_labels(purify3d: Program, room_folder: Path, tmp_path
     run = ("segment", room_folder, "--labels", "bed, wall", "-o", tmp_path / "run")
     assert purify3d(*run, "--affinity", tmp_path / "student")[0] == 0
     assert purify3d("query", tmp_path / "run", "bed")[0] == 0
+
+
+def test_the_shipped_student_is_small_documented_and_says_what_it_is(purify3d: Program) -> None:
+    facts = json.loads(purify3d("info", "student", "--json")[1])
+    assert (facts["teacher"], facts["reads"]) == ("truth", "48 words")
+    assert sum(file.stat().st_size for file in SHIPPED.iterdir()) < 8e6
+    assert {file.name for file in SHIPPED.iterdir()} == {
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "training.json",
+    }
+    assert "tools/train_student.py" in (SHIPPED / "README.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,8 @@ def main() -> None:
     parser.add_argument("--cache", required=True)
     parser.add_argument("--output", default=str(SHIPPED))
     args = parser.parse_args()
-    command = ["train", ROOMS, "--teacher", "truth", "--steps", str(STEPS), "--hold-out", "4", "--seed", "0"]
+    command = ["train", ROOMS, "--teacher", "truth", "--steps", str(STEPS), "--hold-out", "4"]
+    command += ["--seed", "0", "--lr", "0.002"]
     command += ["--cache", args.cache, "--output", args.output]
     sys.exit(subprocess.run([sys.executable, "-m", "purify3d.cli", *command]).returncode)
 
