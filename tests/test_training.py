@@ -353,6 +353,9 @@ def test_from_a_capture_to_labels(purify3d: Program, room_folder: Path, tmp_path
     code, _, err = purify3d(*arguments)
     assert code == 0
     assert "holds a finished student, not repeated" in err
+    code, _, err = purify3d(*arguments[:1], "synthetic:4?frames=6", *arguments[2:])
+    assert code == 1
+    assert "holds a finished student of 1 captures and the teacher 'truth'" in err
     facts = json.loads(purify3d("info", tmp_path / "student", "--json")[1])
     assert facts["steps"] == 2
     run = ("segment", room_folder, "--labels", "bed, wall", "-o", tmp_path / "run")

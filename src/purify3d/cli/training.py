@@ -97,7 +97,9 @@ def train(
     check_device(device)
     device = parallel.begin(device)
     try:
+        names = _expanded(captures)
         if (folder / "model.safetensors").is_file() and not overwrite:
+            _refuse_another(folder, names, teacher)
             click.echo(
                 f"{folder} holds a finished student, not repeated (--overwrite trains it again)", err=True
             )
@@ -112,7 +114,6 @@ def train(
                 err=True,
             )
         recipe = Recipe(network, load_teacher(teacher), model)
-        names = _expanded(captures)
         files = _prepared(names, recipe, Cache(Path(cache or folder / "scenes"), cache_limit * 1e9))
         count = hold_out if hold_out is not None else (len(files) // 10 if len(files) >= 5 else 0)
         if count >= len(files):
@@ -223,6 +224,21 @@ def _shape(
         base = replace(base, words=())
     changes: dict[str, Any] = {"sharpness": sharpness, "geometric": geometric, "width": width}
     return replace(base, **{name: value for name, value in changes.items() if value is not None})
+
+
+def _refuse_another(folder: Path, names: list[str], teacher: str) -> None:
+    """A finished student of other captures or another teacher is not what was asked for."""
+    from purify3d.errors import RunError
+    from purify3d.training import facts_of
+
+    known = facts_of(folder)
+    trained = [*known.get("captures", []), *known.get("held_out", [])]
+    if known and (trained != names or known.get("teacher") != teacher.partition(":")[0]):
+        raise RunError(
+            f"{folder} holds a finished student of {len(trained)} captures and the teacher "
+            f"{known.get('teacher')!r}; found {len(names)} captures, or others, and {teacher!r}. Name "
+            "another --output, or give --overwrite to train it again"
+        )
 
 
 def _expanded(captures: tuple[str, ...]) -> list[str]:
