@@ -118,7 +118,7 @@ def all_voices_equal() -> None:
 def blunt() -> None:
     affinities = module("affinities")
     defaults(affinities.softmax_affinity, sharpness=1.0)
-    for embedding in (affinities.Uniform, affinities.Geometric, affinities.Learned):
+    for embedding in (affinities.Uniform, affinities.Geometric):
         defaults(embedding, sharpness=1.0)
 
 
