@@ -77,6 +77,7 @@ def main() -> None:
     parser.add_argument("--sharpness", nargs="*", type=float, default=[20.0], help="of normals and colours")
     parser.add_argument("--rounds", nargs="*", type=int, default=[19])
     parser.add_argument("--confidence", type=float, default=PurifyConfig.confidence)
+    parser.add_argument("--fewer", action="store_true", help="without uniform pooling and region vote")
     parser.add_argument("--silent", action="store_true", help="also with the students' words set to zero")
     parser.add_argument("--prepare", action="store_true", help="only make the scenes ready")
     parser.add_argument("--cache", type=Path, required=True)
@@ -174,8 +175,9 @@ def measured(
         return confusion
 
     yield "raw", row(Uniform(), replace(base, rounds=0))
-    yield "uniform", row(Uniform(), base)
-    yield "region vote", row(RegionVote(), base)
+    if not args.fewer:
+        yield "uniform", row(Uniform(), base)
+        yield "region vote", row(RegionVote(), base)
     for rounds in args.rounds:
         config = replace(base, rounds=rounds)
         said = "" if len(args.rounds) == 1 else f", {rounds} rounds"
