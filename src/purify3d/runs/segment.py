@@ -33,6 +33,8 @@ from purify3d.surface import with_points
 from purify3d.truth import fuse_labels
 from purify3d.types import PointCloud, PointFeatures, Scene
 
+_MADE_BEFORE = ("points", "lift")  # labels are made
+
 
 @dataclass(frozen=True)
 class Prints:
@@ -227,9 +229,6 @@ def _labels(
             "seen": seen,
         }
         _write_metrics(stage, about, scene, points, raw, purified)
-
-
-_MADE_BEFORE = ("points", "lift")
 
 
 def _write_metrics(
