@@ -95,8 +95,7 @@ def train(
     if steps is None and minutes is None:
         minutes = 20.0
     check_device(device)
-    device = parallel.begin(device)
-    try:
+    with parallel.together(device) as device:
         names = _expanded(captures)
         if (folder / "model.safetensors").is_file() and not overwrite:
             _refuse_another(folder, names, teacher)
@@ -164,8 +163,6 @@ def train(
         student.save_pretrained(folder)  # last: a folder with weights is finished, reports and all
         (folder / STATE).unlink(missing_ok=True)
         show.student(folder, as_json)
-    finally:
-        parallel.end()
 
 
 @click.command()

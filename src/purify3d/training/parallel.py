@@ -6,7 +6,8 @@ Started by `torchrun --nproc-per-node N -m purify3d.cli train ...`, on one machi
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
@@ -23,9 +24,23 @@ def begin(device: str) -> str:
 
 
 def end() -> None:
-    """Leave the others."""
+    """Leave, when all the others have come to this too: nobody's connection ends while it is in use."""
     if dist.is_initialized():
+        wait()
         dist.destroy_process_group()
+
+
+@contextmanager
+def together(device: str) -> Iterator[str]:
+    """`begin` and `end` around a block, which gets the device; after an error nobody is waited for."""
+    device = begin(device)
+    try:
+        yield device
+    except BaseException:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+        raise
+    end()
 
 
 def rank() -> int:
