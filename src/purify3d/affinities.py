@@ -17,7 +17,7 @@ from purify3d.colors import rgb_to_lab
 from purify3d.errors import CheckpointError, LabelError
 from purify3d.progress import Progress, silent
 from purify3d.settings import check, setting
-from purify3d.spatial import grid_neighbors, voxelize
+from purify3d.spatial import first_points, grid_neighbors, voxelize
 from purify3d.student import SHIPPED, Student, StudentConfig, load_released
 from purify3d.teachers import load_teacher
 from purify3d.types import Affinity, PointCloud, PointFeatures, Regions, TextBank, Voxels
@@ -148,9 +148,7 @@ class RegionVote:
     def regions(self, points: PointCloud, voxels: Voxels) -> Regions:
         """The regions of each voxel: those of its first point."""
         group = self._teacher.teach(points, up=np.array([0.0, 0.0, 1.0])).group
-        first = torch.full((len(voxels),), len(points))
-        first.scatter_reduce_(0, voxels.of_point, torch.arange(len(points)), "amin")
-        return Regions(group[first])
+        return Regions(group[first_points(voxels.of_point, len(voxels))])
 
 
 def joined(own: Tensor, points: PointCloud, voxels: Voxels, config: StudentConfig) -> Tensor:

@@ -64,6 +64,12 @@ def voxelize(xyz: Tensor, size: float) -> Voxels:
     )
 
 
+def first_points(of_point: Tensor, voxels: int) -> Tensor:
+    """(V,) int64 the first point of each voxel, of (N,) int64 the voxel of each point (`Voxels.of_point`)."""
+    first = torch.full((voxels,), len(of_point))
+    return first.scatter_reduce_(0, of_point, torch.arange(len(of_point)), "amin")
+
+
 def grid_neighbors(index: Tensor, k: int, *, progress: Progress = silent) -> Tensor:
     """The k nearest other cells of every cell of a grid.
 

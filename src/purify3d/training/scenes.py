@@ -6,7 +6,6 @@ import os
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -18,7 +17,7 @@ from purify3d.errors import CaptureError
 from purify3d.files import write_whole
 from purify3d.lifting import LiftConfig, lift
 from purify3d.progress import Progress, silent
-from purify3d.spatial import voxelize
+from purify3d.spatial import first_points, voxelize
 from purify3d.student import WORDS, StudentConfig, student_input
 from purify3d.surface import with_points
 from purify3d.teachers import Lesson, Teacher
@@ -141,7 +140,10 @@ class Cache:
                 points = PointCloud(**{name: file.get_tensor(name) for name in _CLOUD})
                 of_point = file.get_tensor("of_point").long()
             lesson = recipe.teacher.teach(points, up=scene.up)
-            tensors = {"group": _of_voxels(lesson.group, of_point).int()}
+            first = first_points(
+                of_point, int(of_point.max()) + 1
+            )  # a voxel is taught what its first point is
+            tensors = {"group": lesson.group[first].int()}
             if lesson.feature is not None:
                 tensors["feature"] = lesson.feature.half()
             self._keep(path, tensors, scene.name)
@@ -172,13 +174,6 @@ class Cache:
 
 def _scene_of(lesson: Path) -> Path:
     return lesson.with_name(f"{lesson.stem.partition('-')[0]}.safetensors")
-
-
-def _of_voxels(group: Tensor, of_point: Tensor) -> Tensor:
-    """What was said of (N, S) points, of their voxels (V, S): that of the first point of each."""
-    first = torch.full((int(of_point.max()) + 1,), len(group))
-    first.scatter_reduce_(0, of_point, torch.arange(len(group)), "amin")
-    return group[first]
 
 
 def read(path: Path) -> Prepared:

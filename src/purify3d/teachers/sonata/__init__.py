@@ -16,7 +16,7 @@ from torch import Tensor
 
 from purify3d.axes import z_up_from_world
 from purify3d.errors import PurifyWarning
-from purify3d.spatial import voxelize
+from purify3d.spatial import first_points, voxelize
 from purify3d.teachers.lesson import Lesson
 from purify3d.teachers.sonata.network import SonataNetwork, upcast
 from purify3d.teachers.sonata.weights import find, read_network
@@ -101,8 +101,7 @@ def sonata_input(
     origin[2] = low[2]
     xyz = xyz - origin
     voxels = voxelize(xyz, VOXEL)
-    first = torch.full((len(voxels),), len(xyz))
-    first.scatter_reduce_(0, voxels.of_point, torch.arange(len(xyz)), "amin")
+    first = first_points(voxels.of_point, len(voxels))
     color = points.rgb[first].float() / 255
     if released_colors:
         color = color / 255
