@@ -13,14 +13,38 @@ from PIL import Image
 from scipy.ndimage import map_coordinates
 
 from purify3d import axes, geometry
-from purify3d.errors import CaptureError, PurifyWarning
+from purify3d.captures.depths import ARRAY_SUFFIXES, check_size, depth_size, read_depth, stored_in_metres
+from purify3d.captures.opening import opened_image
+from purify3d.captures.poses import read_numbers, rigid_pose
+from purify3d.errors import CaptureError, PurifyWarning, UpWarning
 from purify3d.types import Camera, Frame
 
 #: Pillow modes of a single channel of integers; 16-bit files open as one of the last four.
 _INTEGER_MODES = ("L", "P", "I", "I;16", "I;16B", "I;16L")
+#: Per cent of the pixels of a 16-bit grey image that may become black, and as many white.
+_CLIPPED = 0.5
+#: A principal point is off where it lies this share of the size from the middle; two shares that are equal
+#: within the second number, and at least the third, speak of an image of another size.
+_OFF_CENTRE, _ALIKE, _OTHER_SIZE = 0.2, 0.02, 0.08
 
-#: What Pillow raises for files that are no images, cut off, or so large that they would fill the memory.
-_BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+
+__all__ = [
+    "Lens",
+    "check_frames",
+    "file_frame",
+    "guess_up",
+    "ids_above_zero",
+    "image_size",
+    "make_camera",
+    "off_centre",
+    "read_color",
+    "read_depth",
+    "read_ids",
+    "read_mask",
+    "read_numbers",
+    "rigid_pose",
+    "undistort",
+]
 
 
 @dataclass(frozen=True)
@@ -35,45 +59,38 @@ class Lens:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """(width, height) of an image; reads only its header.
+    """(width, height) of a colour or depth image; reads only its header.
 
     Raises:
-        CaptureError: the file is missing or not an image.
+        CaptureError: no ordinary file, no image, or of more than 64 million pixels.
     """
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except _BROKEN as error:
-        raise _unreadable(path, error) from error
+    if path.suffix.lower() in ARRAY_SUFFIXES:
+        return depth_size(path)
+    with opened_image(path) as image:
+        return image.size
 
 
 def read_color(path: Path, camera: Camera) -> np.ndarray:
     """(H, W, 3) uint8 RGB.
 
     An orientation tag of the file is ignored: intrinsics and depth belong to the pixels as they are stored.
+    Grey images of more than 8 bits (thermal, infrared) have no white that all cameras share: their darkest
+    and brightest half per cent become black and white. Transparency is dropped.
 
     Raises:
         CaptureError: unreadable, or not of the camera's size.
     """
-    return _read(path, camera, "colour image", lambda image: np.array(image.convert("RGB")))
+    return _read(path, camera, "colour image", _rgb)
 
 
-def read_depth(path: Path, camera: Camera, metres_per_unit: float) -> np.ndarray:
-    """(h, w) float32 metres along z, 0 = none.
-
-    Raises:
-        CaptureError: unreadable, not a 16-bit single channel, or not of the camera's size.
-    """
-
-    def decode(image: Image.Image) -> np.ndarray:
-        if not image.mode.startswith("I"):
-            raise CaptureError(
-                f"{path}: found a depth image of mode {image.mode!r}; expected a 16-bit single-channel PNG. "
-                "Export depth as raw 16-bit values, not as 8-bit or as a colour map"
-            )
-        return np.array(image)
-
-    return _read(path, camera, "depth image", decode).astype(np.float32) * np.float32(metres_per_unit)
+def _rgb(image: Image.Image) -> np.ndarray:
+    if not image.mode.startswith(("I", "F")):
+        return np.array(image.convert("RGB"))
+    grey = np.array(image).astype(np.float64)
+    known = grey[np.isfinite(grey)]
+    low, high = np.percentile(known, [_CLIPPED, 100 - _CLIPPED]) if known.size else (0.0, 0.0)
+    scaled = (np.nan_to_num(grey, nan=low, posinf=high, neginf=low) - low) / max(high - low, 1e-12)
+    return np.rint(np.clip(scaled, 0, 1) * 255).astype(np.uint8)[..., None].repeat(3, axis=-1)
 
 
 def read_ids(path: Path, camera: Camera, what: str = "label image") -> np.ndarray:
@@ -93,91 +110,91 @@ def read_ids(path: Path, camera: Camera, what: str = "label image") -> np.ndarra
     return _read(path, camera, what, decode).astype(np.int32)
 
 
+def read_mask(path: Path, camera: Camera) -> np.ndarray:
+    """(h, w) bool, true where the mask is not black; it is scaled to the size of the camera.
+
+    Raises:
+        CaptureError: unreadable, or of other proportions.
+    """
+    with opened_image(path) as image:
+        width, height = image.size
+        if not np.isclose(width * camera.height, height * camera.width, rtol=0.01):
+            check_size(path, image.size, camera, "mask")
+        grey = image if image.mode in _INTEGER_MODES[2:] else image.convert("L")
+        seen = np.array(grey) != 0
+    rows = (2 * np.arange(camera.height) + 1) * height // (2 * camera.height)
+    columns = (2 * np.arange(camera.width) + 1) * width // (2 * camera.width)
+    return np.asarray(seen[rows[:, None], columns])
+
+
 def _read(path: Path, camera: Camera, what: str, decode: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            values = decode(image)
-    except _BROKEN as error:
-        raise _unreadable(path, error) from error
-    if values.shape[:2] != (camera.height, camera.width):
-        raise CaptureError(
-            f"{path}: found a {what} of {values.shape[1]}x{values.shape[0]} pixels; its camera has "
-            f"{camera.width}x{camera.height}. All images of a camera must have the size that its intrinsics "
-            "were made for: resize the images, or correct the intrinsics"
-        )
-    return values
+    with opened_image(path) as image:
+        check_size(path, image.size, camera, what)
+        return decode(image)
 
 
-def _unreadable(path: Path, error: Exception) -> CaptureError:
-    return CaptureError(
-        f"image file is truncated or unreadable: {path} ({error}); re-copy the capture, or delete this "
-        "frame's files"
-    )
-
-
-def make_camera(intrinsics: Sequence[float], size: tuple[int, int], source: Path | str) -> Camera:
+def make_camera(
+    intrinsics: Sequence[float], size: tuple[int, int], source: Path | str, *, warn: bool = True
+) -> Camera:
     """Camera from (fx, fy, cx, cy) in pixels, integer pixel centres, and (width, height).
+
+    Args:
+        warn: say so where `off_centre` has something to say.
 
     Raises:
         CaptureError: not numbers a camera can have, or made for images of another size.
+
+    Warns:
+        PurifyWarning: the principal point lies far from the middle.
     """
     fx, fy, cx, cy = (float(value) for value in intrinsics)
     width, height = size
     if np.isfinite([cx, cy]).all() and not (-0.5 <= cx <= width - 0.5 and -0.5 <= cy <= height - 0.5):
         raise CaptureError(
             f"{source}: found the principal point ({cx:g}, {cy:g}) outside the image of {width}x{height} "
-            "pixels; the intrinsics were made for another image size. Scale fx, fy, cx, cy to this size"
+            "pixels; the intrinsics were made for another image size"
+            f"{_made_for(cx, cy, width, height)}. Scale fx, fy, cx, cy to this size"
         )
     try:
-        return Camera(fx, fy, cx, cy, width, height)
+        camera = Camera(fx, fy, cx, cy, width, height)
     except ValueError as error:
         raise CaptureError(f"{source}: {error}; correct the intrinsics") from error
+    complaint = off_centre(camera)
+    if warn and complaint is not None:
+        warnings.warn(f"{source}: {complaint}", PurifyWarning, stacklevel=3)
+    return camera
 
 
-def read_numbers(path: Path) -> np.ndarray:
-    """The numbers of a small text file as a float64 matrix, inf and nan included.
-
-    Raises:
-        CaptureError: not a table of numbers.
-    """
-    try:
-        return np.array(
-            [line.split() for line in path.read_text().splitlines() if line.strip()], dtype=np.float64
-        )
-    except (OSError, ValueError) as error:
-        raise CaptureError(
-            f"{path}: found something that is not a matrix of numbers ({error}); re-copy the capture, or "
-            "delete this frame's files"
-        ) from error
-
-
-def rigid_pose(values: np.ndarray, source: Path | str) -> np.ndarray | None:
-    """(3, 4) or (4, 4) world_from_camera -> (4, 4) float64; None where it is not finite (tracking was lost).
-
-    Raises:
-        CaptureError: another shape, or no rotation (scaled, mirrored or sheared).
-    """
-    if values.shape not in ((3, 4), (4, 4)):
-        raise CaptureError(f"{source}: found a pose of shape {values.shape}; expected 4x4 numbers")
-    pose = np.eye(4)
-    pose[:3] = values[:3]
-    if not np.isfinite(pose).all():
+def off_centre(camera: Camera) -> str | None:
+    """What to say where the principal point speaks against intrinsics of images of this size."""
+    width, height = camera.width, camera.height
+    across, down = (camera.cx + 0.5) / width, (camera.cy + 0.5) / height
+    made_for = _made_for(camera.cx, camera.cy, width, height)
+    if max(abs(across - 0.5), abs(down - 0.5)) <= _OFF_CENTRE and not made_for:
         return None
-    rotation = pose[:3, :3]
-    if np.abs(rotation @ rotation.T - np.eye(3)).max() > 0.01 or np.linalg.det(rotation) < 0:
-        raise CaptureError(
-            f"{source}: found a pose whose 3x3 part is no rotation (determinant "
-            f"{np.linalg.det(rotation):.3g}); expected a rigid camera-to-world transform in metres. "
-            "Undo the scale or mirroring of the poses"
-        )
-    return pose
+    return (
+        f"cx, cy = ({camera.cx:g}, {camera.cy:g}) is far from the middle of {width}x{height}: the intrinsics "
+        f"look made for {made_for.strip(' ()') or 'images of another size, or cropped ones'}. If so, "
+        "scale fx, fy, cx, cy to the images, or pass --intrinsics fx,fy,cx,cy"
+    )
+
+
+def _made_for(cx: float, cy: float, width: int, height: int) -> str:
+    """` (640x480)`, where the principal point is the middle of an image of another size."""
+    across, down = 2 * (cx + 0.5) / width, 2 * (cy + 0.5) / height
+    # Images of a few pixels have no middle to speak of.
+    clear = min(width, height) >= 64 and across > 0 and down > 0
+    if not clear or abs(across / down - 1) > _ALIKE or abs(across - 1) < _OTHER_SIZE:
+        return ""
+    # Which of both is rounded does not matter: the size is for people.
+    return f" ({round(2 * cx)}x{round(2 * cy)})"
 
 
 def guess_up(frames: Sequence[Frame]) -> np.ndarray:
     """`axes.guess_up` of frames, with a warning where the cameras hardly agree.
 
     Warns:
-        PurifyWarning: as many cameras hang as stand, or all were held sideways: the guess has no ground.
+        UpWarning: as many cameras hang as stand, or all were held sideways: the guess has no ground.
     """
     poses = np.stack([frame.world_from_camera for frame in frames])
     agreement = float(np.linalg.norm(poses[:, :3, 1].mean(axis=0)))
@@ -186,7 +203,7 @@ def guess_up(frames: Sequence[Frame]) -> np.ndarray:
         warnings.warn(
             f"the cameras do not agree on which way is up ({agreement:.0%} agreement); "
             f"{axes.describe_axis(up)} is assumed. Say it with --up if this is wrong",
-            PurifyWarning,
+            UpWarning,
             stacklevel=3,
         )
     return up
@@ -220,44 +237,56 @@ def file_frame(
     color: Path,
     depth: Path,
     metres_per_unit: float,
+    metres_per_float: float | None = None,
     label: Path | None = None,
     ids: Callable[[np.ndarray], np.ndarray] | None = None,
     instance: Path | None = None,
+    mask: Path | None = None,
     lens: Lens | None = None,
     files: Sequence[Path] = (),
 ) -> Frame:
     """A frame whose images lie in files and are read, checked and undistorted when asked for.
 
     Args:
+        metres_per_unit: of depth that is stored in whole numbers.
+        metres_per_float: of depth that is stored in floats, where the capture says it; None: they are metres.
         label: image of label ids in the depth camera; `ids` turns what is stored (0 = none) into int32 truth
             ids, -1 = none.
         instance: image of object ids + 1 in the depth camera, 0 = none.
+        mask: image of the colour camera; where it is 0 the frame has neither depth nor truth.
         lens: distortion of both images, which share it where depth was registered to colour.
         files: what else the frame was read from, such as its pose.
     """
     truth = None
     if label is not None and ids is not None:
-        truth = partial(_ids, label, depth_camera, lens, ids, "label image")
+        truth = partial(_ids, label, depth_camera, lens, mask, ids, "label image")
     objects = None
     if instance is not None:
-        objects = partial(_ids, instance, depth_camera, lens, ids_above_zero, "mask of objects")
+        objects = partial(_ids, instance, depth_camera, lens, mask, ids_above_zero, "mask of objects")
+    unit: float | None = metres_per_unit
+    if depth.suffix.lower() not in (".png", ".pgm"):
+        unit = metres_per_float if _in_metres(depth) else metres_per_unit
+    others = (label if truth else None, instance, mask)
     return Frame(
         name=name,
         camera=camera,
         depth_camera=depth_camera,
         world_from_camera=world_from_camera,
         color=partial(_color, color, camera, lens),
-        depth=partial(_depth, depth, depth_camera, lens, metres_per_unit),
+        depth=partial(_depth, depth, depth_camera, lens, mask, metres_per_unit, metres_per_float or 1.0),
         label=truth,
         instance=objects,
-        files=(
-            color,
-            depth,
-            *((label,) if label is not None and truth else ()),
-            *((instance,) if instance is not None else ()),
-            *files,
-        ),
+        depth_unit=unit,
+        files=(color, depth, *(file for file in others if file is not None), *files),
     )
+
+
+def _in_metres(depth: Path) -> bool:
+    """`stored_in_metres`; of a damaged file, which says so when it is read, nothing is known."""
+    try:
+        return stored_in_metres(depth)
+    except CaptureError:
+        return False
 
 
 # Module-level functions in `partial`, not closures, so that frames can be sent to other processes.
@@ -266,15 +295,31 @@ def _color(path: Path, camera: Camera, lens: Lens | None) -> np.ndarray:
     return image if lens is None else undistort(image, camera, lens, smooth=True)
 
 
-def _depth(path: Path, camera: Camera, lens: Lens | None, metres_per_unit: float) -> np.ndarray:
-    depth = read_depth(path, camera, metres_per_unit)
+def _depth(
+    path: Path,
+    camera: Camera,
+    lens: Lens | None,
+    mask: Path | None,
+    metres_per_unit: float,
+    metres_per_float: float,
+) -> np.ndarray:
+    depth = read_depth(path, camera, metres_per_unit, metres_per_float)
+    if mask is not None:
+        depth[~read_mask(mask, camera)] = 0
     return depth if lens is None else undistort(depth, camera, lens, smooth=False)
 
 
 def _ids(
-    path: Path, camera: Camera, lens: Lens | None, ids: Callable[[np.ndarray], np.ndarray], what: str
+    path: Path,
+    camera: Camera,
+    lens: Lens | None,
+    mask: Path | None,
+    ids: Callable[[np.ndarray], np.ndarray],
+    what: str,
 ) -> np.ndarray:
     stored = read_ids(path, camera, what)
+    if mask is not None:
+        stored[~read_mask(mask, camera)] = 0
     return ids(stored if lens is None else undistort(stored, camera, lens, smooth=False))
 
 

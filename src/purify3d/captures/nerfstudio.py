@@ -37,6 +37,9 @@ from purify3d.types import Camera, Frame, Scene
 #: What the folder must hold, for people.
 EXPECTS = "transforms.json"
 
+#: How the format stores poses.
+CONVENTION, DIRECTION = "opengl", "camera-to-world"
+
 #: Camera models that are OPENCV with some coefficients 0.
 _PERSPECTIVE = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL")
 _INTRINSICS = ("fl_x", "fl_y", "cx", "cy")
@@ -233,10 +236,12 @@ def _write(scene: Scene, folder: Path, suffix: str) -> None:
         (folder / name).mkdir()
     entries = []
     for index, frame in enumerate(scene.frames):
+        world_from_camera = frame.world_from_camera.copy()
+        world_from_camera[:3, 3] += scene.origin
         entry: dict[str, Any] = {
             "file_path": f"images/{index:05d}.{suffix}",
             "depth_file_path": f"depth/{index:05d}.png",
-            "transform_matrix": (frame.world_from_camera @ geometry.OPENCV_FROM_OPENGL).tolist(),
+            "transform_matrix": (world_from_camera @ geometry.OPENCV_FROM_OPENGL).tolist(),
         }
         if not shared:
             entry |= _camera_keys(frame.camera)
@@ -281,6 +286,6 @@ def _camera_keys(camera: Camera) -> dict[str, float]:
 
 
 def _millimetres(depth: np.ndarray) -> np.ndarray:
-    """(h, w) metres -> uint16; what 16 bits cannot hold (beyond 65.5 m) becomes 0 = unknown, not a wall."""
+    """(h, w) metres -> uint16; what 16 bits cannot hold becomes 0 = unknown, not a wall: 65535 means none, too."""
     mm = np.rint(depth * _MM)
-    return np.where((mm > 0) & (mm <= 65535), mm, 0).astype(np.uint16)
+    return np.where((mm > 0) & (mm < 65535), mm, 0).astype(np.uint16)

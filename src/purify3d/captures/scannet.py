@@ -4,6 +4,9 @@ What ScanNet's own exporter writes, and many others imitate: depth as 16-bit PNG
 camera-to-world text with OpenCV axes (-inf where tracking was lost), two 4x4 intrinsic matrices with integer
 pixel centres. Reference: the SensReader of the ScanNet release.
 
+Imitations differ, so more is taken: depth of every kind of `depths.py`; poses as 3x4, or 12 or 16 numbers in
+a row, or .npy; and files of one frame may have different numbers of zeros (`0.png` beside `000000.txt`).
+
 Truth objects are an addition of this package: instance/*.png named like the depth images, 16 bit, in the
 depth camera, of object id + 1, 0 = none; an object has one id in all frames.
 """
@@ -11,15 +14,21 @@ depth camera, of object id + 1, 0 = none; an object has one id in all frames.
 from __future__ import annotations
 
 import json
+import os
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from purify3d.captures import images
+from purify3d.captures.depths import DEPTH_SUFFIXES
+from purify3d.captures.dropped import Dropped
+from purify3d.captures.naming import match_by_number, natural
+from purify3d.captures.opening import read_text
+from purify3d.captures.poses import read_pose
 from purify3d.clouds import read_cloud
 from purify3d.errors import CaptureError, PurifyWarning
 from purify3d.types import NO_LABEL, Camera, Scene
@@ -27,8 +36,18 @@ from purify3d.types import NO_LABEL, Camera, Scene
 #: What the folder must hold, for people.
 EXPECTS = "folders color/ depth/ pose/ intrinsic/"
 
+#: How the format stores poses.
+CONVENTION, DIRECTION = "opencv", "camera-to-world"
+
 _FOLDERS = ("color", "depth", "pose")
-_IMAGES = (".jpg", ".jpeg", ".png")
+_IMAGES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".pgm")
+_SUFFIXES = {"color": _IMAGES, "depth": DEPTH_SUFFIXES, "pose": (".txt", ".npy")}
+
+#: What names of files say about where they come from.
+_ELSEWHERE = (
+    (re.compile(r"frame-\d+\.(color|depth|pose)\."), "7-Scenes"),
+    (re.compile(r"(frame|depth)\d+\.(jpg|png)"), "Replica"),
+)
 
 
 def recognises(path: Path) -> bool:
@@ -51,40 +70,52 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
     """
     missing = [name for name in _FOLDERS if not (path / name).is_dir()]
     if missing:
-        raise CaptureError(f"{path}: expected {EXPECTS}; missing are {', '.join(missing)}")
-    colors, depths = _by_stem(path / "color", _IMAGES), _by_stem(path / "depth", (".png",))
-    poses = _by_stem(path / "pose", (".txt",))
-    stems = sorted(colors.keys() | depths.keys() | poses.keys(), key=_natural)
-    whole = [stem for stem in stems if stem in colors and stem in depths and stem in poses]
-    left_out = len(stems) - len(whole)
-    images.check_frames(whole, left_out, 0, path)
-
-    color_size, depth_size = images.image_size(colors[whole[0]]), images.image_size(depths[whole[0]])
+        raise CaptureError(
+            f"{path}: expected {EXPECTS}; missing are {', '.join(missing)}{_elsewhere(_listed(path))}"
+        )
+    files = match_by_number({name: _by_stem(path / name, _SUFFIXES[name]) for name in _FOLDERS})
+    dropped, whole = Dropped(path), []
+    for key in sorted(set().union(*files.values()), key=natural):
+        lacking = [name for name in _FOLDERS if key not in files[name]]
+        if lacking:
+            dropped.missing[key] = f"no {' and no '.join(lacking)} file"
+        else:
+            whole.append(key)
+    if not whole:
+        dropped.settle(0, _instead(path))
+    color_size, depth_size = (_first_size([files[name][key] for key in whole]) for name in ("color", "depth"))
     camera, depth_camera = _cameras(path / "intrinsic", color_size, depth_size, intrinsics)
     truth, labels = _truth(path)
     ids = partial(_truth_ids, unlabelled=_unlabelled(truth))
     instances = _by_stem(path / "instance", (".png",)) if (path / "instance").is_dir() else {}
     frames = []
-    for stem in whole:
-        pose = images.rigid_pose(images.read_numbers(poses[stem]), poses[stem])
-        if pose is not None:
-            frames.append(
-                images.file_frame(
-                    stem,
-                    pose,
-                    camera,
-                    depth_camera,
-                    color=colors[stem],
-                    depth=depths[stem],
-                    metres_per_unit=0.001,
-                    label=labels.get(stem),
-                    ids=ids,
-                    instance=instances.get(stem),
-                    files=[poses[stem]],
-                )
+    for key in whole:
+        color, depth, pose_file = (files[name][key] for name in _FOLDERS)
+        try:
+            pose = read_pose(pose_file)
+        except CaptureError as error:
+            dropped.bad[color.stem] = str(error)
+            continue
+        if pose is None:
+            dropped.lost += 1
+            continue
+        frames.append(
+            images.file_frame(
+                color.stem,
+                pose,
+                camera,
+                depth_camera,
+                color=color,
+                depth=depth,
+                metres_per_unit=0.001,
+                label=labels.get(depth.stem),
+                ids=ids,
+                instance=instances.get(depth.stem),
+                files=[pose_file],
             )
-    skipped = len(whole) - len(frames)
-    images.check_frames(frames, 0, skipped, path)
+        )
+    frames = dropped.keep_near(frames)
+    dropped.settle(len(frames))
     released = re.match(r"scene\d{4}_\d{2}", path.resolve().name)
     clouds = sorted(path.glob("*_vh_clean_2.ply"))
     return Scene(
@@ -93,18 +124,68 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
         up=np.array([0.0, 0.0, 1.0]) if released else images.guess_up(frames),
         points=read_cloud(clouds[0]) if clouds else None,
         truth={i: name for i, name in truth.items() if i not in _unlabelled(truth)},
-        skipped=skipped,
+        skipped=dropped.lost,
         files=(*sorted((path / "intrinsic").glob("*.txt")), *path.glob("labels.json"), *clouds[:1]),
     )
 
 
 def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    return {file.stem: file for file in sorted(folder.iterdir()) if file.suffix.lower() in suffixes}
+    """Ordinary files by stem; of several with one stem the kind that comes first in `suffixes`."""
+    with os.scandir(folder) as entries:
+        # Names that begin with a dot are notes of file managers, such as ._0.png of macOS.
+        names = [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_file()]
+    found: dict[str, Path] = {}
+    for name in sorted(names, key=lambda name: (_rank(name, suffixes), name)):
+        if _rank(name, suffixes) < len(suffixes):
+            found.setdefault(Path(name).stem, folder / name)
+    used = {file.name for file in found.values()}
+    twice = [name for name in names if _rank(name, suffixes) < len(suffixes) and name not in used]
+    if twice:
+        warnings.warn(
+            f"{folder}: {len(twice)} files are left out, such as {min(twice)}: one of the same name and other "
+            "suffix is used",
+            PurifyWarning,
+            stacklevel=3,
+        )
+    return found
 
 
-def _natural(stem: str) -> list[tuple[int, str]]:
-    """Sort key by which frame 9 comes before frame 10."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.findall(r"\d+|\D+", stem)]
+def _rank(name: str, suffixes: tuple[str, ...]) -> int:
+    suffix = Path(name).suffix.lower()
+    return suffixes.index(suffix) if suffix in suffixes else len(suffixes)
+
+
+def _first_size(paths: Sequence[Path]) -> tuple[int, int]:
+    """(width, height) of the first image that can be read; the others say so when they are."""
+    for path in paths[:-1]:
+        try:
+            return images.image_size(path)
+        except CaptureError:
+            continue
+    return images.image_size(paths[-1])
+
+
+def _listed(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def _instead(path: Path) -> str:
+    """What lies in the folders where nothing goes together, and what that suggests."""
+    held, every = [], []
+    for name in _FOLDERS:
+        names = _listed(path / name)
+        every += names
+        some = ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
+        held.append(f"{name}/ holds {some or 'nothing'}")
+    looked = "; ".join(f"{name}/*{'|'.join(_SUFFIXES[name])}" for name in _FOLDERS)
+    return f". Looked for {looked} with the same name or number; {'; '.join(held)}{_elsewhere(every)}"
+
+
+def _elsewhere(names: Sequence[str]) -> str:
+    for pattern, source in _ELSEWHERE:
+        if any(pattern.match(name) for name in names):
+            return f". Names like {next(name for name in names if pattern.match(name))} are those of {source}"
+    return ""
 
 
 def _matrix(path: Path) -> tuple[float, float, float, float] | None:
@@ -114,6 +195,11 @@ def _matrix(path: Path) -> tuple[float, float, float, float] | None:
     k = images.read_numbers(path)
     if k.shape not in ((3, 3), (3, 4), (4, 4)):
         raise CaptureError(f"{path}: found a matrix of shape {k.shape}; expected 3x3 or 4x4 intrinsics")
+    if abs(k[0, 1]) > 0.5:
+        raise CaptureError(
+            f"{path}: found a skew of {k[0, 1]:g} pixels (first row, second column); expected 0, since "
+            "cameras are pinholes here. Rectify the images"
+        )
     return float(k[0, 0]), float(k[1, 1]), float(k[0, 2]), float(k[1, 2])
 
 
@@ -142,7 +228,10 @@ def _cameras(
             f"of one of them only; expected {lacking.name} too. Add it, or resize one to the other's size"
         )
     where = "--intrinsics" if intrinsics else color_file
-    return images.make_camera(color, color_size, where), images.make_camera(depth, depth_size, depth_file)
+    camera = images.make_camera(color, color_size, where)
+    if (depth, depth_size) == (color, color_size):
+        return camera, camera
+    return camera, images.make_camera(depth, depth_size, depth_file)
 
 
 def _truth(path: Path) -> tuple[dict[int, str], dict[str, Path]]:
@@ -156,7 +245,7 @@ def _truth(path: Path) -> tuple[dict[int, str], dict[str, Path]]:
         )
         return {}, {}
     try:
-        names = {int(i): str(name) for i, name in json.loads(file.read_text()).items()}
+        names = {int(i): str(name) for i, name in json.loads(read_text(file)).items()}
     except (ValueError, AttributeError, RecursionError) as error:
         raise CaptureError(f'{file}: expected an object such as {{"1": "chair"}}; {error}') from error
     return names, _by_stem(path / "label", (".png",))

@@ -1,0 +1,75 @@
+"""Names of frames: unique, short, and the same number however many zeros stand before it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
+from pathlib import Path, PurePosixPath
+
+
+def unique_names(paths: Sequence[str]) -> list[str]:
+    """Each path without the folders that all share and without suffix: stems, where all lie in one folder.
+
+    Suffixes stay where names would be the same without; a file that is listed twice gets a number.
+
+    Args:
+        paths: of images, with `/` between folders.
+    """
+    parts = [PurePosixPath(path).parts for path in paths]
+    folders = zip(*(part[:-1] for part in parts), strict=False)
+    shared = sum(1 for _ in takewhile(lambda same: len(set(same)) == 1, folders))
+    whole = ["/".join(part[shared:]) for part in parts]
+    short = [name[: len(name) - len(PurePosixPath(name).suffix)] for name in whole]
+    names, seen, taken = short if len(set(short)) == len(set(whole)) else whole, Counter[str](), set()
+    unique = []
+    for name in names:
+        candidate = name
+        while candidate in taken:
+            seen[name] += 1
+            candidate = f"{name}-{seen[name] + 1}"
+        taken.add(candidate)
+        unique.append(candidate)
+    return unique
+
+
+def natural(stem: str) -> list[tuple[int, str]]:
+    """Sort key by which frame 9 comes before frame 10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.findall(r"\d+|\D+", stem)]
+
+
+def match_by_number(folders: Mapping[str, Mapping[str, Path]]) -> dict[str, dict[str, Path]]:
+    """Files of several folders under keys that go together: equal stems, else but for zeros, else numbers.
+
+    Args:
+        folders: of each folder its files by stem.
+
+    Returns:
+        The same with keys of files that belong together equal. Where two files of a folder would get the same
+        key, stems are compared as they are.
+    """
+    best: dict[str, dict[str, Path]] = {name: dict(files) for name, files in folders.items()}
+    for key in (_without_zeros, _number):
+        common = set.intersection(*(set(files) for files in best.values())) if best else set()
+        tried = {name: _keyed(files, key) for name, files in folders.items()}
+        if any(len(tried[name]) != len(files) for name, files in folders.items()):
+            continue
+        if len(set.intersection(*(set(files) for files in tried.values()))) > len(common) and (
+            key is not _number or not common
+        ):
+            best = tried
+    return best
+
+
+def _keyed(files: Mapping[str, Path], key: Callable[[str], str]) -> dict[str, Path]:
+    return {key(stem): file for stem, file in files.items()}
+
+
+def _without_zeros(stem: str) -> str:
+    return re.sub(r"0*(\d+)", r"\1", stem)
+
+
+def _number(stem: str) -> str:
+    numbers = re.findall(r"\d+", stem)
+    return str(int(numbers[-1])) if numbers and len(numbers[-1]) < 32 else stem
