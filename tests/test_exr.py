@@ -1,19 +1,22 @@
 """Depth in EXR images, written by the OpenEXR package."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import OpenEXR
 import pytest
 
-from purify3d.captures.exr import read_exr
+from purify3d.captures.exr import exr_size, read_exr
 from purify3d.errors import CaptureError
 
 METRES = np.array([[0.5, 1.25, 4.0], [2.0, 0.0, 65.5]], np.float32)
 
 
-def written(path: Path, header: dict | None = None, **channels: np.ndarray) -> Path:
-    options = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage, **(header or {})}
+def written(path: Path, **channels: Any) -> Path:
+    """A file of these channels; what begins with an underscore goes into the header."""
+    options = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+    options |= {key[1:]: channels.pop(key) for key in list(channels) if key.startswith("_")}
     OpenEXR.File(options, channels).write(str(path))
     return path
 
@@ -26,6 +29,7 @@ def test_one_channel_of_any_name(tmp_path: Path, channel: str, dtype: type) -> N
         depth = read_exr(source)
         assert depth.dtype == np.float32
         assert depth.tolist() == METRES.tolist()
+        assert exr_size(source) == (3, 2)
 
 
 def test_of_several_channels_z_is_depth_and_grey_is_one(tmp_path: Path) -> None:
@@ -51,7 +55,7 @@ def test_whole_numbers_are_refused(tmp_path: Path) -> None:
 
 def test_a_cropped_image_is_refused(tmp_path: Path) -> None:
     window = (np.array([0, 0], np.int32), np.array([9, 9], np.int32))
-    file = written(tmp_path / "a.exr", {"displayWindow": window}, Z=METRES)
+    file = written(tmp_path / "a.exr", _displayWindow=window, Z=METRES)
     with pytest.raises(CaptureError, match="3x2 in an image of 10x10"):
         read_exr(file)
 
