@@ -144,7 +144,7 @@ def resampled(camera: Camera, size: tuple[int, int], depth: Path) -> Camera:
 
 def natural(name: str) -> list[tuple[int, str]]:
     """A key that sorts frame10 after frame9."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", name)]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", name)]
 
 
 def read_lines(path: Path) -> list[str]:

@@ -1,0 +1,199 @@
+"""COLMAP models with a depth image for each photo.
+
+A model lies in sparse/0, in sparse, or in the folder itself, photos in images/ and depth in depth/ or depths/
+under the photo's name: 16-bit PNG in mm, or .npy of metres. Without such a folder COLMAP's own maps are
+taken, stereo/depth_maps/NAME.geometric.bin (`width&height&1&`, then float32 row by row), which are in units
+of the model. Poses are world-to-camera with OpenCV axes; pixels count from the image's corner. A photo's
+distortion is undone in its depth as well, since depth is registered to the photo. Reference: COLMAP's page
+"Output Format".
+
+Nothing in a model says how long a metre is: where poses did not come from a sensor that knows, they must be
+scaled to the depth (`open_capture(scale=...)`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from purify3d.captures import images, layouts
+from purify3d.captures.colmap_model import ModelImage, read_model
+from purify3d.captures.images import Lens
+from purify3d.errors import CaptureError
+from purify3d.types import Camera, Frame, Scene
+
+#: What the folder must hold, for people.
+EXPECTS = "sparse/0 with cameras and images (.bin or .txt), images/ and depth/"
+CONVENTION = "opencv"
+DIRECTION = "world-to-camera"
+
+_MODELS = ("sparse/0", "sparse", ".")
+_DEPTHS = ("depth", "depths")
+_STEREO = "stereo/depth_maps"
+
+
+def recognises(path: Path) -> bool:
+    """Does the path look like this format?"""
+    return _model(path) is not None
+
+
+def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = None) -> Scene:
+    """Read a workspace, or the folder of a model below one; images stay on disk until asked for.
+
+    Args:
+        intrinsics: (fx, fy, cx, cy) of images without distortion, integer pixel centres; replaces the
+            model's.
+
+    Returns:
+        Frames in order of their names, undistorted when read; `up` is guessed, since models turn anyhow.
+        Positions are in units of the model.
+
+    Raises:
+        CaptureError: no model, no photos or no depth; a file that is cut off; a lens that cannot be
+            undistorted.
+
+    Warns:
+        PurifyWarning: frames were left out; it names them.
+    """
+    model = _model(path)
+    if model is None:
+        raise CaptureError(
+            f"{path}: found no cameras and images file; expected {EXPECTS}. Point to its folder"
+        )
+    root = next((f for f in (path, *path.resolve().parents[:2]) if (f / "images").is_dir()), None)
+    if root is None:
+        raise CaptureError(f"{path}: found no images/ beside the model; expected {EXPECTS}. Add the photos")
+    depths = next((root / name for name in (*_DEPTHS, _STEREO) if (root / name).is_dir()), None)
+    if depths is None:
+        raise CaptureError(
+            f"{root}: found no depth/; expected a depth image for each photo, 16-bit PNG in mm or .npy in "
+            f"metres under the photo's name, or {_STEREO}/. A model alone has too few points: add depth"
+        )
+    known, listed = read_model(model)
+    cameras = {}
+    for camera_id in {image.camera_id for image in listed} & known.keys():
+        cameras[camera_id] = known[camera_id].pinhole(model)
+    left = layouts.LeftOut(path)
+    frames = []
+    for image in sorted(listed, key=lambda image: layouts.natural(image.name)):
+        if image.camera_id not in cameras:
+            left.add(image.name, "a camera that the model lacks")
+            continue
+        color = root / "images" / image.name
+        size = left.size(image.name, color, "photo")
+        if size is None:
+            continue
+        pose = left.pose(image.name, image.world_from_camera(), model)
+        if pose is None:
+            continue
+        camera, lens = cameras[image.camera_id]
+        if intrinsics is not None:
+            camera, lens = images.make_camera(intrinsics, size, "--intrinsics"), None
+        if size != (camera.width, camera.height):
+            left.add(image.name, f"a photo of another size than its camera's {camera.width}x{camera.height}")
+            continue
+        frame = _frame(image, color, depths, pose, camera, lens, left)
+        if frame is not None:
+            frames.append(frame)
+    left.report(frames)
+    files = tuple(file for file in (_part(model, "cameras"), _part(model, "images")) if file is not None)
+    up = images.guess_up(frames)
+    return Scene(root.resolve().name, tuple(frames), up, skipped=left.skipped, files=files)
+
+
+def _model(path: Path) -> Path | None:
+    for name in _MODELS:
+        if _part(path / name, "cameras") is not None and _part(path / name, "images") is not None:
+            return path / name
+    return None
+
+
+def _part(model: Path, what: str) -> Path | None:
+    return next((file for s in ("bin", "txt") if (file := model / f"{what}.{s}").is_file()), None)
+
+
+def _frame(
+    image: ModelImage,
+    color: Path,
+    depths: Path,
+    pose: np.ndarray,
+    camera: Camera,
+    lens: Lens | None,
+    left: layouts.LeftOut,
+) -> Frame | None:
+    """The frame, None if its depth is missing or unreadable."""
+    stem = depths / Path(image.name).with_suffix("")
+    candidates = [Path(f"{stem}{suffix}") for suffix in (".png", ".npy")]
+    candidates.append(depths / f"{image.name}.geometric.bin")
+    depth = next((file for file in candidates if file.is_file()), None)
+    if depth is not None and depth.suffix != ".png":
+        try:
+            size: tuple[int, int] | None = _floats(depth).shape[::-1]
+        except CaptureError:
+            size = None
+            left.add(image.name, "an unreadable depth map")
+    else:
+        size = left.size(image.name, depth, "depth image")
+    if size is None or depth is None:
+        return None
+    try:
+        depth_camera = layouts.resampled(camera, size, depth)
+    except CaptureError:
+        left.add(image.name, "a depth image of other proportions than its photo")
+        return None
+    frame = images.file_frame(
+        image.name,
+        pose,
+        camera,
+        depth_camera,
+        color=color,
+        depth=depth,
+        metres_per_unit=0.001,
+        lens=lens,
+    )
+    if depth.suffix == ".png":
+        return frame
+    return replace(frame, depth=partial(_float_depth, depth, depth_camera, lens))
+
+
+def _float_depth(path: Path, camera: Camera, lens: Lens | None) -> np.ndarray:
+    stored = _floats(path)
+    if stored.shape != (camera.height, camera.width):
+        raise CaptureError(
+            f"{path}: found depth of {stored.shape[1]}x{stored.shape[0]} pixels; expected "
+            f"{camera.width}x{camera.height} as when the capture was opened. Do not change it while it is "
+            "read"
+        )
+    depth = np.asarray(stored, dtype=np.float32)
+    depth = np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(0))
+    return depth if lens is None else images.undistort(depth, camera, lens, smooth=False)
+
+
+def _floats(path: Path) -> np.ndarray:
+    """(h, w) floats of a file, left on disk.
+
+    Raises:
+        CaptureError: cut off, not of the format, or not floats of one channel.
+    """
+    try:
+        if path.suffix == ".npy":
+            stored: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        else:
+            with path.open("rb") as file:
+                *sides, _ = file.read(64).split(b"&", 3)
+            width, height, channels = (int(side) for side in sides)
+            start = sum(len(side) + 1 for side in sides)
+            if channels != 1 or min(width, height) < 1 or path.stat().st_size != start + 4 * width * height:
+                raise ValueError(f"{width}x{height}x{channels} floats do not fill the file")
+            stored = np.memmap(path, dtype="<f4", mode="r", offset=start, shape=(height, width))
+        if stored.ndim != 2 or stored.dtype.kind != "f" or not stored.size:
+            raise ValueError(f"{stored.dtype} of shape {stored.shape}")
+    except (OSError, ValueError, EOFError) as error:
+        raise CaptureError(
+            f"{path}: expected depth as floats in metres, rows x columns ({error}); export it again, or "
+            "delete it"
+        ) from error
+    return stored
