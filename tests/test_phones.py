@@ -1,0 +1,466 @@
+"""Captures of phones: the files as the apps write them, and the metres, pixels and poses they stand for."""
+
+import json
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.spatial.transform import Rotation
+
+from purify3d.captures import open_capture, video
+from purify3d.errors import CaptureError, PurifyWarning
+from purify3d.types import Frame, Scene
+
+#: Colour and depth of one camera; intrinsics of colour count from the image's corner, as ARKit's do.
+SIZE, DEPTH_SIZE = (64, 48), (16, 12)
+FX, FY, CX, CY = 50.0, 51.0, 33.0, 23.0
+#: x right, y up, z back in place of x right, y down, z forward.
+FLIP = np.diag([1.0, -1.0, -1.0, 1.0])
+COUNT = 12
+
+
+@dataclass
+class Shot:
+    """A frame as it should be read: `pose` has OpenCV axes in a world that is y-up."""
+
+    color: np.ndarray
+    mm: np.ndarray
+    confidence: np.ndarray
+    pose: np.ndarray
+
+    @property
+    def metres(self) -> np.ndarray:
+        return np.where(self.confidence > 0, self.mm, 0) / 1000
+
+
+def shots(
+    count: int = COUNT, size: tuple[int, int] = SIZE, depth: tuple[int, int] = DEPTH_SIZE
+) -> list[Shot]:
+    """Smooth colours, which survive JPEG and video; a phone that turns and walks."""
+    rng = np.random.default_rng(3)
+    found = []
+    for i in range(COUNT):
+        v, u = np.mgrid[: size[1], : size[0]]
+        color = np.stack([u * 3, v * 4, np.full_like(u, 20 * i)], axis=-1).astype(np.uint8)
+        arkit = np.eye(4)  # looks along -z with y up
+        arkit[:3, :3] = Rotation.from_euler("yx", [15 * i, -10], degrees=True).as_matrix()
+        arkit[:3, 3] = (0.1 * i, 1.4, -0.2 * i)
+        found.append(
+            Shot(
+                color,
+                rng.integers(300, 5000, depth[::-1]).astype(np.uint16),
+                rng.integers(0, 3, depth[::-1]).astype(np.uint8),
+                arkit @ FLIP,
+            )
+        )
+    return found
+
+
+def save(folder: Path, name: str, array: np.ndarray) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(folder / name, quality=95)
+    return folder / name
+
+
+def check(scene: Scene, expected: list[Shot], tolerance: float, up: str = "y") -> None:
+    """The same metres, pixels and poses, and cameras that see the same rays."""
+    assert len(scene.frames) == len(expected)
+    assert scene.up.tolist() == ([0, 1, 0] if up == "y" else [0, 0, 1])
+    assert len({frame.name for frame in scene.frames}) == len(expected)
+    for frame, shot in zip(pickle.loads(pickle.dumps(scene.frames)), expected, strict=True):
+        np.testing.assert_allclose(frame.world_from_camera, shot.pose, atol=1e-6)
+        assert frame.world_from_camera.dtype == np.float64
+        color, depth = frame.color(), frame.depth()
+        assert color.dtype == np.uint8
+        assert color.shape == shot.color.shape
+        assert np.abs(color.astype(int) - shot.color).mean() <= tolerance
+        assert depth.dtype == np.float32
+        np.testing.assert_allclose(depth, shot.metres, atol=1e-6)
+        assert all(file.is_file() for file in frame.files)
+        assert frame.files
+
+
+def check_cameras(frame: Frame) -> None:
+    camera, depth = frame.camera, frame.depth_camera
+    assert (camera.fx, camera.fy, camera.cx, camera.cy) == (FX, FY, 32.5, 22.5)
+    assert (camera.width, camera.height) == SIZE
+    # A quarter of the size: 33 pixels from the corner are 8.25, which is pixel centre 7.75.
+    assert (depth.fx, depth.fy, depth.cx, depth.cy) == (12.5, 12.75, 7.75, 5.25)
+    assert (depth.width, depth.height) == DEPTH_SIZE
+
+
+# Polycam -------------------------------------------------------------------------------------------
+
+
+def polycam(folder: Path, corrected: bool = True) -> Path:
+    """What "raw data" of Polycam unpacks to; JSON keys by its data format."""
+    prefix, keyframes = "corrected_" if corrected else "", folder / "keyframes"
+    (keyframes / f"{prefix}cameras").mkdir(parents=True)
+    for i, shot in enumerate(shots()):
+        stamp = str(99_999_999_999 + 500_000 * i)  # one digit more from the second on
+        save(keyframes / f"{prefix}images", f"{stamp}.jpg", shot.color)
+        save(keyframes / "depth", f"{stamp}.png", shot.mm)
+        save(keyframes / "confidence", f"{stamp}.png", np.array([0, 127, 255], np.uint8)[shot.confidence])
+        rows = (shot.pose @ FLIP)[:3]
+        camera = {f"t_{row}{column}": rows[row, column] for row in range(3) for column in range(4)}
+        camera |= {"fx": 2 * FX, "fy": 2 * FY, "cx": 2 * CX, "cy": 2 * CY, "width": 128, "height": 96}
+        camera |= {"blur_score": 115.28, "timestamp": int(stamp)}
+        (keyframes / f"{prefix}cameras" / f"{stamp}.json").write_text(json.dumps(camera))
+    return folder
+
+
+def test_polycam(tmp_path: Path) -> None:
+    """Its intrinsics are of an image of twice the size."""
+    scene = open_capture(polycam(tmp_path / "room"))
+    check(scene, shots(), tolerance=3)
+    check_cameras(scene.frames[0])
+    assert scene.name == "room"
+    check(open_capture(tmp_path / "room" / "keyframes"), shots(), tolerance=3)
+
+
+def test_polycam_prefers_what_was_corrected(tmp_path: Path) -> None:
+    folder = polycam(tmp_path / "room", corrected=False)
+    with pytest.warns(PurifyWarning, match="found no corrected_images"):
+        check(open_capture(folder), shots(), tolerance=3)
+    for what in ("images", "cameras"):
+        for file in (folder / "keyframes" / what).iterdir():
+            file.write_bytes(b"")
+    polycam(tmp_path / "again")
+    for what in ("corrected_images", "corrected_cameras"):
+        (tmp_path / "again" / "keyframes" / what).rename(folder / "keyframes" / what)
+    check(open_capture(folder), shots(), tolerance=3)
+
+
+# ARKitScenes ---------------------------------------------------------------------------------------
+
+#: The world of ARKitScenes is z-up.
+Z_UP = np.array([[1.0, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
+
+
+def arkitscenes(folder: Path, confidence: bool = True) -> Path:
+    """A video of the raw data set; times as they are rounded there, images between poses."""
+    lines = []
+    (folder / "lowres_wide_intrinsics").mkdir(parents=True)
+    for i, shot in enumerate(shots()):
+        at = 4380.137 + 0.1 * i
+        camera_from_world = np.linalg.inv(Z_UP @ shot.pose)
+        turn = Rotation.from_matrix(camera_from_world[:3, :3]).as_rotvec()
+        lines.append(" ".join(f"{x:.9f}" for x in (at + 0.0021, *turn, *camera_from_world[:3, 3])))
+        save(folder / "lowres_wide", f"47333462_{at:.3f}.png", shot.color)
+        save(folder / "lowres_wide", f"47333462_{at + 0.05:.3f}.png", shot.color)
+        save(folder / "lowres_depth", f"47333462_{at:.3f}.png", shot.mm)
+        if confidence:
+            save(folder / "confidence", f"47333462_{at:.3f}.png", shot.confidence)
+        file = folder / "lowres_wide_intrinsics" / f"47333462_{at + 0.001 * (-1) ** i:.3f}.pincam"
+        file.write_text(f"{SIZE[0]} {SIZE[1]} {FX} {FY} {CX} {CY}")
+    (folder / "lowres_wide.traj").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def z_up() -> list[Shot]:
+    return [Shot(shot.color, shot.mm, shot.confidence, Z_UP @ shot.pose) for shot in shots()]
+
+
+def test_arkitscenes(tmp_path: Path) -> None:
+    scene = open_capture(arkitscenes(tmp_path / "47333462"))
+    check(scene, z_up(), tolerance=0, up="z")
+    check_cameras(scene.frames[0])
+    assert scene.frames[1].name == "47333462_4380.237"
+
+
+def test_arkitscenes_3dod_keeps_all_in_a_folder(tmp_path: Path) -> None:
+    """It has no confidence: all depth is used."""
+    arkitscenes(tmp_path / "47333462" / "47333462_frames", confidence=False)
+    scene = open_capture(tmp_path / "47333462")
+    for frame, shot in zip(scene.frames, shots(), strict=True):
+        np.testing.assert_allclose(frame.depth(), shot.mm / 1000, atol=1e-6)
+
+
+# Stray Scanner -------------------------------------------------------------------------------------
+
+
+def movie(path: Path, images: list[np.ndarray], gop: int = 5) -> None:
+    """H.264 with B-frames and keyframes every `gop` frames."""
+    with av.open(str(path), "w") as container:
+        options = {"crf": "10", "x264-params": "bframes=2"}
+        stream: Any = container.add_stream("libx264", rate=30, options=options)
+        height, width = images[0].shape[:2]
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv444p"
+        stream.codec_context.gop_size = gop
+        for image in images:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+def stray(folder: Path, header: bool = True, npy: bool = False, gop: int = 5) -> Path:
+    """A recording by the app's description of its format."""
+    lines = ["timestamp, frame, x, y, z, qx, qy, qz, qw"] if header else []
+    for i, shot in enumerate(shots()):
+        save(folder / "confidence", f"{i:06d}.png", shot.confidence)
+        if npy:
+            (folder / "depth").mkdir(exist_ok=True)
+            np.save(folder / "depth" / f"{i:06d}.npy", shot.mm)
+        else:
+            save(folder / "depth", f"{i:06d}.png", shot.mm)
+        numbers = [*shot.pose[:3, 3], *Rotation.from_matrix(shot.pose[:3, :3]).as_quat()]
+        lines.append(", ".join([f"{5000 + i / 60}", f"{i:06d}"] * header + [f"{x:.9f}" for x in numbers]))
+    (folder / "odometry.csv").write_text("\n".join(lines))
+    (folder / "camera_matrix.csv").write_text(f"{FX}, 0.0, {CX}\n0.0, {FY}, {CY}\n0.0, 0.0, 1.0")
+    (folder / "imu.csv").write_text("timestamp, a_x, a_y, a_z, alpha_x, alpha_y, alpha_z\n")
+    movie(folder / "rgb.mp4", [shot.color for shot in shots()], gop)
+    return folder
+
+
+@pytest.mark.parametrize(("header", "npy"), [(True, False), (False, True)])
+def test_stray_scanner(tmp_path: Path, header: bool, npy: bool) -> None:
+    """Early versions wrote depth as NPY and poses without a header."""
+    scene = open_capture(stray(tmp_path / "71de12f9", header, npy))
+    check(scene, shots(), tolerance=5)
+    check_cameras(scene.frames[0])
+
+
+def test_stray_scanner_with_intrinsics_of_each_frame(tmp_path: Path) -> None:
+    folder = stray(tmp_path / "a")
+    lines = (folder / "odometry.csv").read_text().splitlines()
+    rows = [f"{line}, {60 + i}, 61, 30, 20" for i, line in enumerate(lines[1:])]
+    lines = [f"{lines[0]}, fx, fy, cx, cy", *rows]
+    (folder / "odometry.csv").write_text("\n".join(lines))
+    cameras = [frame.camera for frame in open_capture(folder).frames]
+    assert [camera.fx for camera in cameras] == [60 + i for i in range(COUNT)]
+    assert {(camera.fy, camera.cx, camera.cy) for camera in cameras} == {(61, 29.5, 19.5)}
+
+
+@pytest.mark.parametrize("gop", [1, 5, 250])
+def test_frames_of_a_video_come_in_any_order(tmp_path: Path, gop: int) -> None:
+    folder = stray(tmp_path / "a", gop=gop)
+    for number in [11, 0, 5, 4, 6, 7, 10, 3, 3, 8, 1, 2, 9, *range(COUNT)]:
+        assert np.abs(video.read_frame(folder / "rgb.mp4", number)[..., 2].mean() - 20 * number) < 3
+    with pytest.raises(CaptureError, match="found 12 frames; expected one with number 12"):
+        video.read_frame(folder / "rgb.mp4", 12)
+
+
+def test_a_video_is_decoded_once_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = open_capture(stray(tmp_path / "a")).frames
+    opened = Mock(side_effect=av.open)
+    monkeypatch.setattr(av, "open", opened)
+    for frame in frames:
+        frame.color()
+    assert opened.call_count == 1
+
+
+def test_odometry_shorter_than_the_video(tmp_path: Path) -> None:
+    folder = stray(tmp_path / "a")
+    lines = (folder / "odometry.csv").read_text().splitlines()
+    (folder / "odometry.csv").write_text("\n".join(lines[:9]))
+    with pytest.warns(
+        PurifyWarning, match="4 of its 12 frames are left out, odometry.csv has no pose for them"
+    ):
+        scene = open_capture(folder)
+    check(scene, shots()[:8], tolerance=5)
+
+
+def test_odometry_longer_than_the_video(tmp_path: Path) -> None:
+    folder = stray(tmp_path / "a")
+    movie(folder / "rgb.mp4", [shot.color for shot in shots()[:10]])
+    lines = (folder / "odometry.csv").read_text().splitlines()
+    (folder / "odometry.csv").write_text("\n".join([*lines[:-1], lines[-1][:30]]))
+    with pytest.warns(PurifyWarning, match="2 frames are left out: .*000010 .rgb.mp4 has only 10 frames"):
+        scene = open_capture(folder)
+    check(scene, shots()[:10], tolerance=5)
+
+
+def test_a_cut_off_row_and_a_row_that_was_removed(tmp_path: Path) -> None:
+    folder = stray(tmp_path / "a")
+    lines = (folder / "odometry.csv").read_text().splitlines()
+    (folder / "odometry.csv").write_text("\n".join([*lines[:4], *lines[5:-1], lines[-1][:40]]))
+    with pytest.warns(PurifyWarning) as caught:
+        scene = open_capture(folder)
+    said = " ".join(str(warning.message) for warning in caught)
+    assert "1 of its 12 frames are left out" in said
+    assert "1 frame is left out: 000011 (found no 'qx')" in said
+    check(scene, [*shots()[:3], *shots()[4:11]], tolerance=5)
+
+
+def test_video_that_is_missing_or_broken(tmp_path: Path) -> None:
+    folder = stray(tmp_path / "a")
+    whole = (folder / "rgb.mp4").read_bytes()
+    for content in (b"", b"no video at all", whole[: len(whole) // 2]):
+        (folder / "rgb.mp4").write_bytes(content)
+        with pytest.raises(CaptureError, match=r"rgb\.mp4: .*expected a whole video"):
+            open_capture(folder)
+    (folder / "rgb.mp4").unlink()
+    with pytest.raises(CaptureError, match=r"missing are rgb\.mp4"):
+        open_capture(folder)
+
+
+def test_a_damaged_frame_of_a_video_is_named(tmp_path: Path) -> None:
+    folder = stray(tmp_path / "a")
+    frames = open_capture(folder).frames
+    content = bytearray((folder / "rgb.mp4").read_bytes())
+    start = content.index(b"mdat") + 1000
+    content[start : start + len(content) // 3] = bytes(len(content) // 3)
+    (folder / "rgb.mp4").write_bytes(bytes(content))
+    for frame in frames:
+        try:
+            assert frame.color().shape == (48, 64, 3)
+        except CaptureError as error:
+            assert "rgb.mp4" in str(error)  # noqa: PT017
+
+
+# What all share ------------------------------------------------------------------------------------
+
+MAKERS: dict[str, Callable[[Path], Path]] = {"polycam": polycam, "arkitscenes": arkitscenes, "stray": stray}
+
+
+def find(folder: Path, part: str) -> list[Path]:
+    """Files in order of time."""
+    files = (file for file in folder.rglob("*") if file.is_file())
+    found = [file for file in files if part in str(file.relative_to(folder))]
+    return sorted(found, key=lambda file: (len(file.name), file.name))
+
+
+@pytest.mark.parametrize("format_", MAKERS)
+def test_intrinsics_by_hand_win(tmp_path: Path, format_: str) -> None:
+    scene = open_capture(MAKERS[format_](tmp_path / "a"), intrinsics=(55, 56, 31, 22))
+    camera, depth = scene.frames[0].camera, scene.frames[0].depth_camera
+    assert (camera.fx, camera.fy, camera.cx, camera.cy) == (55, 56, 31, 22)
+    assert (depth.fx, depth.cx) == (55 / 4, 31.5 / 4 - 0.5)
+
+
+@pytest.mark.parametrize("format_", MAKERS)
+def test_a_missing_depth_image_costs_one_frame(tmp_path: Path, format_: str) -> None:
+    folder = MAKERS[format_](tmp_path / "a")
+    find(folder, "depth/")[2].unlink()
+    with pytest.warns(PurifyWarning, match="1 frame is left out: .*depth"):
+        assert len(open_capture(folder).frames) == COUNT - 1
+
+
+@pytest.mark.parametrize("format_", MAKERS)
+def test_a_missing_confidence_image_is_said(tmp_path: Path, format_: str) -> None:
+    folder = MAKERS[format_](tmp_path / "a")
+    find(folder, "confidence/")[2].unlink()
+    with pytest.warns(PurifyWarning, match="1 frames have no confidence image .*all of their depth is used"):
+        frames = open_capture(folder).frames
+    np.testing.assert_allclose(frames[2].depth(), shots()[2].mm / 1000, atol=1e-6)
+    np.testing.assert_allclose(frames[3].depth(), shots()[3].metres, atol=1e-6)
+
+
+@pytest.mark.parametrize("format_", MAKERS)
+def test_depth_of_other_proportions_costs_its_frame(tmp_path: Path, format_: str) -> None:
+    folder = MAKERS[format_](tmp_path / "a")
+    file = find(folder, "depth/")[1]
+    save(file.parent, file.name, np.ones((12, 12), np.uint16))
+    with pytest.warns(PurifyWarning, match="depth image of 12x12 pixels for a camera of 64x48"):
+        assert len(open_capture(folder).frames) == COUNT - 1
+
+
+@pytest.mark.parametrize("format_", MAKERS)
+def test_confidence_of_another_size_is_refused(tmp_path: Path, format_: str) -> None:
+    folder = MAKERS[format_](tmp_path / "a")
+    file = find(folder, "confidence/")[1]
+    save(file.parent, file.name, np.ones((6, 8), np.uint8))
+    with pytest.raises(CaptureError, match="confidence"):
+        open_capture(folder).frames[1].depth()
+
+
+def spoil_pose(folder: Path, format_: str, value: str) -> None:
+    """The first number of the third frame's rotation."""
+    if format_ == "polycam":
+        file = find(folder, "cameras/")[2]
+        file.write_text(json.dumps({**json.loads(file.read_text()), "t_00": float(value)}))
+        return
+    file = folder / ("odometry.csv" if format_ == "stray" else "lowres_wide.traj")
+    separator, line, column = (", ", 3, 5) if format_ == "stray" else (" ", 2, 1)
+    lines = file.read_text().splitlines()
+    words = lines[line].split(separator)
+    words[column] = value
+    lines[line] = separator.join(words)
+    file.write_text("\n".join(lines))
+
+
+@pytest.mark.parametrize("format_", MAKERS)
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_a_pose_that_is_not_finite_is_skipped(tmp_path: Path, format_: str, value: str) -> None:
+    folder = MAKERS[format_](tmp_path / "a")
+    spoil_pose(folder, format_, value)
+    scene = open_capture(folder)
+    assert (len(scene.frames), scene.skipped) == (COUNT - 1, 1)
+
+
+@pytest.mark.parametrize("format_", ["polycam", "stray"])
+def test_a_pose_that_is_no_rotation_costs_its_frame(tmp_path: Path, format_: str) -> None:
+    folder = MAKERS[format_](tmp_path / "a")
+    spoil_pose(folder, format_, "7.5")
+    with pytest.warns(PurifyWarning, match="1 frame is left out: .*(rotation|quaternion)"):
+        assert len(open_capture(folder).frames) == COUNT - 1
+
+
+def test_polycam_cameras_that_cannot_be_used(tmp_path: Path) -> None:
+    folder = polycam(tmp_path / "a")
+    first, second, *others = find(folder, "cameras/")
+    keys = json.loads(first.read_text())
+    del keys["fx"]
+    first.write_text(json.dumps(keys))
+    second.write_text('{"fx": 1')
+    with pytest.warns(PurifyWarning, match="2 frames are left out: .*found no 'fx'.*is not JSON"):
+        assert len(open_capture(folder).frames) == COUNT - 2
+    for file in others:
+        file.write_text("[1]")
+    with pytest.raises(CaptureError, match=r"12 of 12 frames cannot be used; 9+: found no 'fx'"):
+        open_capture(folder)
+
+
+def test_polycam_without_depth_or_cameras_says_how_to_export(tmp_path: Path) -> None:
+    (tmp_path / "keyframes" / "images").mkdir(parents=True)
+    with pytest.raises(CaptureError, match="developer mode"):
+        open_capture(tmp_path, reader="polycam")
+
+
+def test_arkitscenes_that_lack_something(tmp_path: Path) -> None:
+    folder = arkitscenes(tmp_path / "a")
+    find(folder, ".pincam")[0].write_text("64 48 50 51 33")
+    find(folder, ".pincam")[1].unlink()
+    with pytest.warns(
+        PurifyWarning, match=r"2 frames are left out: .*pincam: found other than 6.*no \.pincam"
+    ):
+        assert len(open_capture(folder).frames) == COUNT - 2
+    text = (folder / "lowres_wide.traj").read_text()
+    (folder / "lowres_wide.traj").write_text(text.replace("438", "538"))
+    with pytest.raises(CaptureError, match="none within 5 ms"):
+        open_capture(folder)
+    (folder / "lowres_wide.traj").write_text("1 2 3\n")
+    with pytest.raises(CaptureError, match="lines of 7 numbers"):
+        open_capture(folder)
+    (folder / "lowres_wide.traj").unlink()
+    with pytest.raises(CaptureError, match=r"missing are lowres_wide\.traj"):
+        open_capture(folder)
+    save(folder / "lowres_wide", "picture.png", np.zeros((2, 2, 3), np.uint8))
+    (folder / "lowres_wide.traj").write_text(text)
+    with pytest.raises(CaptureError, match=r"picture\.png: expected a name of a video and seconds"):
+        open_capture(folder)
+
+
+def test_stray_tables_that_cannot_be_used(tmp_path: Path) -> None:
+    folder = stray(tmp_path / "a")
+    matrix, odometry = folder / "camera_matrix.csv", folder / "odometry.csv"
+    whole = matrix.read_text()
+    for text in ("", "1,2\n3", "50,0,0\n0,51,0\n33,23,1", "a,b,c"):
+        matrix.write_text(text)
+        with pytest.raises(CaptureError, match=r"camera_matrix\.csv: .*3"):
+            open_capture(folder)
+    matrix.write_text(whole)
+    for text, match in (
+        ("", "found columns none"),
+        ("a,b\n1,2", "found columns a, b"),
+        ("1,x" + ",0" * 7, "frame"),
+    ):
+        odometry.write_text(text)
+        with pytest.raises(CaptureError, match=rf"odometry\.csv.*{match}"):
+            open_capture(folder)
