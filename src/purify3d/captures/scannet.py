@@ -142,8 +142,8 @@ def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     twice = [name for name in names if _rank(name, suffixes) < len(suffixes) and name not in used]
     if twice:
         warnings.warn(
-            f"{folder}: {len(twice)} files are left out, such as {min(twice)}: one of the same name and other "
-            "suffix is used",
+            f"{folder}: {len(twice)} files are left out, such as {min(twice)}: one of the same name is used "
+            "in its place",
             PurifyWarning,
             stacklevel=3,
         )
