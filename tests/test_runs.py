@@ -57,6 +57,11 @@ CHANGES: dict[str, tuple[Any, set[str]]] = {
     "every": (2, {"points", "lift", "label"}),
     "limit": (5, {"points", "lift", "label"}),
     "onto": (None, {"points", "lift", "label"}),  # a file, made in the test
+    "depth_unit": (0.002, {"points", "lift", "label"}),
+    "max_depth": (2.5, {"points", "lift", "label"}),
+    "pose_convention": ("opencv", {"points", "lift", "label"}),
+    "pose_direction": ("camera-to-world", {"points", "lift", "label"}),
+    "scale": (0.9, {"points", "lift", "label"}),
     "voxel": (0.03, {"points", "lift", "label"}),
     "backbone": (None, {"lift", "label"}),  # a features folder, made in the test
     "fusion": ("consensus", {"lift", "label"}),

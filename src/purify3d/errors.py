@@ -42,6 +42,10 @@ class PurifyWarning(UserWarning):
     """Something was left out or assumed; the result stands."""
 
 
+class UpWarning(PurifyWarning):
+    """Which way is up was guessed from cameras that hardly agree."""
+
+
 def require(package: str, extra: str) -> ModuleType:
     """Import an optional package, or say which pip line installs it.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from purify3d.captures import is_procedural, open_capture
+from purify3d.captures.conventions import MAX_DEPTH, Convention, Direction
 from purify3d.clouds import read_cloud
 from purify3d.errors import LabelError, RunError
 from purify3d.labelsets import label_set_names, load_label_set, read_labels, set_name
@@ -39,6 +40,11 @@ class CaptureConfig:
         every: use every n-th frame.
         limit: use at most so many frames, evenly spaced.
         onto: cloud or mesh to label (PLY, OBJ, LAS) in place of the fused frames.
+        depth_unit: metres per unit of the stored depth, such as 0.001; none: the format's.
+        max_depth: metres; what is measured farther away counts as not measured.
+        pose_convention: camera axes of the stored poses, opencv (y down, z forward) or opengl (y up, z back).
+        pose_direction: what stored poses map, camera-to-world or world-to-camera; none: the format's.
+        scale: metres per unit of the stored poses, and of the capture's own cloud.
     """
 
     path: str = setting(stage="points")
@@ -48,6 +54,11 @@ class CaptureConfig:
     every: int | None = setting(None, stage="points", low=1, high=10**6)
     limit: int | None = setting(None, stage="points", low=1, high=10**6)
     onto: str | None = setting(None, stage="points")
+    depth_unit: float | None = setting(None, stage="points", above=0, high=1e3)
+    max_depth: float = setting(MAX_DEPTH, stage="points", above=0, high=1e6)
+    pose_convention: Convention | None = setting(None, stage="points")
+    pose_direction: Direction | None = setting(None, stage="points")
+    scale: float = setting(1.0, stage="points", above=0, high=1e6)
 
     def __post_init__(self) -> None:
         check(self)
@@ -71,8 +82,15 @@ class CaptureConfig:
             intrinsics=intrinsics,
             every=self.every,
             limit=self.limit,
+            depth_unit=self.depth_unit,
+            max_depth=self.max_depth,
+            pose_convention=self.pose_convention,
+            pose_direction=self.pose_direction,
+            scale=self.scale,
         )
-        return scene if self.onto is None else replace(scene, points=read_cloud(self.onto))
+        if self.onto is None:
+            return scene
+        return replace(scene, points=read_cloud(self.onto, origin=scene.origin))
 
 
 @dataclass(frozen=True)

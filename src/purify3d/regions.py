@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -36,6 +36,11 @@ class Region:
     size: tuple[float, float, float]
     score: float
     points: int
+
+    def moved(self, offset: np.ndarray) -> Region:
+        """The region in a world whose origin lies elsewhere, such as `Scene.origin`; offset (3,) metres."""
+        x, y, z = (np.array(self.center) + offset).round(3).tolist()
+        return replace(self, center=(x, y, z))
 
 
 def heat(score: Tensor) -> Tensor:

@@ -65,12 +65,20 @@ class Segmentation:
         """(N, 3) uint8, each label in the colour of its name, dark grey where there is none."""
         return colors_of_labels(self.numpy(), self.names)
 
-    def save(self, path: str | Path, points: PointCloud, *, views: np.ndarray | None = None) -> None:
+    def save(
+        self,
+        path: str | Path,
+        points: PointCloud,
+        *,
+        views: np.ndarray | None = None,
+        origin: np.ndarray | None = None,
+    ) -> None:
         """Write the labelled cloud as PLY: label, score and label colour of each point.
 
         Args:
             points: the N points that were labelled.
             views: (N,) how many frames saw each, written beside.
+            origin: (3,) metres to add to the positions, `Scene.origin`.
 
         Raises:
             ValueError: another number of points.
@@ -86,4 +94,5 @@ class Segmentation:
             score=self.score.cpu().numpy(),
             views=views,
             names=self.names,
+            origin=origin,
         )

@@ -1,32 +1,44 @@
 """Captures: posed RGB-D frames from disk. The only package that knows file formats of captures.
 
 `open_capture` finds the format and hands back a `Scene`; a format is one module with `EXPECTS` (what the path
-must hold, for people), `recognises(path)` and `read(path, intrinsics=...)`.
+must hold, for people), `CONVENTION` and `DIRECTION` (how it stores poses), `recognises(path)` and
+`read(path, intrinsics=...)`.
 """
 
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl
 
 import numpy as np
 
 from purify3d import axes, geometry
-from purify3d.errors import CaptureError
+from purify3d.captures.conventions import MAX_DEPTH, Convention, Direction, Stored, near_origin, reread
+from purify3d.errors import CaptureError, UpWarning
 from purify3d.types import Frame, Scene
 
 __all__ = ["FORMATS", "is_procedural", "open_capture"]
 
 #: Every format by name, in the order in which they are tried; a module is imported when it is needed.
 FORMATS = {
-    "nerfstudio": "purify3d.captures.nerfstudio:read",
-    "scannet": "purify3d.captures.scannet:read",
-    "tum": "purify3d.captures.tum:read",
+    "nerfstudio": "purify3d.captures.nerfstudio",
+    "scannet": "purify3d.captures.scannet",
+    "tum": "purify3d.captures.tum",
+    "replica": "purify3d.captures.replica",
+    "7scenes": "purify3d.captures.sevenscenes",
+    "colmap": "purify3d.captures.colmap",
+    "redwood": "purify3d.captures.redwood",
+    "record3d": "purify3d.captures.record3d",
+    "polycam": "purify3d.captures.polycam",
+    "stray": "purify3d.captures.stray",
+    "arkitscenes": "purify3d.captures.arkitscenes",
 }
 _SYNTHETIC = "synthetic:"
 
@@ -44,6 +56,11 @@ def open_capture(
     intrinsics: tuple[float, float, float, float] | None = None,
     every: int | None = None,
     limit: int | None = None,
+    depth_unit: float | None = None,
+    max_depth: float = MAX_DEPTH,
+    pose_convention: Convention | None = None,
+    pose_direction: Direction | None = None,
+    scale: float = 1.0,
 ) -> Scene:
     """Open a capture. Only headers and text files are read; images are read and checked frame by frame later.
 
@@ -57,28 +74,39 @@ def open_capture(
         every: keep every n-th frame. None: all of them, or in a capture of more than 300 frames those that
             moved more than 0.10 m or turned more than 10 degrees since the last one kept.
         limit: of those, keep at most this many, evenly spaced.
+        depth_unit: metres per unit of the stored depth (0.001 for millimetres); None: the format's.
+        max_depth: metres; what is measured farther away counts as not measured.
+        pose_convention: camera axes of the stored poses, opencv (x right, y down, z forward) or opengl
+            (x right, y up, z back); None: the format's.
+        pose_direction: camera-to-world or world-to-camera; None: the format's.
+        scale: metres per unit of the stored poses, and of the capture's own cloud.
 
     Returns:
         At least one frame, each turned by quarter turns so that `up` points to the top of its images.
-        `points` is None unless the capture brings its own cloud.
+        `points` is None unless the capture brings its own cloud. A capture farther than 1 km from the world's
+        origin is moved near it, and says so in `Scene.origin`.
 
     Raises:
         CaptureError: nothing there, an unknown format, or a capture that cannot be used.
-        ValueError: `every` or `limit` below 1.
+        ValueError: `every` or `limit` below 1, or a unit, depth or scale that is not above 0.
     """
     for name, value in (("every", every), ("limit", limit)):
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, found {value}")
-    if is_procedural(str(path)):
-        scene = _synthetic(str(path))
-    else:
-        scene = _reader(Path(path), reader)(Path(path), intrinsics=intrinsics)
+    module = None if is_procedural(str(path)) else _format(Path(path), reader)
+    stored = Stored() if module is None else Stored(module.CONVENTION, module.DIRECTION)
+    said = Stored(pose_convention or stored.convention, pose_direction or stored.direction)
+    with warnings.catch_warnings():
+        if up is not None or said != stored:
+            warnings.simplefilter("ignore", UpWarning)  # of a guess that is not taken
+        scene = _synthetic(str(path)) if module is None else module.read(Path(path), intrinsics=intrinsics)
+    scene = reread(scene, stored, said, depth_unit=depth_unit, max_depth=max_depth, scale=scale)
+    scene = near_origin(replace(scene, frames=tuple(_pick(scene.frames, every, limit))))
     try:
         world_up = scene.up if up is None else axes.parse_direction(up)
     except ValueError as error:
         raise CaptureError(f"--up: {error}") from error
-    frames = [_upright(frame, world_up) for frame in _pick(scene.frames, every, limit)]
-    return replace(scene, frames=tuple(frames), up=world_up)
+    return replace(scene, frames=tuple(_upright(frame, world_up) for frame in scene.frames), up=world_up)
 
 
 def is_procedural(path: str) -> bool:
@@ -86,19 +114,18 @@ def is_procedural(path: str) -> bool:
     return path.startswith(_SYNTHETIC)
 
 
-def _reader(path: Path, name: str | None) -> Callable[..., Scene]:
+def _format(path: Path, name: str | None) -> Any:
+    """The module that reads this capture."""
     if not path.exists():
         raise CaptureError(f"{path}: found nothing there; expected a capture. Check the path")
     if name is not None and name not in FORMATS:
         raise CaptureError(f"found reader {name!r}; expected one of {', '.join(FORMATS)}")
     looked_for = []
     for candidate in FORMATS if name is None else [name]:
-        module, _, function = FORMATS[candidate].partition(":")
-        reader = import_module(module)
-        if name is not None or reader.recognises(path):
-            found: Callable[..., Scene] = getattr(reader, function)
-            return found
-        looked_for.append(f"{reader.EXPECTS} ({candidate})")
+        module = import_module(FORMATS[candidate])
+        if name is not None or module.recognises(path):
+            return module
+        looked_for.append(f"{module.EXPECTS} ({candidate})")
     inside = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else ["a file"]
     held = ", ".join(inside[:8]) + (f" and {len(inside) - 8} more" if len(inside) > 8 else "")
     raise CaptureError(

@@ -134,7 +134,8 @@ def info(path: str, device: str, as_json: bool, **capture: Any) -> None:
     from purify3d.describe import describe
     from purify3d.job import CaptureConfig
 
-    facts = describe(path, device=device, capture=flags.checked(lambda: CaptureConfig(path, **capture)))
+    given = {name: value for name, value in capture.items() if value is not None}
+    facts = describe(path, device=device, capture=flags.checked(lambda: CaptureConfig(path, **given)))
     if as_json:
         return click.echo(json.dumps(facts))
     show.pairs(facts)

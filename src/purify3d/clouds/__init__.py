@@ -23,8 +23,11 @@ _READERS: dict[str, Callable[[Path], Vertices]] = {
 _COARSEST = 0.005  # metres between 32-bit numbers, beyond which the grid of voxels shows steps
 
 
-def read_cloud(path: str | Path) -> PointCloud:
+def read_cloud(path: str | Path, *, origin: np.ndarray | None = None) -> PointCloud:
     """Points of a file, in its own order and world coordinates; of a mesh, the vertices.
+
+    Args:
+        origin: (3,) float64 metres that the positions are given relative to (`Scene.origin`).
 
     Returns:
         `rgb` is mid grey where the file has no colours; `normal` is the file's, else the mesh's own, else
@@ -59,15 +62,16 @@ def read_cloud(path: str | Path) -> PointCloud:
         warnings.warn(
             f"{path}: {left_out} points that are not finite are left out", PurifyWarning, stacklevel=2
         )
-    reach = np.abs(read.xyz[finite]).max()
+    place = read.xyz[finite] if origin is None else read.xyz[finite] - origin
+    reach = np.abs(place).max()
     if not np.spacing(np.float32(min(reach, 1e38))) <= _COARSEST:
         raise CaptureError(
             f"{path}: found coordinates up to {reach:.0f} m, where 32-bit numbers are "
-            f"{np.spacing(np.float32(min(reach, 1e38))):.3f} m apart; expected a scan near the origin. Move "
-            "the cloud and the camera poses by the same offset"
+            f"{np.spacing(np.float32(min(reach, 1e38))):.3f} m apart; expected a cloud in the world of the "
+            "camera poses. Move one of them by the offset between the two"
         )
     return PointCloud(
-        xyz=torch.from_numpy(read.xyz[finite].astype(np.float32)),
+        xyz=torch.from_numpy(place.astype(np.float32)),
         rgb=torch.from_numpy(read.rgb[finite]),
         normal=torch.from_numpy(_unit(read.normal[finite])),
         label=torch.from_numpy(read.label[finite]),

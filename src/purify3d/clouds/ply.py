@@ -32,8 +32,10 @@ _FIELDS = (
     *((name, "u1") for name in _COLOR),
     ("label", "i4"),
 )
+#: Beyond what 32 bits can tell apart.
+_FAR_FIELDS = tuple((name, "f8" if name in _POSITION else kind) for name, kind in _FIELDS)
 _OPTIONAL = (("instance", "i4"), ("score", "f4"), ("views", "i4"))
-_WORDS = {"f4": "float", "u1": "uchar", "i4": "int"}
+_WORDS = {"f8": "double", "f4": "float", "u1": "uchar", "i4": "int"}
 _COLORS = (_COLOR, ("r", "g", "b"), ("diffuse_red", "diffuse_green", "diffuse_blue"))
 _BLOCK = 1 << 20  # rows written at once
 
@@ -64,6 +66,7 @@ def write_ply(
     score: np.ndarray | None = None,
     views: np.ndarray | None = None,
     names: Sequence[str] = (),
+    origin: np.ndarray | None = None,
 ) -> None:
     """One vertex a point: float x y z nx ny nz, uchar red green blue, int label, and what else there is.
 
@@ -75,16 +78,21 @@ def write_ply(
         score: (N,) float, as float score.
         views: (N,) int, as int views: how many frames saw the point.
         names: written as `comment label <i> <name>`, without what would end the line or the header.
+        origin: (3,) metres added to the positions (`Scene.origin`), which are then written as double.
 
     Raises:
         OSError: not everything could be written; then no file is left.
     """
     instance = points.instance.numpy()
     extra = {"instance": instance if (instance >= 0).any() else None, "score": score, "views": views}
-    fields = [*_FIELDS, *((name, kind) for name, kind in _OPTIONAL if extra[name] is not None)]
+    far = origin is not None and bool(np.any(origin))
+    fields = [*(_FAR_FIELDS if far else _FIELDS)]
+    fields += [(name, kind) for name, kind in _OPTIONAL if extra[name] is not None]
     table = np.empty(len(points), dtype=[(name, "<" + kind) for name, kind in fields])
     for axis in range(3):
         table[_POSITION[axis]] = points.xyz[:, axis].numpy()
+        if origin is not None and far:
+            table[_POSITION[axis]] += origin[axis]
         table[_NORMAL[axis]] = points.normal[:, axis].numpy()
         table[_COLOR[axis]] = (points.rgb.numpy() if rgb is None else rgb)[:, axis]
     table["label"] = points.label.numpy() if label is None else label
@@ -116,8 +124,11 @@ def _in_comment(name: str) -> str:
     return re.sub("end_header", "end-header", " ".join(shown.split()), flags=re.IGNORECASE)
 
 
-def read_written(path: Path) -> WrittenCloud:
-    """A cloud that `write_ply` wrote, to the last bit.
+def read_written(path: Path, *, origin: np.ndarray | None = None) -> WrittenCloud:
+    """A cloud that `write_ply` wrote, to the last bit where it was written without an origin.
+
+    Args:
+        origin: (3,) what was added, taken off again.
 
     Raises:
         CaptureError: no such file, a shorter one, or one that something else wrote.
@@ -127,7 +138,8 @@ def read_written(path: Path) -> WrittenCloud:
             f"{path}: found no such file; expected a cloud that write_ply wrote. Make it again"
         )
     header = read_header(path)
-    expected = {(name, kind, None) for name, kind in _FIELDS}
+    far = origin is not None and bool(np.any(origin))
+    expected = {(name, kind, None) for name, kind in (_FAR_FIELDS if far else _FIELDS)}
     optional = {(name, kind, None) for name, kind in _OPTIONAL}
     found = {(p.name, p.kind, p.length) for e in header.elements for p in e.properties if e.name == "vertex"}
     if header.format != "binary_little_endian" or not expected <= found <= expected | optional:
@@ -141,10 +153,13 @@ def read_written(path: Path) -> WrittenCloud:
     def stack(names: Sequence[str]) -> Tensor:
         return torch.from_numpy(np.stack([table[name] for name in names], axis=1))
 
+    xyz = stack(_POSITION)
+    if origin is not None and far:
+        xyz = (xyz - torch.from_numpy(origin)).float()
     names = (re.fullmatch(r"label (\d+) (.*)", comment) for comment in header.comments)
     return WrittenCloud(
         PointCloud(
-            stack(_POSITION),
+            xyz,
             stack(_COLOR),
             stack(_NORMAL),
             torch.from_numpy(table["label"]),

@@ -18,7 +18,7 @@ from purify3d.clouds.ply import WrittenCloud, read_written, write_ply
 from purify3d.errors import CaptureError, RunError
 from purify3d.runs.folder import Making, Run
 from purify3d.segmentation import Segmentation
-from purify3d.types import FeatureSpace, PointCloud, PointFeatures
+from purify3d.types import FeatureSpace, PointCloud, PointFeatures, Scene
 from purify3d.view.palettes import label_colors
 
 POINTS, SCENE = "points.ply", "scene.json"
@@ -27,22 +27,35 @@ LABELS, LEGEND, IDS = "labels.ply", "labels.json", "labels.txt"
 METRICS, PICTURE = "metrics.json", "picture.png"
 
 
-def write_points(stage: Making, points: PointCloud) -> None:
-    """The cloud that is labelled, with photo colours and truth ids."""
-    stage.write(POINTS, lambda path: write_ply(path, points))
+def write_points(stage: Making, scene: Scene) -> None:
+    """The cloud that is labelled, with photo colours and truth ids; what else is known of the capture."""
+    stage.write(POINTS, lambda path: write_ply(path, scene.cloud(), origin=scene.origin))
+    truth = {str(number): name for number, name in scene.truth.items()}
+    facts = {"name": scene.name, "up": scene.up.tolist(), "truth": truth, "origin": scene.origin.tolist()}
+    stage.write_json(SCENE, facts)
 
 
-def read_points(run: Run) -> PointCloud:
-    """
+def read_scene(run: Run) -> Scene:
+    """What is known of a run's capture without opening it: name, up, origin, truth names and the points.
+
     Raises:
-        RunError: missing or not what `write_points` writes.
+        RunError: it is missing or not what `write_points` writes.
     """
-    return _written(run, POINTS).points
+    facts = run.read_json(SCENE)
+    try:
+        truth = {int(number): str(name) for number, name in facts["truth"].items()}
+        up, origin = (np.array(facts[name], dtype=np.float64) for name in ("up", "origin"))
+        return Scene(str(facts["name"]), (), up, _written(run, POINTS, origin).points, truth, origin=origin)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RunError(
+            f"{run.folder / SCENE} cannot be used ({error!r}); repeat the run with --overwrite"
+        ) from error
 
 
-def write_labels(stage: Making, points: PointCloud, result: Segmentation, views: torch.Tensor) -> None:
+def write_labels(stage: Making, scene: Scene, result: Segmentation, views: torch.Tensor) -> None:
     """labels.ply (label, score, views and label colour of each point) and labels.json, their legend."""
-    stage.write(LABELS, lambda path: result.save(path, points, views=views.numpy()))
+    points, origin = scene.cloud(), scene.origin
+    stage.write(LABELS, lambda path: result.save(path, points, views=views.numpy(), origin=origin))
     stage.write_json(LEGEND, legend(result))
 
 
@@ -117,8 +130,8 @@ def read_features(run: Run, name: str, points: PointCloud) -> PointFeatures:
     return features
 
 
-def _written(run: Run, name: str) -> WrittenCloud:
+def _written(run: Run, name: str, origin: np.ndarray) -> WrittenCloud:
     try:
-        return read_written(run.folder / name)
+        return read_written(run.folder / name, origin=origin)
     except (CaptureError, OSError, ValueError) as error:
         raise RunError(f"{error}; or repeat the run with --overwrite") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from purify3d.affinities import affinity, load_embedding
@@ -16,7 +17,6 @@ from purify3d.purifying import purify
 from purify3d.runs import artefacts
 from purify3d.runs.folder import Run, fingerprint
 from purify3d.runs.pictures import heat_picture
-from purify3d.runs.segment import scene_of
 from purify3d.types import PointCloud, PointFeatures, TextBank
 from purify3d.view.palettes import heat_colors
 
@@ -49,16 +49,20 @@ def ask(
         RunError: a file of the run is missing or cannot be read or written.
     """
     bank = embed_vocabulary(backbone, [text])
-    scene = scene_of(run)
+    scene = artefacts.read_scene(run)
     points = scene.cloud()
     with run.writing(patience=_PATIENCE):
         features = _purified(run, points, bank, backbone, progress)
         answer = query(points, features, text, backbone, limit=limit, threshold=threshold)
+        answer = replace(answer, regions=[region.moved(scene.origin) for region in answer.regions])
         (image,) = (heat_picture(scene, answer) for _ in progress([0], name="picture", total=1))
         name, rgb = file_name(text), heat_colors(answer.heat.numpy())
         with run.making(name, fingerprint(run.print_of("purify"), text)) as stage:
             cloud = stage.write(
-                f"{name}.ply", lambda path: write_ply(path, points, rgb=rgb, score=answer.score.numpy())
+                f"{name}.ply",
+                lambda path: write_ply(
+                    path, points, rgb=rgb, score=answer.score.numpy(), origin=scene.origin
+                ),
             )
             shown = artefacts.write_picture(stage, image, f"{name}.png")
     return answer, (cloud, shown)

@@ -135,7 +135,7 @@ def _refuse_another(run: Run, job: Job, prints: Prints, overwrite: bool) -> None
 def _points(run: Run, scene: Scene, job: Job, prints: Prints, progress: Progress) -> Scene:
     """The scene with the points that are labelled, and their truth."""
     if run.done("points", prints.points):
-        return replace(scene, points=artefacts.read_points(run))
+        return replace(scene, points=artefacts.read_scene(run).points)
     watch = Stopwatch()
     with watch("fuse"):
         scene = with_points(scene, voxel=job.method.purify.voxel, progress=progress)
@@ -143,20 +143,15 @@ def _points(run: Run, scene: Scene, job: Job, prints: Prints, progress: Progress
     if any(frame.label is not None for frame in scene.frames):
         with watch("truth"):
             points = replace(points, label=fuse_labels(scene.frames, points, progress=progress))
+        scene = replace(scene, points=points)
     with run.making(
         "points", prints.points, drops=[name for name in run.stages if name != "points"]
     ) as stage:
-        artefacts.write_points(stage, points)
-        stage.write_json(
-            artefacts.SCENE,
-            {
-                "name": scene.name,
-                "up": scene.up.tolist(),
-                "truth": {str(k): v for k, v in scene.truth.items()},
-            },
-        )
+        artefacts.write_points(stage, scene)
         stage.notes["watch"] = watch.stages
-    return replace(scene, points=points)
+    if np.any(scene.origin):  # adding the offset costs last digits: go on with what a resumed run will read
+        scene = replace(scene, points=artefacts.read_scene(run).points)
+    return scene
 
 
 def _features(
@@ -204,7 +199,7 @@ def _labels(
         (image,) = (labels_picture(scene, raw, purified) for _ in progress([0], name="picture", total=1))
     old = [] if run.print_of("purify") == prints.purify else [n for n in run.stages if n not in _MADE_BEFORE]
     with run.making("label", prints.label, drops=[name for name in old if name != "label"]) as stage:
-        artefacts.write_labels(stage, points, purified, features.views)
+        artefacts.write_labels(stage, scene, purified, features.views)
         if job.format == "scannet":
             artefacts.write_benchmark_ids(stage, purified, job.dataset_ids())
         artefacts.write_picture(stage, image)
@@ -252,20 +247,3 @@ def _size_and_time(file: Path) -> tuple[int, int]:
     except OSError:
         return -1, -1
     return stat.st_size, stat.st_mtime_ns
-
-
-def scene_of(run: Run) -> Scene:
-    """What is known of a run's capture without opening it: name, up, truth names and the points.
-
-    Raises:
-        RunError: it is missing or cannot be read.
-    """
-    facts = run.read_json(artefacts.SCENE)
-    try:
-        truth = {int(number): str(name) for number, name in facts["truth"].items()}
-        up = np.array(facts["up"], dtype=np.float64)
-        return Scene(str(facts["name"]), (), up, artefacts.read_points(run), truth)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise RunError(
-            f"{run.folder / artefacts.SCENE} cannot be used ({error!r}); repeat the run with --overwrite"
-        ) from error

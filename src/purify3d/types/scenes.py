@@ -98,6 +98,7 @@ class Frame:
         label: () -> (h, w) int32 truth ids in the depth camera, -1 = none; None: the capture has no truth.
         instance: the same of truth objects, each with an id of its own in the whole capture.
         turns: quarter turns counter-clockwise, already in everything above, since the capture's own files.
+        depth_unit: metres per unit of the stored depth; None: it is stored in metres, or not at all.
         files: what the images and the pose are read from; a run notices when one of them changes.
     """
 
@@ -110,6 +111,7 @@ class Frame:
     label: Callable[[], np.ndarray] | None = None
     instance: Callable[[], np.ndarray] | None = None
     turns: int = 0
+    depth_unit: float | None = None
     files: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
@@ -231,6 +233,9 @@ class Scene:
         truth: names of the truth label ids, empty where the capture has no truth.
         skipped: frames left out because their pose was not finite.
         files: what it was read from beside the files of its frames.
+        origin: (3,) float64 metres, the one offset there is: poses and points are relative to it, and what is
+            written or printed adds it back. Zero unless the capture lies far out (georeferenced scans), where
+            32-bit numbers are too coarse.
     """
 
     name: str
@@ -240,8 +245,13 @@ class Scene:
     truth: Mapping[int, str] = field(default_factory=dict)
     skipped: int = 0
     files: tuple[Path, ...] = ()
+    origin: np.ndarray = field(default_factory=lambda: np.zeros(3))
 
     def __post_init__(self) -> None:
+        check(
+            np.shape(self.origin) == (3,) and bool(np.isfinite(self.origin).all()),
+            f"origin must be 3 finite numbers, found {self.origin}",
+        )
         length = float(np.linalg.norm(self.up)) if np.shape(self.up) == (3,) else 0.0
         check(abs(length - 1) < 1e-3, f"up must be 3 numbers of length 1, found {self.up}")
 

@@ -1,0 +1,128 @@
+"""What a capture may leave open or get wrong: axes and direction of poses, units, range, a far origin.
+
+Readers hand out frames as their format has them; what the user says of this capture is applied here, the same
+for every format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal, cast
+
+import numpy as np
+
+from purify3d import geometry
+from purify3d.captures import images
+from purify3d.types import Frame, Scene
+
+Convention = Literal["opencv", "opengl"]
+Direction = Literal["camera-to-world", "world-to-camera"]
+
+#: Metres. Depth cameras of phones, headsets and desks end before; what 16 bits hold at most is 65 m.
+MAX_DEPTH = 20.0
+
+_FAR = 1000.0  # metres from the origin, where 32-bit numbers are 0.06 mm apart
+
+
+@dataclass(frozen=True)
+class Stored:
+    """How poses are stored: axes of the camera, and what is mapped to what."""
+
+    convention: Convention = "opencv"
+    direction: Direction = "camera-to-world"
+
+    def write(self, world_from_camera: np.ndarray) -> np.ndarray:
+        """(..., 4, 4) our poses -> as they are stored."""
+        axes = geometry.OPENCV_FROM_OPENGL if self.convention == "opengl" else np.eye(4)
+        pose = world_from_camera @ axes
+        return geometry.inverse(pose) if self.direction == "world-to-camera" else pose
+
+    def read(self, stored: np.ndarray) -> np.ndarray:
+        """(..., 4, 4) stored poses -> world_from_camera with OpenCV axes."""
+        pose = geometry.inverse(stored) if self.direction == "world-to-camera" else stored
+        axes = geometry.OPENCV_FROM_OPENGL if self.convention == "opengl" else np.eye(4)
+        return cast(np.ndarray, pose @ axes)
+
+
+def reread(
+    scene: Scene,
+    stored: Stored,
+    said: Stored,
+    *,
+    depth_unit: float | None = None,
+    max_depth: float = MAX_DEPTH,
+    scale: float = 1.0,
+) -> Scene:
+    """The scene as it is if its poses are stored as `said`, and not as the format has it.
+
+    Args:
+        stored: how the reader took them.
+        depth_unit: metres per unit of the stored depth; None: as the reader took it.
+        max_depth: metres; depth beyond becomes 0 = none.
+        scale: metres per unit of the poses, and of the scene's own cloud.
+
+    Raises:
+        ValueError: a unit, range or scale that is not above 0.
+    """
+    for name, value in (("depth_unit", depth_unit), ("max_depth", max_depth), ("scale", scale)):
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} must be above 0, found {value}")
+    frames = tuple(
+        replace(
+            frame,
+            world_from_camera=_posed(frame.world_from_camera, stored, said, scale),
+            depth=_within(frame, depth_unit, max_depth),
+            depth_unit=frame.depth_unit if depth_unit is None else depth_unit,
+        )
+        for frame in scene.frames
+    )
+    points = scene.points
+    if points is not None and scale != 1:
+        points = replace(points, xyz=points.xyz * scale)
+    # What the reader guessed came from the cameras as it took them.
+    up = images.guess_up(frames) if said != stored else scene.up
+    return replace(scene, frames=frames, points=points, up=up)
+
+
+def _posed(pose: np.ndarray, stored: Stored, said: Stored, scale: float) -> np.ndarray:
+    if said != stored:
+        pose = said.read(stored.write(pose))
+    if scale != 1:
+        pose = pose.copy()
+        pose[:3, 3] *= scale
+    return pose
+
+
+def _within(frame: Frame, depth_unit: float | None, max_depth: float) -> Callable[[], np.ndarray]:
+    """Reads depth in metres, by another unit where one is said, up to `max_depth`."""
+    factor = 1.0 if depth_unit is None else depth_unit / (frame.depth_unit or 1.0)
+    return partial(_cut, frame.depth, factor, max_depth)
+
+
+def _cut(read: Callable[[], np.ndarray], factor: float, max_depth: float) -> np.ndarray:
+    depth = read()
+    if factor != 1:
+        depth = depth * np.float32(factor)
+    return np.where(depth <= max_depth, depth, np.float32(0))
+
+
+def near_origin(scene: Scene) -> Scene:
+    """The scene moved to the origin where its cameras are farther than 1 km from it, as `Scene.origin` says.
+
+    The offset is whole metres, so that it takes nothing from the digits of the poses.
+    """
+    centers = np.stack([frame.world_from_camera[:3, 3] for frame in scene.frames])
+    middle = np.median(centers, axis=0)
+    if np.abs(middle).max() <= _FAR or scene.points is not None:
+        return scene
+    offset = middle.round()
+    return replace(scene, frames=tuple(moved(frame, -offset) for frame in scene.frames), origin=offset)
+
+
+def moved(frame: Frame, offset: np.ndarray) -> Frame:
+    """The frame with its camera moved by (3,) metres."""
+    pose = frame.world_from_camera.copy()
+    pose[:3, 3] += offset
+    return replace(frame, world_from_camera=pose)
