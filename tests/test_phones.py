@@ -1,7 +1,9 @@
 """Captures of phones: the files as the apps write them, and the metres, pixels and poses they stand for."""
 
+import io
 import json
 import pickle
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +11,9 @@ from typing import Any
 from unittest.mock import Mock
 
 import av
+import lzfse
 import numpy as np
+import OpenEXR
 import pytest
 from PIL import Image
 from scipy.spatial.transform import Rotation
@@ -40,9 +44,7 @@ class Shot:
         return np.where(self.confidence > 0, self.mm, 0) / 1000
 
 
-def shots(
-    count: int = COUNT, size: tuple[int, int] = SIZE, depth: tuple[int, int] = DEPTH_SIZE
-) -> list[Shot]:
+def shots(size: tuple[int, int] = SIZE, depth: tuple[int, int] = DEPTH_SIZE) -> list[Shot]:
     """Smooth colours, which survive JPEG and video; a phone that turns and walks."""
     rng = np.random.default_rng(3)
     found = []
@@ -312,6 +314,191 @@ def test_a_damaged_frame_of_a_video_is_named(tmp_path: Path) -> None:
             assert frame.color().shape == (48, 64, 3)
         except CaptureError as error:
             assert "rgb.mp4" in str(error)  # noqa: PT017
+
+
+# Record3D ------------------------------------------------------------------------------------------
+
+#: Record3D turns frames upright: portrait images, and poses of a phone that is held so.
+TALL, DEPTH_TALL = (48, 64), (12, 16)
+
+
+def metadata(**changed: Any) -> str:
+    """JSON of w, h, K column by column, and poses as qx qy qz qw tx ty tz with ARKit's axes."""
+    keys: dict[str, Any] = {"w": 48, "h": 64, "dw": 12, "dh": 16, "fps": 60}
+    keys["K"] = [FX, 0, 0, 0, FY, 0, CX - 8, CY + 8, 1]
+    keys["initPose"] = [0, 0, 0, 1, 0, 0, 0]
+    stored = [shot.pose @ FLIP for shot in tall()]
+    keys["poses"] = [[*Rotation.from_matrix(p[:3, :3]).as_quat(), *p[:3, 3]] for p in stored]
+    return json.dumps({key: value for key, value in {**keys, **changed}.items() if value is not None})
+
+
+def tall() -> list[Shot]:
+    return shots(TALL, DEPTH_TALL)
+
+
+def r3d_parts(conf: bool = True, **changed: Any) -> dict[str, bytes]:
+    """Members of a .r3d file by name."""
+    parts = {"metadata": metadata(**changed).encode(), "icon": b"", "sound.m4a": b""}
+    for i, shot in enumerate(tall()):
+        buffer = io.BytesIO()
+        Image.fromarray(shot.color).save(buffer, "jpeg", quality=95)
+        parts[f"rgbd/{i}.jpg"] = buffer.getvalue()
+        parts[f"rgbd/{i}.depth"] = lzfse.compress((shot.mm / 1000).astype("<f4").tobytes())
+        if conf:
+            parts[f"rgbd/{i}.conf"] = lzfse.compress(shot.confidence.tobytes())
+    return parts
+
+
+def exr_parts(folder: Path, prefix: str = "EXR_RGBD/", above: bool = False) -> dict[str, bytes]:
+    """Members of the export as EXR + JPG, which has no confidence."""
+    parts = {("" if above else prefix) + "metadata.json": metadata(dw=None, dh=None).encode()}
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, shot in enumerate(tall()):
+        buffer = io.BytesIO()
+        Image.fromarray(shot.color).save(buffer, "jpeg", quality=95)
+        parts[f"{prefix}rgb/{i}.jpg"] = buffer.getvalue()
+        header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+        OpenEXR.File(header, {"R": shot.metres.astype(np.float32)}).write(str(folder / "one.exr"))
+        parts[f"{prefix}depth/{i}.exr"] = (folder / "one.exr").read_bytes()
+    return parts
+
+
+def zipped(path: Path, parts: dict[str, bytes]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    return path
+
+
+def unzipped(folder: Path, parts: dict[str, bytes]) -> Path:
+    for name, content in parts.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def test_record3d(tmp_path: Path) -> None:
+    scene = open_capture(zipped(tmp_path / "2026-03-01.r3d", r3d_parts()))
+    check(scene, tall(), tolerance=3)
+    assert (scene.name, scene.frames[10].name) == ("2026-03-01", "10")
+    camera, depth = scene.frames[0].camera, scene.frames[0].depth_camera
+    assert (camera.fx, camera.fy, camera.cx, camera.cy) == (FX, FY, 24.5, 30.5)
+    assert (depth.fx, depth.fy, depth.cx, depth.cy) == (12.5, 12.75, 5.75, 7.25)
+    assert (depth.width, depth.height) == DEPTH_TALL
+    check(open_capture(unzipped(tmp_path / "folder", r3d_parts())), tall(), tolerance=3)
+    within = {f"2026-03-01/{name}": content for name, content in r3d_parts().items()}
+    check(open_capture(zipped(tmp_path / "again.zip", within)), tall(), tolerance=3)
+
+
+def test_record3d_of_an_early_version(tmp_path: Path) -> None:
+    """No size of depth, images smaller than w and h, and no confidence: all depth is used."""
+    parts = r3d_parts(conf=False, dw=None, dh=None, w=96, h=128, K=[100, 0, 0, 0, 102, 0, 50, 62, 1])
+    scene = open_capture(zipped(tmp_path / "a.r3d", parts))
+    camera = scene.frames[0].camera
+    assert (camera.fx, camera.fy, camera.cx, camera.cy) == (50, 51, 24.5, 30.5)
+    for frame, shot in zip(scene.frames, tall(), strict=True):
+        np.testing.assert_allclose(frame.depth(), shot.mm / 1000, atol=1e-6)
+
+
+def test_record3d_with_intrinsics_of_each_frame(tmp_path: Path) -> None:
+    each = [[60 + i, 61, 24, 32] for i in range(COUNT)]
+    frames = open_capture(zipped(tmp_path / "a.r3d", r3d_parts(perFrameIntrinsicCoeffs=each))).frames
+    assert [frame.camera.fx for frame in frames] == [60 + i for i in range(COUNT)]
+    assert {(frame.camera.fy, frame.camera.cx, frame.camera.cy) for frame in frames} == {(61, 23.5, 31.5)}
+    frames = open_capture(tmp_path / "a.r3d", intrinsics=(70, 71, 25, 33)).frames
+    assert {(f.camera.fx, f.camera.fy, f.camera.cx, f.camera.cy) for f in frames} == {(70, 71, 25, 33)}
+
+
+@pytest.mark.parametrize("above", [False, True])
+def test_record3d_exported_as_exr_and_jpg(tmp_path: Path, above: bool) -> None:
+    parts = exr_parts(tmp_path / "exr", above=above)
+    check(open_capture(unzipped(tmp_path / "a", parts)), tall(), tolerance=3)
+    check(open_capture(zipped(tmp_path / "a.zip", parts)), tall(), tolerance=3)
+    if not above:
+        check(open_capture(tmp_path / "a" / "EXR_RGBD"), tall(), tolerance=3)
+    parts = exr_parts(tmp_path / "exr", prefix="")
+    check(open_capture(unzipped(tmp_path / "b", parts)), tall(), tolerance=3)
+
+
+def test_record3d_files_that_are_cut_off(tmp_path: Path) -> None:
+    whole = zipped(tmp_path / "a.r3d", r3d_parts()).read_bytes()
+    for content in (b"", b"no zip", whole[: len(whole) // 2], whole[:-4]):
+        (tmp_path / "b.r3d").write_bytes(content)
+        with pytest.raises(CaptureError, match=r"b\.r3d: is no whole ZIP file"):
+            open_capture(tmp_path / "b.r3d")
+    with pytest.raises(CaptureError, match=r"expected a \.r3d file"):
+        open_capture(zipped(tmp_path / "c.r3d", {"metadata": b"{}"}))
+
+
+@pytest.mark.parametrize("key", ["w", "h", "K", "poses"])
+def test_record3d_metadata_that_lack_a_key(tmp_path: Path, key: str) -> None:
+    path = zipped(tmp_path / "a.r3d", r3d_parts(True, **{key: None}))
+    with pytest.raises(CaptureError, match=rf"metadata in .*a\.r3d: .*{key}"):
+        open_capture(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe{", b"null"])
+def test_record3d_metadata_that_are_no_object(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(CaptureError, match=r"metadata in .*a\.r3d"):
+        open_capture(zipped(tmp_path / "a.r3d", {**r3d_parts(), "metadata": content}))
+
+
+def test_record3d_frames_that_cannot_be_used(tmp_path: Path) -> None:
+    poses = json.loads(metadata())["poses"]
+    poses[0][0], poses[1], poses[2] = float("nan"), poses[1][:6], [0, 0, 0, 3, 0, 0, 0]
+    parts = r3d_parts(poses=[*poses, poses[5]])
+    for name in ("rgbd/3.jpg", "rgbd/4.depth", "rgbd/6.conf"):
+        del parts[name]
+    with pytest.warns(PurifyWarning) as caught:
+        scene = open_capture(zipped(tmp_path / "a.r3d", parts))
+    said = " ".join(str(warning.message) for warning in caught)
+    assert "1 frames have no confidence image (6)" in said
+    assert "5 frames are left out: 1 (" in said
+    assert "found 6 numbers" in said
+    assert "quaternion of length 3" in said
+    assert [frame.name for frame in scene.frames] == ["5", "6", "7", "8", "9", "10", "11"]
+    assert scene.skipped == 1
+    np.testing.assert_allclose(scene.frames[0].depth(), tall()[5].metres, atol=1e-6)
+
+
+def test_record3d_depth_that_cannot_be_read(tmp_path: Path) -> None:
+    parts = r3d_parts()
+    bytes_ = np.ones((16, 12), "<f4").tobytes()
+    bad = [lzfse.compress(bytes_[:-4]), b"", b"no lzfse", lzfse.compress(bytes_)[:-6], bytes_]
+    for i, content in enumerate(bad):
+        parts[f"rgbd/{i}.depth"] = content
+    parts["rgbd/5.conf"] = lzfse.compress(bytes(7))
+    frames = open_capture(zipped(tmp_path / "a.r3d", parts)).frames
+    with pytest.raises(CaptureError, match=r"rgbd/0\.depth in .*: found 764 bytes; expected 768 of 12x16"):
+        frames[0].depth()
+    for i in range(1, len(bad)):
+        with pytest.raises(CaptureError, match=rf"rgbd/{i}\.depth in .*is no whole LZFSE data"):
+            frames[i].depth()
+    with pytest.raises(CaptureError, match=r"rgbd/5\.conf in .*: found 7 bytes; expected 192"):
+        frames[5].depth()
+
+
+def test_record3d_images_that_cannot_be_read(tmp_path: Path) -> None:
+    parts = r3d_parts()
+    buffer = io.BytesIO()
+    Image.new("RGB", (9, 9)).save(buffer, "jpeg")
+    parts |= {"rgbd/1.jpg": b"none", "rgbd/2.jpg": parts["rgbd/2.jpg"][:300], "rgbd/3.jpg": buffer.getvalue()}
+    frames = open_capture(zipped(tmp_path / "a.r3d", parts)).frames
+    for i, match in ((1, "is damaged"), (2, "is damaged"), (3, "found 9x9 pixels")):
+        with pytest.raises(CaptureError, match=rf"rgbd/{i}\.jpg in .*{match}"):
+            frames[i].color()
+    whole = bytearray((tmp_path / "a.r3d").read_bytes())
+    at = whole.index(parts["rgbd/4.jpg"])
+    whole[at + 100] ^= 255
+    (tmp_path / "a.r3d").write_bytes(bytes(whole))
+    with pytest.raises(CaptureError, match=r"rgbd/4\.jpg in .*is damaged"):
+        frames[4].color()
+
+
+def test_record3d_of_the_front_camera_has_no_poses(tmp_path: Path) -> None:
+    with pytest.raises(CaptureError, match="LiDAR"):
+        open_capture(zipped(tmp_path / "a.r3d", r3d_parts(poses=[])))
 
 
 # What all share ------------------------------------------------------------------------------------
