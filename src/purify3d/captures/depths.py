@@ -219,7 +219,8 @@ def _pgm_values(path: Path) -> np.ndarray:
     if kind == b"P2":
         values = np.array(data[start:].split()[: width * height], dtype=np.float64).astype(np.uint16)
     else:
-        values = np.frombuffer(data[start : start + 2 * width * height], dtype=">u2").astype(np.uint16)
+        whole = min(width * height, (len(data) - start) // 2)
+        values = np.frombuffer(data, dtype=">u2", count=whole, offset=start).astype(np.uint16)
     if len(values) < width * height:
         raise CaptureError(
             f"{path}: found {len(values)} of {width}x{height} pixels; the file is cut off. Re-copy the "

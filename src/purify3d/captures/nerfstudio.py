@@ -14,7 +14,7 @@ some exporters write into the file; `integer_depth_scale`, of a depth that is st
 `depth_path` are what instant-ngp calls the unit and `depth_file_path`. `mask_path` is an image,
 0 = leave out.
 
-Where w and h are of another size than the image, and of the same proportions, the intrinsics are scaled to it.
+Where w and h are of another size than the image, but its proportions, the intrinsics are scaled to it.
 Files lie in the folder of the json or in the one above; what leads further out is refused. The key of a frame
 wins over that of the file; null is no value.
 
