@@ -75,7 +75,7 @@ def find_file(folder: Path, value: Any, key: str, where: str, suffixes: Sequence
     """The file that a key names, there or not, with or without suffix, or by a Windows path.
 
     It must lie in the folder of the capture or in the one above, where the parts of a split capture share
-    their images. A capture from elsewhere that named any other file would draw what is nobody else's business into
+    their images. A capture from elsewhere that named any other file would draw private things into
     the results. Links are followed: whoever made them has the files.
 
     Args:
