@@ -3,6 +3,9 @@
 import io
 import json
 import pickle
+import re
+import shlex
+import tomllib
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +14,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import av
+import click
 import lzfse
 import numpy as np
 import OpenEXR
@@ -18,7 +22,8 @@ import pytest
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from purify3d.captures import open_capture, video
+from purify3d.captures import FORMATS, open_capture, video
+from purify3d.cli import program
 from purify3d.errors import CaptureError, PurifyWarning
 from purify3d.types import Frame, Scene
 
@@ -651,3 +656,21 @@ def test_stray_tables_that_cannot_be_used(tmp_path: Path) -> None:
         odometry.write_text(text)
         with pytest.raises(CaptureError, match=rf"odometry\.csv.*{match}"):
             open_capture(folder)
+
+
+# The pages of the devices --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", ["record3d", "polycam", "stray-scanner", "arkitscenes"])
+def test_commands_of_the_pages_are_ones_that_exist(page: str) -> None:
+    root = Path(__file__).resolve().parents[1]
+    text = (root / "docs" / "devices" / f"{page}.md").read_text()
+    (command,) = re.findall(r"^    purify3d (segment .*)$", text, re.MULTILINE)
+    segment = program.commands["segment"]
+    values, rest, _ = segment.make_parser(click.Context(segment)).parse_args(shlex.split(command)[1:])
+    assert rest == []
+    assert values["labels"]
+    assert re.findall(r"`--reader (\w+)` names", text.replace("\n", " "))[0] in FORMATS
+    extras = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    (named,) = re.findall(r'pip install "purify3d\[([\w,]+)\]"', text)
+    assert set(named.split(",")) <= set(extras)
