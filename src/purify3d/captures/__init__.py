@@ -35,6 +35,7 @@ FORMATS = {
     "7scenes": "purify3d.captures.sevenscenes",
     "colmap": "purify3d.captures.colmap",
     "redwood": "purify3d.captures.redwood",
+    "ros": "purify3d.captures.rosbag",
     "record3d": "purify3d.captures.record3d",
     "polycam": "purify3d.captures.polycam",
     "stray": "purify3d.captures.stray",
