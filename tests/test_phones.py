@@ -193,11 +193,12 @@ def test_arkitscenes_3dod_keeps_all_in_a_folder(tmp_path: Path) -> None:
 # Stray Scanner -------------------------------------------------------------------------------------
 
 
-def movie(path: Path, images: list[np.ndarray], gop: int = 5) -> None:
-    """H.264 with B-frames and keyframes every `gop` frames."""
+def movie(path: Path, images: list[np.ndarray], gop: int = 5, codec: str = "libx264") -> None:
+    """H.264 or HEVC with B-frames and keyframes every `gop` frames."""
     with av.open(str(path), "w") as container:
-        options = {"crf": "10", "x264-params": "bframes=2"}
-        stream: Any = container.add_stream("libx264", rate=30, options=options)
+        params = f"bframes=2:keyint={gop}:min-keyint={gop}:log-level=none"
+        options = {"crf": "10", f"{codec[3:]}-params": params}
+        stream: Any = container.add_stream(codec, rate=30, options=options)
         height, width = images[0].shape[:2]
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv444p"
         stream.codec_context.gop_size = gop
@@ -244,9 +245,13 @@ def test_stray_scanner_with_intrinsics_of_each_frame(tmp_path: Path) -> None:
     assert {(camera.fy, camera.cx, camera.cy) for camera in cameras} == {(61, 29.5, 19.5)}
 
 
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
 @pytest.mark.parametrize("gop", [1, 5, 250])
-def test_frames_of_a_video_come_in_any_order(tmp_path: Path, gop: int) -> None:
-    folder = stray(tmp_path / "a", gop=gop)
+def test_frames_of_a_video_come_in_any_order(tmp_path: Path, gop: int, codec: str) -> None:
+    """The app writes HEVC, which may put frames that are shown earlier after a keyframe."""
+    folder = tmp_path
+    movie(folder / "rgb.mp4", [shot.color for shot in shots()], gop, codec)
+    assert len(video.read_index(folder / "rgb.mp4").keys) == {1: 12, 5: 3, 250: 1}[gop]
     for number in [11, 0, 5, 4, 6, 7, 10, 3, 3, 8, 1, 2, 9, *range(COUNT)]:
         assert np.abs(video.read_frame(folder / "rgb.mp4", number)[..., 2].mean() - 20 * number) < 3
     with pytest.raises(CaptureError, match="found 12 frames; expected one with number 12"):
@@ -293,6 +298,20 @@ def test_a_cut_off_row_and_a_row_that_was_removed(tmp_path: Path) -> None:
     assert "1 of its 12 frames are left out" in said
     assert "1 frame is left out: 000011 (found no 'qx')" in said
     check(scene, [*shots()[:3], *shots()[4:11]], tolerance=5)
+
+
+def test_frame_numbers_that_go_on_from_an_earlier_recording(tmp_path: Path) -> None:
+    """The video begins with the first row; depth images have the numbers of the rows."""
+    folder = stray(tmp_path / "a")
+    lines = (folder / "odometry.csv").read_text().splitlines()
+    rows = [line.replace(f", {i:06d},", f", {i + 500:06d},") for i, line in enumerate(lines[1:])]
+    (folder / "odometry.csv").write_text("\n".join([lines[0], *rows]))
+    for kind in ("depth", "confidence"):
+        for file in find(folder, f"{kind}/"):
+            file.rename(file.with_name(f"{int(file.stem) + 500:06d}.png"))
+    scene = open_capture(folder)
+    check(scene, shots(), tolerance=5)
+    assert scene.frames[0].name == "000500"
 
 
 def test_video_that_is_missing_or_broken(tmp_path: Path) -> None:
@@ -607,6 +626,14 @@ def test_polycam_cameras_that_cannot_be_used(tmp_path: Path) -> None:
         file.write_text("[1]")
     with pytest.raises(CaptureError, match=r"12 of 12 frames cannot be used; 9+: found no 'fx'"):
         open_capture(folder)
+
+
+def test_intrinsics_of_another_size_are_said_once(tmp_path: Path) -> None:
+    folder = stray(tmp_path / "a")
+    (folder / "camera_matrix.csv").write_text("50, 0, 50\n0, 51, 37.5\n0, 0, 1")
+    with pytest.warns(PurifyWarning, match="far from the middle of 64x48") as caught:
+        open_capture(folder)
+    assert len(caught) == 1
 
 
 def test_polycam_without_depth_or_cameras_says_how_to_export(tmp_path: Path) -> None:

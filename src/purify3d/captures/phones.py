@@ -65,9 +65,9 @@ def make_camera(
         CaptureError: not numbers a camera can have, or the two sizes differ in proportions.
     """
     if intrinsics is not None:
-        return images.make_camera(intrinsics, size, "--intrinsics")
+        return images.make_camera(intrinsics, size, "--intrinsics", warn=False)
     fx, fy, cx, cy = (float(value) for value in arkit)
-    camera = images.make_camera((fx, fy, cx - 0.5, cy - 0.5), made_for, source)
+    camera = images.make_camera((fx, fy, cx - 0.5, cy - 0.5), made_for, source, warn=False)
     return resized(camera, size, "colour image", source)
 
 
@@ -156,10 +156,13 @@ class Sieve:
             CaptureError: there are none, or more are bad than can be used.
 
         Warns:
-            PurifyWarning: frames are left out.
+            PurifyWarning: frames are left out, or the intrinsics look made for other images.
         """
         kept = self._dropped.keep_near(self.frames)
         self._dropped.settle(len(kept))
+        complaint = images.off_centre(kept[0].camera)  # once, and not for each frame
+        if complaint is not None:
+            warnings.warn(f"{self._dropped.where}: {complaint}", PurifyWarning, stacklevel=3)
         return tuple(kept)
 
 

@@ -30,12 +30,17 @@ CONVENTION = "opengl"
 DIRECTION = "camera-to-world"
 
 _IMAGES = (".jpg", ".jpeg", ".png")
+#: Folders of images and cameras, the better ones first.
+_PAIRS = (("corrected_images", "corrected_cameras"), ("images", "cameras"))
 
 
 def recognises(path: Path) -> bool:
     """Does the path look like this format?"""
     folder = _keyframes(path)
-    return (folder / "depth").is_dir() and any((folder / name).is_dir() for name in _camera_folders())
+    return (folder / "depth").is_dir() and any(
+        (folder / images).is_dir() and next((folder / cameras).glob("*.json"), None) is not None
+        for images, cameras in _PAIRS
+    )
 
 
 def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = None) -> Scene:
@@ -54,14 +59,13 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
         PurifyWarning: frames are left out, some lack confidence, or there are no corrected images.
     """
     folder = _keyframes(path)
-    pairs = [("corrected_images", "corrected_cameras"), ("images", "cameras")]
-    pair = next((p for p in pairs if all((folder / name).is_dir() for name in p)), None)
+    pair = next((p for p in _PAIRS if all((folder / name).is_dir() for name in p)), None)
     if pair is None or not (folder / "depth").is_dir():
         raise CaptureError(
             f"{path}: expected {EXPECTS}. Turn on developer mode in Polycam, process the capture again, and "
             "export it as raw data"
         )
-    if pair == pairs[1]:
+    if pair == _PAIRS[1]:
         warnings.warn(
             f"{folder}: found no corrected_images and corrected_cameras; images with slight lens distortion "
             "and poses that were not optimised are used",
@@ -83,16 +87,12 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
     for stem in whole:
         files = (colors[stem], depths[stem], kept.get(stem), cameras[stem])
         sieve.add(stem, partial(_frame, stem, *files, intrinsics))
-    name = (path if folder != path else path.resolve().parent).resolve().name
+    name = folder.resolve().parent.name if folder.name == "keyframes" else folder.resolve().name
     return Scene(name, sieve.done(), phones.UP, skipped=sieve.skipped)
 
 
 def _keyframes(path: Path) -> Path:
     return path / "keyframes" if (path / "keyframes").is_dir() else path
-
-
-def _camera_folders() -> tuple[str, str]:
-    return "corrected_cameras", "cameras"
 
 
 def _parts(*found: dict[str, Path]) -> list[tuple[str, dict[str, Path]]]:

@@ -41,7 +41,7 @@ CONVENTION = "opengl"
 DIRECTION = "camera-to-world"
 
 _COLOR = (".jpg", ".jpeg", ".png")
-_NUMBERED = re.compile(r"(?:(.*)/)?([^/]+)/(\d+)(\.\w+)")
+_NUMBERED = re.compile(r"(?:(.*)/)?([^/]+)/([0-9]{1,9})(\.\w+)")
 
 
 @dataclass(frozen=True)

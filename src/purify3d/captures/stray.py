@@ -13,6 +13,7 @@ of low confidence is left out (`phones.LOWEST_CONFIDENCE`).
 from __future__ import annotations
 
 import csv
+import re
 import warnings
 from collections.abc import Sequence
 from functools import partial
@@ -80,7 +81,7 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
     phones.confidences({names[n]: kept[n] for n in rows if n in kept}, seen, path)
     sieve = phones.Sieve(path)
     for number, row in rows.items():
-        if number - shift >= len(index.times):
+        if not 0 <= number - shift < len(index.times):
             sieve.lacks(names[number], f"rgb.mp4 has only {len(index.times)} frames")
         elif number not in depths:
             sieve.lacks(names[number], "no depth image")
@@ -142,7 +143,7 @@ def _numbered(folder: Path, suffixes: tuple[str, ...]) -> dict[int, Path]:
     if not folder.is_dir():
         return {}
     files = (file for file in sorted(folder.iterdir()) if file.suffix.lower() in suffixes)
-    return {int(file.stem): file for file in files if file.stem.isdecimal()}
+    return {int(file.stem): file for file in files if re.fullmatch("[0-9]{1,9}", file.stem)}
 
 
 def _matrix(file: Path) -> list[float]:
