@@ -3,6 +3,7 @@
 import json
 import pickle
 import struct
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from purify3d.captures import colmap, redwood, replica, sevenscenes
+from purify3d.captures import FORMATS, colmap, open_capture, redwood, replica, sevenscenes
 from purify3d.errors import CaptureError, PurifyWarning
 from purify3d.types import Scene
 
@@ -596,7 +597,9 @@ def test_redwood_needs_one_trajectory(tmp_path: Path) -> None:
     folder = write_redwood(tmp_path)
     (folder / "trajectory.log").rename(folder / "a.log")
     check(redwood.read(folder))
-    (folder / "b.log").write_text("")
+    (folder / "b.log").write_text("made by a program\n")
+    check(redwood.read(folder))
+    (folder / "b.log").write_text(record(0, POSES[0]))
     with pytest.raises(CaptureError, match=r"a\.log, b\.log"):
         redwood.read(folder)
     for name in ("a.log", "b.log"):
@@ -604,3 +607,22 @@ def test_redwood_needs_one_trajectory(tmp_path: Path) -> None:
     assert not redwood.recognises(folder)
     with pytest.raises(CaptureError, match=r"\(none\)"):
         redwood.read(folder)
+
+
+# ---- All of them
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("replica", write_replica),
+        ("7scenes", write_sevenscenes),
+        ("colmap", write_colmap),
+        ("redwood", write_redwood),
+        ("redwood", write_open3d),
+    ],
+)
+def test_each_is_found_from_its_path_alone(tmp_path: Path, name: str, write) -> None:
+    folder = write(tmp_path / "scan")
+    assert [key for key, module in FORMATS.items() if import_module(module).recognises(folder)] == [name]
+    check(open_capture(folder, intrinsics=INTRINSICS))

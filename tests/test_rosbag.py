@@ -5,6 +5,7 @@ import pickle
 import struct
 import threading
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from rosbags.typesys import Stores, get_typestore
 from scipy.spatial.transform import Rotation
 
-from purify3d.captures import ros_images, rosbag
+from purify3d.captures import FORMATS, open_capture, ros_images, rosbag
 from purify3d.captures.transforms import Transforms
 from purify3d.errors import CaptureError, PurifyWarning
 from purify3d.types import Scene
@@ -214,7 +215,8 @@ def test_what_was_sent_comes_back(tmp_path: Path, mcap: bool, packed: bool) -> N
     bag = write(tmp_path / "drive", recording(), mcap=mcap, packed=packed)
     assert rosbag.recognises(bag)
     assert not rosbag.recognises(tmp_path)
-    scene = rosbag.read(bag)
+    assert [key for key, module in FORMATS.items() if import_module(module).recognises(bag)] == ["ros"]
+    scene = open_capture(bag)
     check(scene)
     assert scene.name == "drive"
 

@@ -153,6 +153,8 @@ def read_lines(path: Path) -> list[str]:
     Raises:
         CaptureError: missing or unreadable.
     """
+    if not path.is_file():
+        raise CaptureError(f"{path} is missing or no file; expected a list of poses. Re-copy the capture")
     try:
         return path.read_text(errors="replace").rstrip().splitlines()
     except OSError as error:

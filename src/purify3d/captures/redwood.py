@@ -132,7 +132,20 @@ def _trajectories(path: Path) -> list[Path]:
         return []
     usual = [path / "trajectory.log", path / "trajectory.json", path / "scene/trajectory.log"]
     there = [file for file in usual if file.is_file()][:1]
-    return there or sorted([*path.glob("*.log"), *path.glob("*trajectory*.json")])
+    logs = [file for file in path.glob("*.log") if _begins_with_numbers(file)]
+    return there or sorted([*logs, *path.glob("*trajectory*.json")])
+
+
+def _begins_with_numbers(file: Path) -> bool:
+    """Many programs leave a .log; in a trajectory the first line is three integers."""
+    if not file.is_file():  # a pipe would wait
+        return False
+    try:
+        with file.open("rb") as opened:
+            head = opened.read(256)
+    except OSError:
+        return False
+    return re.match(rb"\s*\d+\s+\d+\s+\d+\s*\n", head) is not None
 
 
 def _by_key(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
