@@ -437,6 +437,17 @@ def test_colmap_leaves_out_and_names_bad_frames(tmp_path: Path) -> None:
     assert scene.skipped == 1
 
 
+@pytest.mark.parametrize("number", [0.0, 1e-200, 1e200, 3.0, np.inf, np.nan])
+def test_colmap_quaternions_that_are_no_rotation(tmp_path: Path, number: float) -> None:
+    file = write_colmap(tmp_path) / "sparse/0/images.bin"
+    data = bytearray(file.read_bytes())
+    data[12:44] = struct.pack("<4d", number, 0, 0, 0)
+    file.write_bytes(data)
+    scene = colmap.read(tmp_path)
+    check(scene, [1, 2])
+    assert scene.skipped == 1
+
+
 def test_colmap_without_photos_or_depth(tmp_path: Path) -> None:
     folder = write_colmap(tmp_path)
     (folder / "depth").rename(folder / "elsewhere")
@@ -530,7 +541,6 @@ def test_open3d_trajectory(tmp_path: Path) -> None:
     [
         lambda p: p["parameters"][1].pop("extrinsic"),
         lambda p: p["parameters"][1]["extrinsic"].pop(),
-        lambda p: p["parameters"][1].update(extrinsic=[0.0] * 16),
         lambda p: p["parameters"][1]["intrinsic"].update(intrinsic_matrix=[20, 0, 7, 0, 21, 4, 0, 0, 1]),
         lambda p: p.pop("parameters"),
         lambda p: p.update(parameters=3),
@@ -543,6 +553,18 @@ def test_open3d_trajectory_that_is_none(tmp_path: Path, change) -> None:
     file.write_text(json.dumps(meta))
     with pytest.raises(CaptureError, match=r"camera_trajectory\.json"):
         redwood.read(tmp_path)
+
+
+def test_open3d_poses_that_cannot_be_are_left_out(tmp_path: Path) -> None:
+    file = write_open3d(tmp_path) / "camera_trajectory.json"
+    meta = json.loads(file.read_text())
+    meta["parameters"][1]["extrinsic"] = [0.0] * 16
+    meta["parameters"][2]["extrinsic"][12] = float("nan")
+    file.write_text(json.dumps(meta))
+    with pytest.warns(PurifyWarning, match=r"1 with a pose whose 3x3 part is no rotation \(00001\)"):
+        scene = redwood.read(tmp_path)
+    check(scene, [0])
+    assert scene.skipped == 1
 
 
 def test_redwood_default_intrinsics_hold_for_their_size_only(tmp_path: Path) -> None:

@@ -474,6 +474,14 @@ def test_transforms_that_are_not_finite_are_gaps(tmp_path: Path) -> None:
         check(rosbag.read(write(tmp_path / "drive", replaced(recording(), "/tf", lost))), (1, 2))
 
 
+@pytest.mark.parametrize("number", [0.0, 1e200, np.nan])
+def test_transforms_without_a_rotation_are_not_taken(number: float) -> None:
+    tree = Transforms()
+    tree.add("map", "base", 0, np.zeros(3), np.array([0, 0, 0, number]), static=False)
+    assert tree.unusable == 1
+    assert tree.chain("base") == ["base"]
+
+
 def test_no_transforms(tmp_path: Path) -> None:
     sent = replaced(replaced(recording(), "/tf", lambda *_: None), "/tf_static", lambda *_: None)
     with pytest.raises(CaptureError, match=r"no transform leads to 'camera_color_optical_frame'.*Record /tf"):

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from purify3d import geometry
-from purify3d.captures import images
+from purify3d.captures import images, layouts
 from purify3d.captures.images import Lens
 from purify3d.errors import CaptureError
 from purify3d.types import Camera
@@ -86,12 +86,13 @@ class ModelImage:
     camera_from_world: tuple[float, ...]
 
     def world_from_camera(self) -> np.ndarray:
-        """(4, 4) float64; nan where the numbers are not finite or the quaternion is zero."""
+        """(4, 4) float64; nan where the numbers are not finite or the quaternion is no rotation."""
         qw, qx, qy, qz, *translation = self.camera_from_world
-        if not np.isfinite(self.camera_from_world).all() or np.linalg.norm((qw, qx, qy, qz)) < 1e-6:
+        if not layouts.is_turn((qw, qx, qy, qz)):
             return np.full((4, 4), np.nan)
-        pose = geometry.pose_from_quaternion(np.array([qx, qy, qz, qw]), np.array(translation))
-        return geometry.inverse(pose)
+        pose = geometry.pose_from_quaternion(np.array([qx, qy, qz, qw]), np.zeros(3)).T
+        pose[:3, 3] = -pose[:3, :3] @ translation
+        return pose
 
 
 def read_model(folder: Path) -> tuple[dict[int, ModelCamera], list[ModelImage]]:

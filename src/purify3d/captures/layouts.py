@@ -142,6 +142,12 @@ def resampled(camera: Camera, size: tuple[int, int], depth: Path) -> Camera:
     return geometry.resize_camera(camera, width, height)
 
 
+def is_turn(quaternion: Sequence[float] | np.ndarray) -> bool:
+    """Whether four numbers can be a unit quaternion; what is far from length 1 was damaged."""
+    values = np.asarray(quaternion, dtype=np.float64)
+    return bool((np.abs(values) < 2).all() and abs(np.linalg.norm(values) - 1) < 0.1)
+
+
 def natural(name: str) -> list[tuple[int, str]]:
     """A key that sorts frame10 after frame9."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", name)]

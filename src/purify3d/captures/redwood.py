@@ -205,16 +205,21 @@ def _pinhole(keys: Any) -> tuple[_Intrinsics, tuple[int, int]]:
     return (k[0, 0], k[1, 1], k[0, 2], k[1, 2]), (int(keys["width"]), int(keys["height"]))
 
 
+def _inverse(pose: np.ndarray) -> np.ndarray:
+    """As it is where it has no inverse: what is not finite or no rotation is left out later."""
+    try:
+        return geometry.inverse(pose) if np.isfinite(pose).all() else pose
+    except np.linalg.LinAlgError:
+        return pose
+
+
 def _read_json(path: Path) -> list[_Record]:
     records = []
     try:
         for number, keys in enumerate(_load(path)["parameters"]):
             values, size = _pinhole(keys["intrinsic"])
-            pose = _matrix(keys["extrinsic"], 4)
-            if np.isfinite(pose).all():
-                pose = geometry.inverse(pose)
-            records.append(_Record(number, pose, size, values))
-    except (KeyError, TypeError, ValueError, OverflowError, np.linalg.LinAlgError) as error:
+            records.append(_Record(number, _inverse(_matrix(keys["extrinsic"], 4)), size, values))
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise CaptureError(
             f"{path}: expected Open3D's PinholeCameraTrajectory, parameters with extrinsic and intrinsic; "
             f"found {error!r}. Export it again"

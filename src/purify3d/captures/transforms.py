@@ -9,6 +9,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation, Slerp
 
 from purify3d import geometry
+from purify3d.captures import layouts
 
 #: Seconds between two records beyond which nothing is said of the time between them.
 MAX_GAP = 1.0
@@ -68,7 +69,7 @@ class Transforms:
     ) -> None:
         """Take a record: where `child` is in `parent` at `time` (ns), or always. Metres, unit quaternion."""
         numbers = np.array([*translation, *xyzw], dtype=np.float64)
-        if not np.isfinite(numbers).all() or np.linalg.norm(numbers[3:]) < 1e-6:
+        if not np.isfinite(numbers).all() or not layouts.is_turn(numbers[3:]):
             self.unusable += 1
             return
         self._parents.setdefault(child, set()).add(parent)
