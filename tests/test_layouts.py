@@ -301,6 +301,9 @@ def test_colmap_depth_as_floats(tmp_path: Path) -> None:
         metres[MM[i] == 0] = (np.nan, -1.0, np.inf)[i]
         np.save(folder / f"depth/left/{i}.npy", metres)
     check(colmap.read(folder))
+    double = open_capture(folder, depth_unit=2.0, scale=2.0).frames[1]
+    np.testing.assert_allclose(double.depth()[MM[1] > 0], MM[1][MM[1] > 0] / 500, atol=1e-4)
+    np.testing.assert_allclose(double.world_from_camera[:3, 3], 2 * POSES[1][:3, 3], atol=1e-9)
     np.save(folder / "depth/left/0.npy", MM[0])  # integers: of which unit?
     (folder / "depth/left/1.npy").write_bytes((folder / "depth/left/1.npy").read_bytes()[:-1])
     with pytest.warns(PurifyWarning, match=r"2 with an unreadable depth map \(left/0.png, left/1.png\)"):

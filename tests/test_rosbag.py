@@ -218,6 +218,8 @@ def test_what_was_sent_comes_back(tmp_path: Path, mcap: bool, packed: bool) -> N
     assert [key for key, module in FORMATS.items() if import_module(module).recognises(bag)] == ["ros"]
     scene = open_capture(bag)
     check(scene)
+    half = open_capture(bag, depth_unit=0.0005).frames[0].depth()
+    np.testing.assert_allclose(half, MM[0] / 2000, atol=1e-6)
     assert scene.name == "drive"
 
 

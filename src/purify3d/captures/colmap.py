@@ -156,7 +156,7 @@ def _frame(
     )
     if depth.suffix == ".png":
         return frame
-    return replace(frame, depth=partial(_float_depth, depth, depth_camera, lens))
+    return replace(frame, depth=partial(_float_depth, depth, depth_camera, lens), depth_unit=None)
 
 
 def _float_depth(path: Path, camera: Camera, lens: Lens | None) -> np.ndarray:

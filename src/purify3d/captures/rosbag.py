@@ -141,6 +141,7 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
                 world_from_camera=pose,
                 color=partial(_color, bag, color_topic.name, color, camera, lens),
                 depth=partial(_depth, bag, depth_topic.name, depth, depth_camera, depth_lens),
+                depth_unit=None if depth_topic.encoding.startswith("32FC1") else 0.001,
                 files=files,
             )
         )
