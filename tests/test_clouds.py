@@ -144,7 +144,7 @@ def test_what_bad_clouds_say(tmp_path):
         read_cloud(foreign_ply(tmp_path / "utm.ply", columns(XYZ + np.array([400_000, 4_999_995, 0]))))
     holes = XYZ.copy()
     holes[1, 2] = np.nan
-    with pytest.warns(PurifyWarning, match="1 points that are not finite"):
+    with pytest.warns(PurifyWarning, match="1 of 4 points are left out"):
         assert len(read_cloud(foreign_ply(tmp_path / "nan.ply", columns(holes)))) == 3
     with pytest.raises(CaptureError, match="no point with finite coordinates"):
         read_cloud(foreign_ply(tmp_path / "none.ply", columns(XYZ * np.nan)))

@@ -32,7 +32,8 @@ def read_cloud(path: str | Path, *, origin: np.ndarray | None = None) -> PointCl
     Returns:
         `rgb` is mid grey where the file has no colours; `normal` is the file's, else the mesh's own, else
         zero; `label` is the vertex property (PLY) or extra dimension (LAS) of that name, else -1; `instance`
-        is the vertex property (PLY) of that name, else -1.
+        is the vertex property (PLY) of that name, else -1; `missing` are the rows of the file that are not
+        finite and therefore no points.
 
     Raises:
         CaptureError: missing or unreadable, an unknown suffix, no point, or coordinates too far from the
@@ -58,9 +59,11 @@ def read_cloud(path: str | Path, *, origin: np.ndarray | None = None) -> PointCl
             "Check what wrote the file"
         )
     if not finite.all():
-        left_out = int((~finite).sum())
         warnings.warn(
-            f"{path}: {left_out} points that are not finite are left out", PurifyWarning, stacklevel=2
+            f"{path}: {int((~finite).sum())} of {len(finite)} points are left out, their coordinates are not "
+            "finite; they keep their rows in results, without a label",
+            PurifyWarning,
+            stacklevel=2,
         )
     place = read.xyz[finite] if origin is None else read.xyz[finite] - origin
     reach = np.abs(place).max()
@@ -78,6 +81,7 @@ def read_cloud(path: str | Path, *, origin: np.ndarray | None = None) -> PointCl
         instance=torch.from_numpy(
             no_labels(int(finite.sum())) if read.instance is None else read.instance[finite]
         ),
+        missing=torch.from_numpy(np.flatnonzero(~finite)),
     )
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from purify3d.clouds.ply_format import Header, Property, Table, read_elements, read_header, unreadable
 from purify3d.clouds.vertices import (
+    GREY,
     Vertices,
     bytes_of_colors,
     fan,
@@ -37,6 +38,8 @@ _FAR_FIELDS = tuple((name, "f8" if name in _POSITION else kind) for name, kind i
 _OPTIONAL = (("instance", "i4"), ("score", "f4"), ("views", "i4"))
 _WORDS = {"f8": "double", "f4": "float", "u1": "uchar", "i4": "int"}
 _COLORS = (_COLOR, ("r", "g", "b"), ("diffuse_red", "diffuse_green", "diffuse_blue"))
+#: What stands in a row that is no point; 0 where nothing is said.
+_MISSING = {**dict.fromkeys(_POSITION, np.nan), **dict.fromkeys(_COLOR, GREY), "label": -1, "instance": -1}
 _BLOCK = 1 << 20  # rows written at once
 
 
@@ -45,9 +48,10 @@ class WrittenCloud:
     """What `write_ply` was given.
 
     Attributes:
-        points: with `rgb`, `label` and `instance` as they were written.
-        score: (N,) float32, None where none was written.
-        views: (N,) int32, None where none was written.
+        points: with `rgb`, `label` and `instance` as they were written; rows that are no points are in
+            `missing`.
+        score: (N,) float32 of the points, None where none was written.
+        views: (N,) int32 of the points, None where none was written.
         names: label names by index, as far as a PLY comment can hold them.
     """
 
@@ -70,7 +74,9 @@ def write_ply(
 ) -> None:
     """One vertex a point: float x y z nx ny nz, uchar red green blue, int label, and what else there is.
 
-    The points' own truth objects are written as `int instance` where any point has one.
+    The points' own truth objects are written as `int instance` where any point has one. Rows that the points'
+    file has and that are no points (`PointCloud.missing`) are written in their place: position nan, normal,
+    score and views 0, label -1.
 
     Args:
         rgb: (N, 3) uint8 in place of the points' own colours.
@@ -88,20 +94,20 @@ def write_ply(
     far = origin is not None and bool(np.any(origin))
     fields = [*(_FAR_FIELDS if far else _FIELDS)]
     fields += [(name, kind) for name, kind in _OPTIONAL if extra[name] is not None]
-    table = np.empty(len(points), dtype=[(name, "<" + kind) for name, kind in fields])
+    columns: dict[str, np.ndarray | None] = {"label": points.label.numpy() if label is None else label}
     for axis in range(3):
-        table[_POSITION[axis]] = points.xyz[:, axis].numpy()
-        if origin is not None and far:
-            table[_POSITION[axis]] += origin[axis]
-        table[_NORMAL[axis]] = points.normal[:, axis].numpy()
-        table[_COLOR[axis]] = (points.rgb.numpy() if rgb is None else rgb)[:, axis]
-    table["label"] = points.label.numpy() if label is None else label
-    for name, values in extra.items():
+        place = points.xyz[:, axis].numpy()
+        columns[_POSITION[axis]] = place + origin[axis] if origin is not None and far else place
+        columns[_NORMAL[axis]] = points.normal[:, axis].numpy()
+        columns[_COLOR[axis]] = (points.rgb.numpy() if rgb is None else rgb)[:, axis]
+    columns |= extra
+    table = np.empty(len(points) + len(points.missing), dtype=[(name, "<" + kind) for name, kind in fields])
+    for name, values in columns.items():
         if values is not None:
-            table[name] = values
+            table[name] = points.file_rows(values, _MISSING.get(name, 0))
     header = ["ply", "format binary_little_endian 1.0"]
     header += [f"comment label {i} {_in_comment(name)}" for i, name in enumerate(names)]
-    header += [f"element vertex {len(points)}"]
+    header += [f"element vertex {len(table)}"]
     header += [f"property {_WORDS[kind]} {name}" for name, kind in fields]
     try:
         with path.open("wb") as file:
@@ -150,23 +156,28 @@ def read_written(path: Path, *, origin: np.ndarray | None = None) -> WrittenClou
         )
     table = _columns(read_elements(path, header, ["vertex"])["vertex"])
 
-    def stack(names: Sequence[str]) -> Tensor:
-        return torch.from_numpy(np.stack([table[name] for name in names], axis=1))
+    place = np.stack([table[name] for name in _POSITION], axis=1)
+    there = np.isfinite(place).all(axis=1)
 
-    xyz = stack(_POSITION)
+    def column(*names: str) -> Tensor:
+        values = np.stack([table[name] for name in names], axis=1) if len(names) > 1 else table[names[0]]
+        return torch.from_numpy(values[there])
+
+    xyz = torch.from_numpy(place[there])
     if origin is not None and far:
         xyz = (xyz - torch.from_numpy(origin)).float()
     names = (re.fullmatch(r"label (\d+) (.*)", comment) for comment in header.comments)
     return WrittenCloud(
         PointCloud(
             xyz,
-            stack(_COLOR),
-            stack(_NORMAL),
-            torch.from_numpy(table["label"]),
-            torch.from_numpy(table.get("instance", no_labels(len(table["label"])))),
+            column(*_COLOR),
+            column(*_NORMAL),
+            column("label"),
+            column("instance") if "instance" in table else torch.from_numpy(no_labels(len(xyz))),
+            torch.from_numpy(np.flatnonzero(~there)),
         ),
-        torch.from_numpy(table["score"]) if "score" in table else None,
-        torch.from_numpy(table["views"]) if "views" in table else None,
+        column("score") if "score" in table else None,
+        column("views") if "views" in table else None,
         {int(match[1]): match[2] for match in names if match},
     )
 

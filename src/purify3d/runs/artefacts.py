@@ -56,12 +56,17 @@ def write_labels(stage: Making, scene: Scene, result: Segmentation, views: torch
     """labels.ply (label, score, views and label colour of each point) and labels.json, their legend."""
     points, origin = scene.cloud(), scene.origin
     stage.write(LABELS, lambda path: result.save(path, points, views=views.numpy(), origin=origin))
-    stage.write_json(LEGEND, legend(result))
+    stage.write_json(LEGEND, legend(result, rows_without_point=len(points.missing)))
 
 
-def legend(result: Segmentation) -> list[dict[str, Any]]:
-    """Per label index, name, synonyms, colour and how many points have it; the last row is "(none)"."""
+def legend(result: Segmentation, *, rows_without_point: int = 0) -> list[dict[str, Any]]:
+    """Per label index, name, synonyms, colour and how many points have it; the last row is "(none)".
+
+    Args:
+        rows_without_point: rows of the cloud's file that are not finite; they count as "(none)".
+    """
     count = torch.bincount(result.label.long() + 1, minlength=len(result.names) + 1).tolist()
+    count[0] += rows_without_point
     colors = label_colors(result.names).tolist()
     rows: list[dict[str, Any]] = [
         {"index": i, "name": words[0], "synonyms": list(words[1:]), "color": color, "points": points}
@@ -72,12 +77,14 @@ def legend(result: Segmentation) -> list[dict[str, Any]]:
     return [*rows, {"index": -1, "name": "(none)", "synonyms": [], "color": None, "points": count[0]}]
 
 
-def write_benchmark_ids(stage: Making, result: Segmentation, dataset_ids: tuple[int, ...]) -> None:
-    """labels.txt: the data set's id of each point's label, one a line in the order of the points; 0 = none.
+def write_benchmark_ids(
+    stage: Making, points: PointCloud, result: Segmentation, dataset_ids: tuple[int, ...]
+) -> None:
+    """labels.txt: the data set's id of each vertex' label, one a line in the order of the file; 0 = none.
 
     The submission format of the ScanNet benchmark (one id a vertex of the scene's mesh).
     """
-    ids = np.array([*dataset_ids, 0])[result.numpy()]
+    ids = points.file_rows(np.array([*dataset_ids, 0])[result.numpy()], 0)
     stage.write(IDS, lambda path: np.savetxt(path, ids, fmt="%d"))
 
 

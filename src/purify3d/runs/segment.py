@@ -201,7 +201,7 @@ def _labels(
     with run.making("label", prints.label, drops=[name for name in old if name != "label"]) as stage:
         artefacts.write_labels(stage, scene, purified, features.views)
         if job.format == "scannet":
-            artefacts.write_benchmark_ids(stage, purified, job.dataset_ids())
+            artefacts.write_benchmark_ids(stage, points, purified, job.dataset_ids())
         artefacts.write_picture(stage, image)
         seconds = [run.stages[name].get("watch", {}) for name in _MADE_BEFORE if name in run.stages]
         stages: dict[str, Any] = {}

@@ -134,6 +134,8 @@ class PointCloud:
         normal: (N, 3) float32, unit length, towards the side the cameras were on; zero where unknown.
         label: (N,) int32 truth ids, -1 = none.
         instance: (N,) int32 ids of truth objects, -1 = none, as everywhere when it is not given.
+        missing: (M,) int64, ascending: rows of the file, of its N + M, that are no points because their
+            coordinates are not finite. Files that are written have these rows again; see `file_rows`.
     """
 
     xyz: Tensor
@@ -141,6 +143,7 @@ class PointCloud:
     normal: Tensor
     label: Tensor
     instance: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int32))
+    missing: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
 
     def __post_init__(self) -> None:
         n = len(self.xyz)
@@ -152,6 +155,7 @@ class PointCloud:
             ("normal", (n, 3), torch.float32),
             ("label", (n,), torch.int32),
             ("instance", (n,), torch.int32),
+            ("missing", (len(self.missing),), torch.int64),
         ):
             value: Tensor = getattr(self, name)
             check(
@@ -159,8 +163,26 @@ class PointCloud:
                 f"{name} must be {shape} {dtype}, found {tuple(value.shape)} {value.dtype}",
             )
 
+        rows = self.missing
+        inside = not len(rows) or (int(rows[0]) >= 0 and int(rows[-1]) < n + len(rows))
+        check(inside and bool((rows[1:] > rows[:-1]).all()), f"missing must be ascending rows, found {rows}")
+
     def __len__(self) -> int:
         return len(self.xyz)
+
+    def file_rows(self, values: np.ndarray, missing: float) -> np.ndarray:
+        """(N, ...) values of the points -> (N + M, ...) in the order of the file they came from.
+
+        Args:
+            missing: what stands in the rows that are no points.
+        """
+        if not len(self.missing):
+            return values
+        rows = np.full((len(values) + len(self.missing), *values.shape[1:]), missing, values.dtype)
+        there = np.ones(len(rows), dtype=bool)
+        there[self.missing.numpy()] = False
+        rows[there] = values
+        return rows
 
     def __repr__(self) -> str:
         if not len(self):
