@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
+import struct
+import time
 from pathlib import Path
 
+import laspy
 import numpy as np
 import pytest
 import torch
 
 from purify3d.clouds import read_cloud
 from purify3d.clouds.ply import read_written, write_ply
-from purify3d.errors import PurifyWarning
+from purify3d.errors import CaptureError, PurifyWarning
 from purify3d.job import changed, job
 from purify3d.runs import segment_into
 
@@ -101,3 +105,115 @@ def test_rows_that_are_no_points_come_back(tmp_path: Path) -> None:
     assert back.score is not None
     assert back.score.tolist() == [0.25, 0.5]
     assert vertices_of(tmp_path / "b.ply")["views"].tolist() == [3, 0, 4, 0]
+
+
+# --- LAS ----------------------------------------------------------------------------------------------------
+
+FAR = np.array([691_234.0, 5_336_789.0, 512.0])
+
+
+def las_file(path: Path, xyz: np.ndarray, rgb: np.ndarray, version: str = "1.4", kind: int = 7) -> Path:
+    header = laspy.LasHeader(point_format=kind, version=version)
+    header.scales, header.offsets = np.array([0.001, 0.001, 0.0005]), FAR - 1000
+    header.add_extra_dim(laspy.ExtraBytesParams("height", np.float32))
+    header.add_extra_dim(laspy.ExtraBytesParams("label", np.uint8))
+    header.vlrs.append(laspy.VLR("somebody", 77, "mine", b"kept"))
+    las = laspy.LasData(header)
+    las.x, las.y, las.z = xyz.T
+    las.red, las.green, las.blue = rgb.T.astype(np.uint16) * 256
+    las.classification = np.arange(len(xyz)) % 20
+    las.gps_time = np.arange(len(xyz)) / 7
+    las.height = np.arange(len(xyz), dtype=np.float32)
+    las.label = np.full(len(xyz), 4)
+    las.write(path)
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["las", "laz"])
+def test_labels_go_back_into_a_las_of_the_users_own(
+    suffix: str, room_folder: Path, fused: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
+    capture = Path(shutil.copytree(room_folder, tmp_path / "room"))
+    for file in (capture / "pose").iterdir():
+        pose = np.loadtxt(file)
+        pose[:3, 3] += FAR
+        np.savetxt(file, pose)
+    order = np.random.default_rng(0).permutation(len(fused[0]))
+    xyz, rgb = fused[0][order], fused[1][order]
+    given = las_file(tmp_path / f"mine.{suffix}", xyz + FAR, rgb)
+    run, _ = segment_into(
+        tmp_path / "run", job(capture, "wall, floor, bed", up="+z", rounds=2, voxel=0.05, onto=str(given))
+    )
+    before, after = laspy.read(given), laspy.read(run.folder / f"labels.{suffix}")
+    assert after.header.point_format.id == 7
+    assert after.header.version == before.header.version
+    assert (after.header.are_points_compressed, suffix) in ((False, "las"), (True, "laz"))
+    np.testing.assert_array_equal(after.header.scales, before.header.scales)
+    np.testing.assert_array_equal(after.header.offsets, before.header.offsets)
+    for name in before.point_format.dimension_names:
+        if name != "label":
+            np.testing.assert_array_equal(np.asarray(after[name]), np.asarray(before[name]), err_msg=name)
+    assert [bytes(vlr.record_data) for vlr in after.vlrs if vlr.user_id == "somebody"] == [b"kept"]
+    rows = vertices_of(run.folder / "labels.ply")
+    assert (np.asarray(after.label).dtype, np.asarray(after.score).dtype) == (np.int32, np.float32)
+    np.testing.assert_array_equal(np.asarray(after.label), rows["label"])
+    np.testing.assert_array_equal(np.asarray(after.score), rows["score"])
+    assert len(set(rows["label"])) > 2
+    np.testing.assert_allclose(np.stack([rows[axis] for axis in "xyz"], 1), xyz + FAR, atol=6e-4)
+    # What is written is what a reader of clouds reads.
+    np.testing.assert_array_equal(
+        read_cloud(run.folder / f"labels.{suffix}", origin=FAR).label.numpy(), rows["label"]
+    )
+
+
+def spoilt(path: Path, at: int, layout: str, value: int) -> None:
+    data = bytearray(path.read_bytes())
+    struct.pack_into(layout, data, at, value)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("suffix", ["las", "laz"])
+@pytest.mark.parametrize(
+    ("at", "layout", "value", "message"),
+    [
+        (100, "<I", 2**32 - 1, "found 4294967295 records announced"),
+        (247, "<Q", 2**32 - 1, "found 4294967295 points announced"),
+        (247, "<Q", 2**64 - 1, "points announced"),
+        (247, "<Q", 300, "promises|announced|cannot be read"),
+        (243, "<I", 2**32 - 1, "found 4294967295 records announced"),
+        (96, "<I", 2**32 - 1, "found points from byte 4294967295"),
+        (105, "<H", 0, "found points of 0 bytes"),
+        (0, "<I", 0, "found no LAS header"),
+    ],
+)
+def test_a_las_that_promises_too_much_is_refused_at_once(
+    at: int, layout: str, value: int, message: str, suffix: str, tmp_path: Path
+) -> None:
+    path = las_file(tmp_path / f"a.{suffix}", np.zeros((100, 3)) + FAR, np.zeros((100, 3)))
+    spoilt(path, at, layout, value)
+    begin = time.perf_counter()
+    with pytest.raises(CaptureError, match=message):
+        read_cloud(path, origin=FAR)
+    assert time.perf_counter() - begin < 1
+
+
+def test_a_laz_without_its_table_of_parts_is_refused(tmp_path: Path) -> None:
+    path = las_file(tmp_path / "a.laz", np.zeros((100, 3)) + FAR, np.zeros((100, 3)))
+    data = struct.unpack_from("<I", path.read_bytes(), 96)[0]
+    table = struct.unpack_from("<q", path.read_bytes(), data)[0]
+    spoilt(path, table + 4, "<I", 2**32 - 1)
+    with pytest.raises(CaptureError, match="found no table of its parts"):
+        read_cloud(path, origin=FAR)
+    spoilt(path, data, "<q", 2**50)
+    with pytest.raises(CaptureError, match="found no table of its parts"):
+        read_cloud(path, origin=FAR)
+
+
+def test_a_record_behind_the_points_ends_within_the_file(tmp_path: Path) -> None:
+    path = las_file(tmp_path / "a.las", np.zeros((9, 3)) + FAR, np.zeros((9, 3)))
+    end = path.stat().st_size
+    path.write_bytes(path.read_bytes() + struct.pack("<H16sHQ32s", 0, b"x", 1, 2**60, b""))
+    spoilt(path, 235, "<Q", end)
+    spoilt(path, 243, "<I", 1)
+    with pytest.raises(CaptureError, match="found a record of 1152921504606846976 bytes"):
+        read_cloud(path, origin=FAR)

@@ -1,9 +1,14 @@
-"""LAS, and LAZ, its compressed form, read with laspy."""
+"""LAS, and LAZ, its compressed form, read and written with laspy; headers are checked here before.
+
+Format: ASPRS, "LAS Specification 1.4 - R15", 2019; of LAZ, Isenburg, "LASzip: lossless compression of LiDAR
+data", 2013.
+"""
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 
@@ -17,31 +22,150 @@ from purify3d.clouds.vertices import (
 )
 from purify3d.errors import CaptureError, require
 
+_SHORTEST_POINT = 20  # bytes of point format 0
+_VLR, _EVLR = 54, 60  # bytes in front of a record and of an extended one
+#: Points in a byte of LAZ at most: a million equal points of format 0 take 7 kB.
+_DENSEST = 2000
+_AT_ONCE = 1_000_000  # points decompressed at once, so that a wrong count costs no memory
+
 
 def read_vertices(path: Path) -> Vertices:
     """The points of a file; where it has no colours, the intensity as grey.
 
+    Takes about 100 bytes of memory a point.
+
     Raises:
-        CaptureError: it cannot be read.
+        CaptureError: it cannot be read, or its header promises more than the file can hold.
+        MissingPackageError: laspy is not installed.
+    """
+    las = _opened(path)
+    xyz = np.asarray(las.xyz, dtype=np.float64)
+    names = set(las.point_format.dimension_names)
+    rgb = None
+    if {"red", "green", "blue"} <= names:
+        rgb = bytes_of_colors(np.stack([np.asarray(las[name]) for name in ("red", "green", "blue")], axis=1))
+    if (rgb is None or not rgb.any()) and "intensity" in names and np.any(las["intensity"]):
+        rgb = greys_of_intensity(np.asarray(las["intensity"]))
+    label = ids_of_labels(np.asarray(las["label"])) if "label" in names else no_labels(len(xyz))
+    return Vertices(
+        xyz, no_colors(len(xyz)) if rgb is None or not rgb.any() else rgb, np.zeros_like(xyz), label
+    )
+
+
+def write_las(path: Path, source: Path, label: np.ndarray, score: np.ndarray) -> None:
+    """The points of a LAS or LAZ file as they are, each with its label.
+
+    Point format, scale, offset, records and all dimensions stay; `label` and `score` of the source, where it
+    has such, are replaced. The suffix of `path` says whether it is compressed.
+
+    Args:
+        label: (N,) int, in the order of the file, -1 = none; extra dimension `label`, int32.
+        score: (N,) float; extra dimension `score`, float32.
+
+    Raises:
+        CaptureError: the source cannot be read, or has another number of points.
+        OSError: it cannot be written.
         MissingPackageError: laspy is not installed.
     """
     laspy: Any = require("laspy", "las")
-    try:
-        las = laspy.read(path)
-        xyz = np.asarray(las.xyz, dtype=np.float64)
-        names = set(las.point_format.dimension_names)
-        stored = {
-            name: np.asarray(las[name]) for name in ("red", "green", "blue", "intensity") if name in names
-        }
-        label = ids_of_labels(np.asarray(las["label"])) if "label" in names else no_labels(len(xyz))
-    except Exception as error:  # laspy and its decompressors raise their own kinds
+    las = _opened(source)
+    if len(las.points) != len(label):
         raise CaptureError(
-            f"{path}: cannot be read as a LAS file ({error!r}); expected a whole LAS or LAZ file. Copy or "
-            "export it again; LAZ needs pip install 'purify3d[las]'"
-        ) from error
-    rgb = no_colors(len(xyz))
-    if {"red", "green", "blue"} <= stored.keys():
-        rgb = bytes_of_colors(np.stack([stored[name] for name in ("red", "green", "blue")], axis=1))
-    elif "intensity" in stored:
-        rgb = greys_of_intensity(stored["intensity"])
-    return Vertices(xyz, rgb, np.zeros((len(xyz), 3)), label)
+            f"{source}: found {len(las.points)} points; expected the {len(label)} that were labelled. It has "
+            "changed since: repeat the run with --overwrite"
+        )
+    extra = {"label": (np.int32, label, "label, -1 = none"), "score": (np.float32, score, "cosine")}
+    if old := sorted(extra.keys() & set(las.point_format.extra_dimension_names)):
+        las.remove_extra_dims(old)
+    las.add_extra_dims(
+        [laspy.ExtraBytesParams(name, kind, description) for name, (kind, _, description) in extra.items()]
+    )
+    for name, (kind, values, _) in extra.items():
+        las[name] = values.astype(kind)
+    las.write(path)
+
+
+def _opened(path: Path) -> Any:
+    """All of a file, as laspy has it."""
+    laspy: Any = require("laspy", "las")
+    try:
+        count = _check_header(path)
+        with laspy.open(path) as file:
+            # laspy takes memory for all points that it is asked for before it looks for them.
+            parts = [file.read_points(_AT_ONCE).array for _ in range(0, count, _AT_ONCE)]
+            points = laspy.ScaleAwarePointRecord(
+                np.concatenate(parts) if parts else np.empty(0, file.header.point_format.dtype()),
+                file.header.point_format,
+                file.header.scales,
+                file.header.offsets,
+            )
+            las = laspy.LasData(file.header, points)
+    except CaptureError:
+        raise
+    except BaseException as error:  # laspy raises its own kinds, and its decompressor even panics
+        if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
+            raise
+        _unreadable(path, str(error)[:200] or type(error).__name__)
+    if len(points) != count:
+        _unreadable(path, f"found {len(points)} of the {count} points that its header promises")
+    return las
+
+
+def _check_header(path: Path) -> int:
+    """How many points a file has, after every count and offset in its header fits the size of the file."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(375)
+        if len(head) < 227 or head[:4] != b"LASF":
+            _unreadable(path, "found no LAS header")
+        header, data, records, kind, width, count = struct.unpack_from("<HIIBHI", head, 94)
+        evlrs, first = 0, 0
+        if head[25] >= 4 and len(head) == 375:
+            first, evlrs, count = struct.unpack_from("<QIQ", head, 235)
+        if not 227 <= header <= data <= size:
+            _unreadable(path, f"found points from byte {data} and a header of {header} bytes among {size}")
+        if records * _VLR > data - header:
+            _unreadable(path, f"found {records} records announced in {data - header} bytes")
+        if width < _SHORTEST_POINT:
+            _unreadable(path, f"found points of {width} bytes; the shortest of the format has 20")
+        packed = bool(kind & 0xC0)
+        most = (size - data) * _DENSEST if packed else (size - data) // width
+        if count > most:
+            _unreadable(path, f"found {count} points announced in {size - data} bytes")
+        if packed and count:
+            _check_chunks(path, file, data, size, width)
+        if evlrs:
+            _check_evlrs(path, file, first, evlrs, size)
+    return int(count)
+
+
+def _check_chunks(path: Path, file: BinaryIO, data: int, size: int, width: int) -> None:
+    """The table of the parts that LAZ is packed in: each begins with one point as it is."""
+    file.seek(data)
+    (table,) = struct.unpack("<q", file.read(8).ljust(8, b"\0"))
+    if table == -1:  # written at the end by who could not go back
+        file.seek(size - 8)
+        (table,) = struct.unpack("<q", file.read(8).ljust(8, b"\0"))
+    file.seek(table if data < table < size else size)
+    _, chunks = struct.unpack("<II", file.read(8).ljust(8, b"\xff"))
+    if chunks * width > size - data:
+        _unreadable(path, f"found no table of its parts within {size - data} bytes")
+
+
+def _check_evlrs(path: Path, file: BinaryIO, first: int, count: int, size: int) -> None:
+    """The records behind the points, each with its length in front."""
+    if count * _EVLR > size - first:
+        _unreadable(path, f"found {count} records announced in {max(0, size - first)} bytes")
+    for _ in range(count):
+        file.seek(first)
+        (length,) = struct.unpack("<20xQ32x", file.read(_EVLR).ljust(_EVLR, b"\xff"))
+        first += _EVLR + length
+        if first > size:
+            _unreadable(path, f"found a record of {length} bytes in a file of {size}")
+
+
+def _unreadable(path: Path, why: str) -> NoReturn:
+    raise CaptureError(
+        f"{path}: cannot be read as a LAS file ({why}); expected a whole LAS or LAZ file. Copy or export it "
+        "again; LAZ needs pip install 'purify3d[las]'"
+    )

@@ -14,6 +14,7 @@ from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
+from purify3d.clouds.las import write_las
 from purify3d.clouds.ply import WrittenCloud, read_written, write_ply
 from purify3d.errors import CaptureError, RunError
 from purify3d.runs.folder import Making, Run
@@ -52,10 +53,20 @@ def read_scene(run: Run) -> Scene:
         ) from error
 
 
-def write_labels(stage: Making, scene: Scene, result: Segmentation, views: torch.Tensor) -> None:
-    """labels.ply (label, score, views and label colour of each point) and labels.json, their legend."""
+def write_labels(
+    stage: Making, scene: Scene, result: Segmentation, views: torch.Tensor, onto: str | None = None
+) -> None:
+    """labels.ply (label, score, views and label colour of each point) and labels.json, their legend.
+
+    Args:
+        onto: the file that the points are from; of a LAS or LAZ file a copy with labels is written beside.
+    """
     points, origin = scene.cloud(), scene.origin
     stage.write(LABELS, lambda path: result.save(path, points, views=views.numpy(), origin=origin))
+    suffix = Path(onto or "").suffix.lower()
+    if onto is not None and suffix in (".las", ".laz"):
+        label, score = points.file_rows(result.numpy(), -1), points.file_rows(result.score.cpu().numpy(), 0)
+        stage.write(f"labels{suffix}", lambda path: write_las(path, Path(onto), label, score))
     stage.write_json(LEGEND, legend(result, rows_without_point=len(points.missing)))
 
 

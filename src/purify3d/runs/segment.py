@@ -199,7 +199,7 @@ def _labels(
         (image,) = (labels_picture(scene, raw, purified) for _ in progress([0], name="picture", total=1))
     old = [] if run.print_of("purify") == prints.purify else [n for n in run.stages if n not in _MADE_BEFORE]
     with run.making("label", prints.label, drops=[name for name in old if name != "label"]) as stage:
-        artefacts.write_labels(stage, scene, purified, features.views)
+        artefacts.write_labels(stage, scene, purified, features.views, job.capture.onto)
         if job.format == "scannet":
             artefacts.write_benchmark_ids(stage, points, purified, job.dataset_ids())
         artefacts.write_picture(stage, image)
