@@ -28,8 +28,11 @@ __all__ = ["FORMATS", "is_procedural", "open_capture"]
 
 #: Every format by name, in the order in which they are tried; a module is imported when it is needed.
 FORMATS = {
+    "prepared": "purify3d.captures.prepared",
     "nerfstudio": "purify3d.captures.nerfstudio",
     "scannet": "purify3d.captures.scannet",
+    "sens": "purify3d.captures.sens",
+    "matterport": "purify3d.captures.matterport",
     "tum": "purify3d.captures.tum",
     "replica": "purify3d.captures.replica",
     "7scenes": "purify3d.captures.sevenscenes",
