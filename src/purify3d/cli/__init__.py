@@ -19,6 +19,7 @@ import click
 from purify3d import __version__
 from purify3d.cli import flags, show
 from purify3d.cli.errors import leave
+from purify3d.cli.objects import objects
 from purify3d.cli.training import select, train
 from purify3d.errors import PurifyWarning
 
@@ -159,6 +160,7 @@ def demo(frames: int, room: int, output: str | None, **model: Any) -> None:
     show.report(_segment_into(folder / "run", job(capture, CLASSES, **given), overwrite=True), as_json=False)
 
 
+program.add_command(objects)
 program.add_command(select)
 program.add_command(train)
 

@@ -1,0 +1,197 @@
+"""How well single objects are found, beside plain connected components, on rooms whose objects are known.
+
+    python benchmarks/objects.py --cache DIR [--captures synthetic:300..319] [--truth] [--set cut=0.03 ...]
+
+Rooms are lifted, labelled with the default settings (geometric affinity) and given their true objects once
+and cached. Both methods get the same labels and points. The measure is that of the ScanNet benchmark: IoU of
+sets of points; the predictions of a label, best mean score first, each take the free true object of this
+label that they overlap most, if the IoU is reached; AP is the area under the curve of precision over recall,
+in steps and without interpolation; the mean is over the labels that have an object. Walls, floors and
+ceilings are not counted. Points without truth count nowhere; true objects of fewer than 100 points are
+neither hits nor misses, and nor is a prediction most of which lies on them. `--truth` groups the true labels:
+what is lost is then lost by grouping.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from students import Ready, expanded, ready
+from torch import Tensor
+
+from purify3d.affinities import PurifyConfig, affinity
+from purify3d.backbones import Backbone, embed_vocabulary, load_backbone
+from purify3d.captures import open_capture
+from purify3d.metrics import BACKGROUND
+from purify3d.objects import ObjectConfig, find_objects, plain_components
+from purify3d.pipeline import label_points
+from purify3d.rooms import CLASSES
+from purify3d.segmentation import Segmentation
+from purify3d.truth import fuse_instances
+from purify3d.types import PointCloud, PointFeatures, TextBank, Vocabulary
+
+SMALLEST = 100  # points of a true object that counts
+
+
+@dataclass(frozen=True)
+class Room:
+    """A labelled room: N points, what was said of each, and what it is: (N,) label and object, -1 = none."""
+
+    name: str
+    points: PointCloud
+    features: PointFeatures
+    said: Segmentation
+    label: Tensor
+    instance: Tensor
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A predicted object: its label, its score, and (P,) numbers of its points."""
+
+    label: int
+    score: float
+    members: np.ndarray
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--captures", nargs="+", default=["synthetic:300..319"])
+    parser.add_argument("--cache", type=Path, required=True, help="folder of labelled rooms")
+    parser.add_argument("--lifted", type=Path, help="folder of rooms lifted by students.py")
+    parser.add_argument("--truth", action="store_true", help="group the true labels")
+    parser.add_argument("--set", nargs="*", default=[], help="NAME=VALUE, settings of ObjectConfig")
+    parser.add_argument("--labels", nargs="*", default=["chair"], help="that have a row of their own")
+    args = parser.parse_args()
+    backbone = load_backbone("segmenter:lite")
+    bank = embed_vocabulary(backbone, Vocabulary.parse(", ".join(CLASSES)))
+    config = configured(args.set)
+    rows: dict[str, list[tuple[list[Guess], np.ndarray, np.ndarray]]] = {"components": [], "objects": []}
+    for name in expanded(args.captures):
+        made = room(name, backbone, bank, args.cache, args.lifted or args.cache)
+        for method, guesses in guessed(made, config, args.truth).items():
+            rows[method].append((guesses, made.label.numpy(), made.instance.numpy()))
+        print(f"{name}: {len(made.points)} points", file=sys.stderr, flush=True)
+    print(config)
+    head = ["precision 25", "recall 25", "precision 50", "recall 50", "AP25", "AP50"]
+    print("  ".join([f"{'%':24s}", *head]))
+    counted = [i for i, name in enumerate(CLASSES) if name not in BACKGROUND]
+    for title, classes in [("", counted), *((f" {name}", [CLASSES.index(name)]) for name in args.labels)]:
+        for method, scenes in rows.items():
+            values = measured(scenes, classes)
+            cells = (f"{100 * values[key]:{len(key)}.1f}" for key in head)
+            print("  ".join([f"{method + title:24s}", *cells]))
+
+
+def configured(given: Sequence[str]) -> ObjectConfig:
+    """Settings as NAME=VALUE, the others at their defaults."""
+    kinds = {field.name: int if field.name == "least" else float for field in fields(ObjectConfig)}
+    pairs = (text.partition("=")[::2] for text in given)
+    return ObjectConfig(**{name: kinds[name](value) for name, value in pairs})  # type: ignore[arg-type]
+
+
+def room(name: str, backbone: Backbone, bank: TextBank, cache: Path, lifted: Path) -> Room:
+    """A labelled room, from the cache where it was made before."""
+    scene: Ready = ready(name, "segmenter:lite", backbone, bank, lifted)
+    file = cache / f"{name.replace(':', '-')}.pt"
+    if not file.is_file():
+        said = label_points(scene.points, scene.features, bank)
+        instance = fuse_instances(open_capture(name).frames, scene.points)
+        cache.mkdir(parents=True, exist_ok=True)
+        torch.save((said.label, said.score, instance), file.with_suffix(".part"))
+        file.with_suffix(".part").rename(file)
+    label, score, instance = torch.load(file, weights_only=True)
+    said = Segmentation(label, score, bank.vocabulary)
+    return Room(name, scene.points, scene.features, said, scene.truth, instance)
+
+
+def guessed(room: Room, config: ObjectConfig, truth: bool) -> dict[str, list[Guess]]:
+    """The objects of a room by each method."""
+    result = room.said
+    if truth:
+        result = replace(result, label=room.label, score=torch.ones_like(result.score))
+    part = plain_components(room.points, result, cell=0.05, least=config.least)
+    label, score = result.numpy(), result.score.numpy()
+    order = np.argsort(part, kind="stable")
+    order = order[part[order] >= 0]
+    components = np.split(order, np.nonzero(np.diff(part[order]))[0] + 1)
+    purify = PurifyConfig(neighbors=26, confidence=0)
+    voxels, heard = affinity(room.points, room.features, purify)
+    up = np.array([0.0, 0.0, 1.0])
+    found = find_objects(room.points, result, voxels, heard, up=up, config=config)  # type: ignore[arg-type]
+    return {
+        "components": [Guess(int(label[c[0]]), float(score[c].mean()), c) for c in components if len(c)],
+        "objects": [Guess(result.names.index(o.label), o.score, o.members) for o in found],
+    }
+
+
+def measured(
+    scenes: Sequence[tuple[list[Guess], np.ndarray, np.ndarray]], classes: Sequence[int]
+) -> Mapping[str, float]:
+    """Precision and recall over all objects of these classes, and AP averaged over the classes there are."""
+    values: dict[str, float] = {}
+    for percent in (25, 50):
+        hits = guesses = objects = 0
+        areas = []
+        for number in classes:
+            scored, count = outcomes(scenes, number, percent / 100)
+            hits, guesses, objects = hits + sum(h for _, h in scored), guesses + len(scored), objects + count
+            if count:
+                areas.append(average_precision(scored, count))
+        values[f"precision {percent}"] = hits / max(guesses, 1)
+        values[f"recall {percent}"] = hits / max(objects, 1)
+        values[f"AP{percent}"] = float(np.mean(areas)) if areas else 0.0
+    return values
+
+
+def outcomes(
+    scenes: Sequence[tuple[list[Guess], np.ndarray, np.ndarray]], number: int, needed: float
+) -> tuple[list[tuple[float, bool]], int]:
+    """Of one label: (score, whether it is a hit) of each prediction that counts, and how many objects count.
+
+    Args:
+        scenes: predictions, (N,) true labels and (N,) true objects of each.
+        needed: IoU from which a prediction is a hit.
+    """
+    scored: list[tuple[float, bool]] = []
+    objects = 0
+    for guesses, label, instance in scenes:
+        known = (label >= 0) & (instance >= 0)
+        ids, size = np.unique(instance[known & (label == number)], return_counts=True)
+        small = set(ids[size < SMALLEST].tolist())
+        size_of = dict(zip(ids.tolist(), size.tolist(), strict=True))
+        free = set(size_of) - small
+        objects += len(free)
+        for guess in sorted((g for g in guesses if g.label == number), key=lambda g: -g.score):
+            inside = guess.members[known[guess.members]]
+            met, common = np.unique(instance[inside[label[inside] == number]], return_counts=True)
+            overlap = dict(zip(met.tolist(), common.tolist(), strict=True))
+            iou = {i: c / (len(inside) + size_of[i] - c) for i, c in overlap.items()}
+            best = max(free & iou.keys(), key=lambda i: iou[i], default=None)
+            if best is not None and iou[best] >= needed:
+                free.remove(best)
+                scored.append((guess.score, True))
+                continue
+            ignored = len(guess.members) - len(inside) + sum(overlap.get(i, 0) for i in small)
+            if ignored <= needed * len(guess.members):
+                scored.append((guess.score, False))
+    return scored, objects
+
+
+def average_precision(scored: Sequence[tuple[float, bool]], objects: int) -> float:
+    """Area under precision over recall: the sum of the precision at each hit, by the number of objects."""
+    hit = np.array([hit for _, hit in sorted(scored, key=lambda pair: -pair[0])], dtype=bool)
+    precision = np.cumsum(hit) / np.arange(1, len(hit) + 1)
+    return float(precision[hit].sum() / objects)
+
+
+if __name__ == "__main__":
+    main()
