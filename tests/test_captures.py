@@ -224,6 +224,7 @@ def test_scannet_release_scene_is_z_up_and_brings_its_mesh(tmp_path):
         tmp_path / "scene0011_00", [Shot(s.color, s.mm, s.label, np.eye(4)) for s in shots()]
     )
     triangle = trimesh.Trimesh([[0, 0, 0], [1, 0, 0], [0, 1, 0]], [[0, 1, 2]], process=False)
+    triangle.visual.vertex_colors = [90, 80, 70, 255]
     triangle.export(folder / "scene0011_00_vh_clean_2.ply")
     scene = open_capture(folder)  # the cameras alone would say -y
     assert np.array_equal(scene.up, [0, 0, 1])

@@ -177,7 +177,7 @@ def test_onto_labels_a_given_mesh_in_its_own_order(
     purify3d: Program, room_folder: Path, finished: Path, tmp_path: Path
 ) -> None:
     vertices = trimesh.load(finished / "points.ply", process=False).vertices[::7][::-1]
-    trimesh.PointCloud(vertices).export(tmp_path / "mine.ply")
+    trimesh.PointCloud(vertices, [90, 80, 70, 255]).export(tmp_path / "mine.ply")
     arguments = ("segment", room_folder, "--labels", LABELS, "--onto", tmp_path / "mine.ply")
     assert purify3d(*arguments, "-o", tmp_path / "onto")[0] == 0
     labelled = trimesh.load(tmp_path / "onto" / "labels.ply", process=False)
@@ -286,7 +286,8 @@ def test_all_depth_zero(purify3d: Program, capture: Path, tmp_path: Path) -> Non
 
 
 def test_no_point_visible(purify3d: Program, capture: Path, tmp_path: Path) -> None:
-    trimesh.PointCloud(np.random.default_rng(0).random((100, 3)) + 500).export(tmp_path / "far.ply")
+    far = np.random.default_rng(0).random((100, 3)) + 500
+    trimesh.PointCloud(far, [90, 80, 70, 255]).export(tmp_path / "far.ply")
     arguments = ("segment", capture, "--labels", "chair", "--onto", tmp_path / "far.ply")
     code, out, err = purify3d(*arguments, "-o", tmp_path / "out")
     assert (code, out) == (1, "")

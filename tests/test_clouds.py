@@ -39,6 +39,11 @@ def columns(xyz: np.ndarray) -> dict[str, np.ndarray]:
     return {name: xyz[:, i].astype("<f4") for i, name in enumerate("xyz")}
 
 
+def read_grey(path: Path) -> PointCloud:
+    with pytest.warns(PurifyWarning, match=f"{path.name}: found no colours; .* normals only to go by"):
+        return read_cloud(path)
+
+
 XYZ = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [5, 5, 5]], dtype=np.float64)
 
 
@@ -57,7 +62,7 @@ def test_ply_with_everything(tmp_path, ascii):
 
 
 def test_ply_of_bare_points_is_grey_without_normals(tmp_path):
-    cloud = read_cloud(foreign_ply(tmp_path / "a.ply", columns(XYZ)))
+    cloud = read_grey(foreign_ply(tmp_path / "a.ply", columns(XYZ)))
     assert cloud.rgb.unique().tolist() == [128]
     assert cloud.normal.abs().max() == 0
     assert cloud.label.unique().tolist() == [-1]
@@ -65,7 +70,7 @@ def test_ply_of_bare_points_is_grey_without_normals(tmp_path):
 
 def test_mesh_keeps_every_vertex_in_order_and_has_normals(tmp_path):
     twice = np.concatenate([XYZ, XYZ])  # merging would lose the second half
-    cloud = read_cloud(foreign_ply(tmp_path / "a.ply", columns(twice), faces=1))
+    cloud = read_grey(foreign_ply(tmp_path / "a.ply", columns(twice), faces=1))
     assert cloud.xyz.tolist() == twice.tolist()
     assert cloud.normal[:3].tolist() == [[0, 0, 1]] * 3
     assert cloud.normal[3:].abs().max() == 0  # on no face
@@ -83,7 +88,7 @@ def test_other_meshes(tmp_path, suffix):
     else:
         box.export(tmp_path / f"a.{suffix}")
         low, high = [9.5, -1, -1.5], [10.5, 1, 1.5]
-    cloud = read_cloud(tmp_path / f"a.{suffix}")
+    cloud = read_grey(tmp_path / f"a.{suffix}")
     assert cloud.xyz.amin(0).tolist() == low
     assert cloud.xyz.amax(0).tolist() == high
     assert torch.allclose(cloud.normal.norm(dim=1), torch.ones(len(cloud)), atol=1e-5)
@@ -145,7 +150,7 @@ def test_what_bad_clouds_say(tmp_path):
     holes = XYZ.copy()
     holes[1, 2] = np.nan
     with pytest.warns(PurifyWarning, match="1 of 4 points are left out"):
-        assert len(read_cloud(foreign_ply(tmp_path / "nan.ply", columns(holes)))) == 3
+        assert len(read_grey(foreign_ply(tmp_path / "nan.ply", columns(holes)))) == 3
     with pytest.raises(CaptureError, match="no point with finite coordinates"):
         read_cloud(foreign_ply(tmp_path / "none.ply", columns(XYZ * np.nan)))
 
@@ -361,7 +366,7 @@ def test_intensity_is_grey(tmp_path, top):
 
 def test_labels_of_other_number_types(tmp_path):
     given = columns(XYZ) | {"label": np.array([2, np.nan, 1e12, -1], "<f4")}
-    assert read_cloud(foreign_ply(tmp_path / "a.ply", given)).label.tolist() == [2, -1, -1, -1]
+    assert read_grey(foreign_ply(tmp_path / "a.ply", given)).label.tolist() == [2, -1, -1, -1]
 
 
 # --- OBJ ----------------------------------------------------------------------------------------------------
@@ -383,7 +388,7 @@ def test_obj_keeps_all_vertices_in_order_across_seams(tmp_path):
     red, blue, grey = [255, 0, 0], [0, 0, 255], [128, 128, 128]
     assert cloud.rgb.tolist() == [red, blue, grey, red, red]
     (tmp_path / "t.png").unlink()
-    assert read_cloud(tmp_path / "a.obj").rgb.unique().tolist() == [128]
+    assert read_grey(tmp_path / "a.obj").rgb.unique().tolist() == [128]
 
 
 def test_obj_with_colours_and_normals_of_its_own(tmp_path):
@@ -393,7 +398,7 @@ def test_obj_with_colours_and_normals_of_its_own(tmp_path):
     assert cloud.rgb.tolist() == [[255, 0, 51], [0, 255, 0], [0, 0, 255]]
     assert cloud.normal.tolist() == [[0, 1, 0]] * 3
     path.write_text("v 0 0 0\nv 1 0 0\nvn 0 2 0\nvn 0 0 -1\n")
-    assert read_cloud(path).normal.tolist() == [[0, 1, 0], [0, 0, -1]]
+    assert read_grey(path).normal.tolist() == [[0, 1, 0], [0, 0, -1]]
 
 
 @pytest.mark.parametrize(
@@ -414,7 +419,7 @@ def test_what_bad_objs_say(tmp_path, text, message):
 
 def test_off(tmp_path):
     (tmp_path / "a.off").write_text("OFF\n4 1 0\n0 0 0\n1 0 0\n0 1 0\n5 5 5\n3 0 1 2\n")
-    cloud = read_cloud(tmp_path / "a.off")
+    cloud = read_grey(tmp_path / "a.off")
     assert cloud.xyz.tolist() == XYZ.tolist()
     assert cloud.normal[:3].tolist() == [[0, 0, 1]] * 3
 

@@ -14,6 +14,7 @@ from purify3d.captures.conventions import Stored, near_origin
 from purify3d.captures.nerfstudio import write_nerfstudio
 from purify3d.clouds import read_cloud
 from purify3d.clouds.ply import read_written, write_ply
+from purify3d.errors import PurifyWarning
 from purify3d.job import job
 from purify3d.runs import segment_into
 from purify3d.surface import with_points
@@ -136,7 +137,8 @@ def test_a_far_run_is_written_where_the_user_has_it(capture: Path, tmp_path: Pat
 
 def test_a_far_cloud_is_read_to_the_millimetre(tmp_path: Path) -> None:
     xyz = np.random.default_rng(0).uniform(-5, 5, (1000, 3))
-    cloud = read_cloud(_doubles(tmp_path / "far.ply", xyz + UTM), origin=UTM)
+    with pytest.warns(PurifyWarning, match="found no colours"):
+        cloud = read_cloud(_doubles(tmp_path / "far.ply", xyz + UTM), origin=UTM)
     np.testing.assert_allclose(cloud.xyz.numpy(), xyz, atol=1e-6)
     write_ply(tmp_path / "back.ply", cloud, origin=UTM)
     back = read_cloud(tmp_path / "back.ply", origin=UTM)

@@ -192,6 +192,7 @@ def test_ply_keeps_objects_where_there_are_any(tmp_path: Path) -> None:
 def test_objects_of_other_programs_clouds(tmp_path: Path) -> None:
     xyz = np.arange(12.0).reshape(4, 3)
     xyz[1] = np.nan
-    path = foreign_ply(tmp_path / "a.ply", columns(xyz) | {"instance": np.array([3, 4, 5, 6], "<i4")})
+    given = columns(xyz) | {name: np.full(4, 90, "u1") for name in ("red", "green", "blue")}
+    path = foreign_ply(tmp_path / "a.ply", given | {"instance": np.array([3, 4, 5, 6], "<i4")})
     with pytest.warns(UserWarning, match="not finite"):
         assert read_cloud(path).instance.tolist() == [3, 5, 6]

@@ -357,7 +357,7 @@ def test_half_of_the_points_unseen_is_said(room_folder: Path, folder: Path, tmp_
 
     near = read_cloud(folder / "points.ply").xyz.numpy()[::3]
     far = np.random.default_rng(0).random((4 * len(near), 3)) + 30
-    trimesh.PointCloud(np.concatenate([near, far])).export(tmp_path / "mine.ply")
+    trimesh.PointCloud(np.concatenate([near, far]), [90, 80, 70, 255]).export(tmp_path / "mine.ply")
     wanted = job(room_folder, LABELS, onto=str(tmp_path / "mine.ply"), rounds=2)
     with pytest.warns(PurifyWarning, match="of the points were seen by a camera"):
         run, _ = segment_into(tmp_path / "onto", wanted)

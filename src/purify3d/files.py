@@ -1,14 +1,42 @@
-"""Files that are whole or absent."""
+"""Files that are whole or absent, and those that are files at all."""
 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from purify3d.errors import CaptureError
+
 #: How the names of files in the making begin.
 PARTIAL = ".partial-"
+
+_SPECIAL = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def check_file(path: Path) -> int:
+    """Size in bytes of an ordinary file; the rest is refused unopened, since a pipe would wait.
+
+    Raises:
+        CaptureError: nothing there, no access, or a folder, pipe or device.
+    """
+    try:
+        found = path.stat()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise CaptureError(f"{path}: cannot be opened ({reason}); expected a file. Check the path") from error
+    for test, kind in _SPECIAL:
+        if test(found.st_mode):
+            raise CaptureError(f"{path}: found {kind}; expected a file. Remove it, or re-copy the capture")
+    return found.st_size
 
 
 def write_whole(path: Path, writer: Callable[[Path], Any]) -> Path:

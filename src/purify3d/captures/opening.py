@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import stat
 import struct
 import zlib
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from purify3d.errors import CaptureError
+from purify3d.files import check_file as check_file
 
 #: A picture of 64 megapixels takes 192 MB once decoded; more is no frame of a scan.
 MOST_PIXELS = 64_000_000
@@ -32,30 +32,6 @@ _BROKEN = (
     zlib.error,
     Image.DecompressionBombError,
 )
-_SPECIAL = (
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISFIFO, "a named pipe"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-)
-
-
-def check_file(path: Path) -> int:
-    """Size in bytes of an ordinary file; the rest is refused unopened, since a pipe would wait.
-
-    Raises:
-        CaptureError: nothing there, no access, or a folder, pipe or device.
-    """
-    try:
-        found = path.stat()
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise CaptureError(f"{path}: cannot be opened ({reason}); expected a file. Check the path") from error
-    for test, kind in _SPECIAL:
-        if test(found.st_mode):
-            raise CaptureError(f"{path}: found {kind}; expected a file. Remove it, or re-copy the capture")
-    return found.st_size
 
 
 def check_pixels(path: Path, width: int, height: int) -> None:

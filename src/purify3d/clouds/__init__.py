@@ -9,15 +9,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from purify3d.clouds import las, meshes, obj, ply
-from purify3d.clouds.vertices import Vertices, no_labels
+from purify3d.clouds import gltf, las, meshes, obj, off, ply
+from purify3d.clouds.vertices import Vertices, no_colors, no_labels
 from purify3d.errors import CaptureError, PurifyWarning
+from purify3d.files import check_file
 from purify3d.types import PointCloud
 
 _READERS: dict[str, Callable[[Path], Vertices]] = {
     ".ply": ply.read_vertices,
     ".obj": obj.read_vertices,
-    **dict.fromkeys((".stl", ".glb", ".gltf", ".off"), meshes.read_vertices),
+    ".stl": meshes.read_vertices,
+    **dict.fromkeys((".glb", ".gltf"), gltf.read_vertices),
+    ".off": off.read_vertices,
     **dict.fromkeys((".las", ".laz"), las.read_vertices),
 }
 _COARSEST = 0.005  # metres between 32-bit numbers, beyond which the grid of voxels shows steps
@@ -41,11 +44,12 @@ def read_cloud(path: str | Path, *, origin: np.ndarray | None = None) -> PointCl
         MissingPackageError: LAS without laspy.
 
     Warns:
-        PurifyWarning: points with coordinates that are not finite are left out.
+        PurifyWarning: points with coordinates that are not finite are left out; the file has no colours.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise CaptureError(f"{path}: found no such file; expected a point cloud or mesh. Check the path")
+    check_file(path)
     suffix = path.suffix.lower()
     if suffix not in _READERS:
         raise CaptureError(
@@ -73,9 +77,17 @@ def read_cloud(path: str | Path, *, origin: np.ndarray | None = None) -> PointCl
             f"{np.spacing(np.float32(min(reach, 1e38))):.3f} m apart; expected a cloud in the world of the "
             "camera poses. Move one of them by the offset between the two"
         )
+    if read.rgb is None:
+        warnings.warn(
+            f"{path}: found no colours; the affinity has its normals only to go by. Export it with "
+            "colours for better labels",
+            PurifyWarning,
+            stacklevel=2,
+        )
+    rgb = no_colors(len(finite)) if read.rgb is None else read.rgb
     return PointCloud(
         xyz=torch.from_numpy(place.astype(np.float32)),
-        rgb=torch.from_numpy(read.rgb[finite]),
+        rgb=torch.from_numpy(rgb[finite]),
         normal=torch.from_numpy(_unit(read.normal[finite])),
         label=torch.from_numpy(read.label[finite]),
         instance=torch.from_numpy(

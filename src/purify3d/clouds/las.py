@@ -17,7 +17,6 @@ from purify3d.clouds.vertices import (
     bytes_of_colors,
     greys_of_intensity,
     ids_of_labels,
-    no_colors,
     no_labels,
 )
 from purify3d.errors import CaptureError, require
@@ -47,9 +46,9 @@ def read_vertices(path: Path) -> Vertices:
     if (rgb is None or not rgb.any()) and "intensity" in names and np.any(las["intensity"]):
         rgb = greys_of_intensity(np.asarray(las["intensity"]))
     label = ids_of_labels(np.asarray(las["label"])) if "label" in names else no_labels(len(xyz))
-    return Vertices(
-        xyz, no_colors(len(xyz)) if rgb is None or not rgb.any() else rgb, np.zeros_like(xyz), label
-    )
+    if rgb is not None and not rgb.any():
+        rgb = None  # fields that nobody filled
+    return Vertices(xyz, rgb, np.zeros_like(xyz), label)
 
 
 def write_las(path: Path, source: Path, label: np.ndarray, score: np.ndarray) -> None:

@@ -1,148 +1,164 @@
 """OBJ: every `v` line is a point, in the order of the file.
 
 Own code because mesh libraries split vertices at seams and drop those on no face, which changes their number
-and order.
+and order. Format: Wavefront, "Object Files (.obj)", 1995; colours behind positions as MeshLab writes them.
 """
 
 from __future__ import annotations
 
+import os
+from array import array
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from purify3d.clouds.vertices import Vertices, bytes_of_colors, fan, no_colors, no_labels, vertex_normals
+from purify3d.clouds.lines import Lines
+from purify3d.clouds.vertices import GREY, Vertices, bytes_of_colors, no_colors, no_labels, vertex_normals
 from purify3d.errors import CaptureError
 
-#: Comments may be in any encoding; file names come back as the bytes that they were.
-_TEXT: Any = {"encoding": "utf-8", "errors": "surrogateescape"}
+_MOST_MATERIAL = 1 << 24  # bytes of an MTL file
 
 
 def read_vertices(path: Path) -> Vertices:
     """The vertices of all objects of a file.
 
-    Colours are those behind the positions (`v x y z r g b`), else of the texture where a face first uses the
-    vertex.
+    Colours are those behind the positions (`v x y z r g b`, 0..1 or 0..255), else of the texture where a face
+    first uses the vertex. Takes about 100 bytes of memory a corner of a face.
 
     Raises:
-        CaptureError: a line cannot be read, or a face names vertices that are not there.
+        CaptureError: a line cannot be read, is longer than a megabyte, or a face names vertices that are not
+            there.
     """
-    points: list[list[str]] = []
-    texture: list[list[str]] = []
-    normal: list[list[str]] = []
-    triangles: list[tuple[int, int, int]] = []
-    at: dict[int, tuple[int, str]] = {}  # vertex -> texture coordinate and material of its first corner
-    shading: list[tuple[int, int]] = []  # vertex and normal of every corner
-    material, libraries = "", list[str]()
-    number = 0
-    with path.open(**_TEXT) as file:
-        try:
-            for line in file:
-                number += 1
-                while line.endswith("\\\n"):
-                    line = line[:-2] + " " + next(file, "")
-                key, rest = (*line.split(None, 1), "", "")[:2]
-                if key == "v":
-                    points.append(rest.split())
-                elif key == "f":
-                    corners = [_corner(c, len(points), len(texture), len(normal)) for c in rest.split()]
-                    triangles += fan([vertex for vertex, _, _ in corners])
-                    for vertex, uv, direction in corners:
-                        if uv is not None:
-                            at.setdefault(vertex, (uv, material))
-                        if direction is not None:
-                            shading.append((vertex, direction))
-                elif key == "vt":
-                    texture.append(rest.split())
-                elif key == "vn":
-                    normal.append(rest.split())
-                elif key == "usemtl":
-                    material = rest.strip()
-                elif key == "mtllib":
-                    libraries.append(rest.strip())
-            xyz = _numbers(points, 3)
-            directions, places = _numbers(normal, 3), _numbers(texture, 2)
-            number = 0
-            rgb = _painted(points)
-        except (ValueError, IndexError) as error:
-            where = f"line {number}: " if number else ""
-            raise CaptureError(
-                f"{path}: cannot be read as an OBJ ({where}{error}); expected lines such as 'v 0 1 2' and "
-                "'f 1 2 3'. Export it again"
-            ) from error
-    if rgb is None:
-        rgb = _textured(path, libraries, at, places, len(xyz))
-    facing = np.zeros(xyz.shape)
-    if shading:
-        vertex, direction = np.array(shading).T
-        np.add.at(facing, vertex, directions[direction])
-    elif not triangles and len(directions) == len(xyz):
-        facing = directions
-    else:
-        facing = vertex_normals(xyz, np.array(triangles, dtype=np.int64).reshape(-1, 3))
-    return Vertices(xyz, rgb, facing, no_labels(len(xyz)))
+    read = _Read()
+    lines = Lines(path, joined=b"\\")
+    try:
+        for line in lines:
+            read.line(line)
+    except (ValueError, OverflowError) as error:
+        raise CaptureError(
+            f"{path}: cannot be read as an OBJ (line {lines.number}: {str(error)[:120]}); expected lines "
+            "such as 'v 0 1 2' and 'f 1 2 3'. Export it again"
+        ) from error
+    return read.vertices(path)
 
 
-def _corner(text: str, *counts: int) -> tuple[int, int | None, int | None]:
+class _Read:
+    """What the lines so far say, in arrays of plain numbers."""
+
+    def __init__(self) -> None:
+        self.xyz, self.color, self.texture, self.normal = (array("d") for _ in range(4))
+        self.colored = array("q")  # vertices that have a colour
+        self.corner = array("q")  # vertex, texture coordinate or -1, normal or -1, material
+        self.triangles = array("q")
+        self.materials: dict[bytes, int] = {b"": 0}
+        self.material = 0
+        self.libraries: list[bytes] = []
+
+    def line(self, line: bytes) -> None:
+        """
+        Raises:
+            ValueError: it cannot be read.
+        """
+        key, rest = (*line.split(None, 1), b"", b"")[:2]
+        if key == b"v":
+            words = rest.split()
+            if len(words) >= 6:
+                self.colored.append(len(self.xyz) // 3)
+                self.color.extend(_numbers(words[3:6], 3))
+            self.xyz.extend(_numbers(words, 3))
+        elif key == b"f":
+            counts = len(self.xyz) // 3, len(self.texture) // 2, len(self.normal) // 3
+            first = before = -1
+            for word in rest.split():
+                vertex, uv, normal = _corner(word, counts)
+                self.corner.extend((vertex, uv, normal, self.material))
+                if first >= 0 and before >= 0:
+                    self.triangles.extend((first, before, vertex))
+                first, before = (vertex, -1) if first < 0 else (first, vertex)
+        elif key == b"vt":
+            words = rest.split()
+            self.texture.extend(_numbers([*words, b"0"] if len(words) == 1 else words, 2))
+        elif key == b"vn":
+            self.normal.extend(_numbers(rest.split(), 3))
+        elif key == b"usemtl":
+            self.material = self.materials.setdefault(rest.strip(), len(self.materials))
+        elif key == b"mtllib":
+            self.libraries.append(rest.strip())
+
+    def vertices(self, path: Path) -> Vertices:
+        xyz = np.array(self.xyz).reshape(-1, 3)
+        normal = np.array(self.normal).reshape(-1, 3)
+        corner = np.array(self.corner).reshape(-1, 4)
+        shaded = corner[corner[:, 2] >= 0]
+        if len(shaded):
+            facing = np.zeros(xyz.shape)
+            np.add.at(facing, shaded[:, 0], normal[shaded[:, 2]])
+        elif not len(self.triangles) and len(normal) == len(xyz):
+            facing = normal
+        else:
+            facing = vertex_normals(xyz, np.array(self.triangles).reshape(-1, 3))
+        rgb: np.ndarray | None
+        if len(self.colored):
+            rgb = no_colors(len(xyz))
+            rgb[np.array(self.colored)] = bytes_of_colors(np.array(self.color).reshape(-1, 3))
+        else:
+            rgb = self._textured(path, corner[corner[:, 1] >= 0], len(xyz))
+        return Vertices(xyz, rgb, facing, no_labels(len(xyz)))
+
+    def _textured(self, path: Path, corner: np.ndarray, count: int) -> np.ndarray | None:
+        """(N, 3) colours of textures, grey where there is none; None where no image can be found."""
+        images: dict[bytes, Path] = {}
+        for library in self.libraries:
+            images |= _materials(path.parent / os.fsdecode(library))
+        vertex, first = np.unique(corner[:, 0], return_index=True)
+        place = np.nan_to_num(np.array(self.texture).reshape(-1, 2)[corner[first, 1]], posinf=0, neginf=0) % 1
+        rgb, painted = np.full((count, 3), GREY, dtype=np.uint8), False
+        for name, file in images.items():
+            of_it = corner[first, 3] == self.materials.get(name, -1)
+            if not of_it.any() or not file.is_file():
+                continue  # a mesh without its images is still a mesh
+            try:
+                with Image.open(file) as opened:
+                    image = np.asarray(opened.convert("RGB"))
+            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+                continue
+            size = np.array([image.shape[1], image.shape[0]])
+            at = np.stack([place[of_it, 0], 1 - place[of_it, 1]], axis=1)
+            column, row = np.minimum(at * size, size - 1).astype(int).T
+            rgb[vertex[of_it]] = image[row, column]
+            painted = True
+        return rgb if painted else None
+
+
+def _numbers(words: list[bytes], count: int) -> list[float]:
+    if len(words) < count:
+        raise ValueError(f"found {len(words)} of {count} numbers")
+    return [float(word) for word in words[:count]]
+
+
+def _corner(word: bytes, counts: tuple[int, int, int]) -> tuple[int, int, int]:
     """`v`, `v/vt`, `v//vn` or `v/vt/vn` -> indices from 0; the file counts from 1, or with a minus back."""
-    found: list[int | None] = []
-    for part, count in zip(text.split("/"), counts, strict=False):
+    found = [-1, -1, -1]
+    for i, (part, count) in enumerate(zip(word.split(b"/"), counts, strict=False)):
         index = int(part) if part else 0
         if abs(index) > count:
-            raise ValueError(f"found corner {text!r} with {count} lines to point at")
-        found.append(None if index == 0 else index - 1 if index > 0 else count + index)
-    vertex, uv, direction = (*found, None, None)[:3]
-    if vertex is None:
-        raise ValueError(f"found corner {text!r} without a vertex")
-    return vertex, uv, direction
+            raise ValueError(f"found corner {word.decode(errors='replace')!r} with {count} lines to point at")
+        found[i] = -1 if index == 0 else index - 1 if index > 0 else count + index
+    if found[0] < 0:
+        raise ValueError(f"found corner {word.decode(errors='replace')!r} without a vertex")
+    return found[0], found[1], found[2]
 
 
-def _numbers(rows: list[list[str]], columns: int) -> np.ndarray:
-    """(N, columns) float64 from the first words of each line."""
-    return np.array([row[:columns] for row in rows], dtype=np.float64).reshape(-1, columns)
-
-
-def _painted(points: list[list[str]]) -> np.ndarray | None:
-    """(N, 3) colours written behind the positions, where every vertex has them."""
-    if not points or min(map(len, points)) < 6:
-        return None
-    return bytes_of_colors(np.array([row[3:6] for row in points], dtype=np.float64))
-
-
-def _textured(
-    path: Path, libraries: list[str], at: dict[int, tuple[int, str]], places: np.ndarray, count: int
-) -> np.ndarray:
-    """(N, 3) colours of textures; grey where there is none or its image cannot be found."""
-    rgb = no_colors(count)
-    images = {
-        name: image for library in libraries for name, image in _materials(path.parent / library).items()
-    }
-    for name, file in images.items():
-        corners = np.array([(v, uv) for v, (uv, used) in at.items() if used == name], dtype=np.int64)
-        if len(corners) == 0:
-            continue
-        try:
-            with Image.open(file) as opened:
-                image = np.asarray(opened.convert("RGB"))
-        except (OSError, ValueError):
-            continue  # a mesh without its images is still a mesh
-        size = np.array([image.shape[1], image.shape[0]])
-        place = np.nan_to_num(places[corners[:, 1]]) % 1.0
-        column, row = np.minimum(np.stack([place[:, 0], 1 - place[:, 1]], 1) * size, size - 1).astype(int).T
-        rgb[corners[:, 0]] = image[row, column]
-    return rgb
-
-
-def _materials(library: Path) -> dict[str, Path]:
+def _materials(library: Path) -> dict[bytes, Path]:
     """Image of each material of an MTL file."""
-    images: dict[str, Path] = {}
-    name = ""
-    if library.is_file():
-        for line in library.read_text(**_TEXT).splitlines():
-            key, rest = (*line.split(None, 1), "", "")[:2]
-            if key == "newmtl":
+    images: dict[bytes, Path] = {}
+    name = b""
+    if library.is_file() and library.stat().st_size <= _MOST_MATERIAL:
+        for line in library.read_bytes().splitlines():
+            key, rest = (*line.split(None, 1), b"", b"")[:2]
+            if key == b"newmtl":
                 name = rest.strip()
-            elif key == "map_Kd":
-                images[name] = library.parent / rest.strip().replace("\\", "/")
+            elif key == b"map_Kd":
+                images[name] = library.parent / os.fsdecode(rest.strip().replace(b"\\", b"/"))
     return images

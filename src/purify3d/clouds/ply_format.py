@@ -21,6 +21,7 @@ _KINDS = {
     **{"float": "f4", "double": "f8", "int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2"},
     **{"int32": "i4", "uint32": "u4", "float32": "f4", "float64": "f8"},
 }
+_WHOLE = {name for name, kind in _KINDS.items() if kind[0] != "f"}  # how long a list is, is a whole number
 _ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">", "ascii": "="}
 _LONGEST_HEADER = 1 << 20  # bytes; whatever is longer is no header
 
@@ -101,9 +102,9 @@ def read_header(path: Path) -> Header:
                 form = name
             case ["comment" | "obj_info", *_]:
                 comments.append(line.partition(" ")[2])
-            case ["element", name, count] if count.isdecimal():
+            case ["element", name, count] if count.isdecimal() and len(count) < 19:
                 elements.append((name, int(count), []))
-            case ["property", "list", length, kind, name] if elements and {length, kind} <= _KINDS.keys():
+            case ["property", "list", length, kind, name] if elements and length in _WHOLE and kind in _KINDS:
                 elements[-1][2].append(Property(name, _KINDS[kind], _KINDS[length]))
             case ["property", kind, name] if elements and kind in _KINDS:
                 elements[-1][2].append(Property(name, _KINDS[kind]))
@@ -152,7 +153,7 @@ def _numbers(path: Path, text: np.ndarray) -> np.ndarray:
 
 def _read(path: Path, element: Element, data: np.ndarray, start: int, order: str) -> tuple[Table, int]:
     """The table of one element and where the next one starts, in numbers of a text or in bytes."""
-    if element.count == 0:
+    if element.count == 0 or not element.properties:
         return {p.name: np.empty(0, p.kind) for p in element.properties}, start
     lists = [p for p in element.properties if p.length is not None]
     lengths: dict[str, int] = {}

@@ -18,14 +18,14 @@ class Vertices:
 
     Attributes:
         xyz: (N, 3) float64.
-        rgb: (N, 3) uint8.
+        rgb: (N, 3) uint8; None: the file has no colours.
         normal: (N, 3) float64 of any length, zero where unknown.
         label: (N,) int32, -1 = none.
         instance: (N,) int32 ids of objects, -1 = none; None: the format or the file has none.
     """
 
     xyz: np.ndarray
-    rgb: np.ndarray
+    rgb: np.ndarray | None
     normal: np.ndarray
     label: np.ndarray
     instance: np.ndarray | None = None
@@ -50,7 +50,8 @@ def bytes_of_colors(stored: np.ndarray) -> np.ndarray:
         return stored.astype(np.uint8)
     if stored.dtype.kind == "f":
         values = np.nan_to_num(stored.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-        return (values * 255 if values.max() <= 1 else values).round().clip(0, 255).astype(np.uint8)
+        # A shade more than 1 comes of computing; as 0..255 it would be black anyway.
+        return (values * 255 if values.max() < 1.01 else values).round().clip(0, 255).astype(np.uint8)
     whole = stored.astype(np.int64)
     return (whole >> 8 if whole.max() > 255 else whole).clip(0, 255).astype(np.uint8)
 
@@ -62,6 +63,15 @@ def greys_of_intensity(stored: np.ndarray) -> np.ndarray:
     if top <= 0:
         return no_colors(len(values))
     return np.repeat((values / top * 255).round().clip(0, 255).astype(np.uint8)[:, None], 3, axis=1)
+
+
+def bytes_of_packed(stored: np.ndarray) -> np.ndarray:
+    """(N,) colours as the Point Cloud Library packs them -> (N, 3) uint8.
+
+    Each is 0xAARRGGBB, as a whole number or as the bits of a float.
+    """
+    bits = stored.astype("<f4").view("<u4") if stored.dtype.kind == "f" else stored.astype(np.int64)
+    return np.stack([bits >> shift & 255 for shift in (16, 8, 0)], axis=1).astype(np.uint8)
 
 
 def ids_of_labels(stored: np.ndarray) -> np.ndarray:
@@ -84,6 +94,8 @@ def vertex_normals(xyz: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     return total
 
 
-def fan(polygon: list[int]) -> list[tuple[int, int, int]]:
-    """The triangles around the first corner of a polygon."""
-    return [(polygon[0], polygon[i], polygon[i + 1]) for i in range(1, len(polygon) - 1)]
+def fans(polygons: np.ndarray) -> np.ndarray:
+    """(P, k) polygons of k corners -> (P * (k - 2), 3) int64 triangles around the first corner of each."""
+    corners = polygons.astype(np.int64)
+    first = np.broadcast_to(corners[:, :1], (len(corners), max(0, corners.shape[1] - 2)))
+    return np.stack([first, corners[:, 1:-1], corners[:, 2:]], axis=2).reshape(-1, 3)
