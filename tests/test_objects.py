@@ -87,7 +87,7 @@ def test_touching_twins_are_cut_where_they_touch() -> None:
     parts = twins()
     (whole,) = found(parts, cut=0)
     assert whole.points == sum(map(len, parts))
-    one, two = sorted(found(parts), key=lambda thing: thing.center[0])
+    one, two = sorted(found(parts, cut=0.02), key=lambda thing: thing.center[0])
     first = len(parts[0])
     assert (one.members < first).mean() > 0.95
     assert (two.members >= first).mean() > 0.95
@@ -97,7 +97,7 @@ def test_touching_twins_are_cut_where_they_touch() -> None:
 def test_the_affinity_says_where_to_cut() -> None:
     """Two halves of one long block: alike they are one thing, black and white they are two."""
     halves = [cuboid((0.5, 0.3, 0.3), (0, 0, 0)), cuboid((0.5, 0.3, 0.3), (0.52, 0, 0))]
-    options = {"cut": 0.02, "alike": 1.0}
+    options: dict[str, Any] = {"cut": 0.02, "alike": 1.0}
     assert len(found(halves, gray=[128, 128], **options)) == 1
     dark, light = sorted(found(halves, gray=[20, 230], **options), key=lambda thing: thing.center[0])
     assert (dark.members < len(halves[0])).mean() > 0.85  # to a cell of 5 cm
@@ -112,7 +112,8 @@ def test_walls_are_never_cut() -> None:
     voxels, heard = affinity(points, features, PurifyConfig(neighbors=26))
     for name, count in (("wall", 1), ("chair", 2)):
         said = Segmentation(torch.zeros(n, dtype=torch.int32), torch.ones(n), Vocabulary.parse(name))
-        assert len(find_objects(points, said, voxels, heard, up=Z)) == count  # type: ignore[arg-type]
+        things = find_objects(points, said, voxels, heard, up=Z, config=ObjectConfig(cut=0.02))  # type: ignore[arg-type]
+        assert len(things) == count
 
 
 def test_what_stands_over_another_part_is_one_thing_with_it() -> None:
