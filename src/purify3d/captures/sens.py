@@ -5,9 +5,9 @@ sensor's name; four 4x4 float32 matrices row by row: colour intrinsic, colour ex
 depth extrinsic; int32 compression of colour (0 raw, 1 png, 2 jpeg) and of depth (0 raw, 1 zlib, 2 occi; 16
 bits each); uint32 width and height of colour and of depth; float32 depth units per metre; uint64 number of
 frames. Then the frames: camera-to-world (16 float32, OpenCV axes, metres, not finite where tracking was
-lost), uint64 times of colour and of depth, uint64 bytes of colour and of depth, and these bytes. Then uint64 number
-of IMU records of 128 bytes, which are not used. Pixel centres are integers. Reference: the SensReader of the
-ScanNet release.
+lost), uint64 times of colour and of depth, uint64 bytes of colour and of depth, and these bytes. Then uint64
+number of IMU records of 128 bytes, which are not used. Pixel centres are integers. Reference: the SensReader
+of the ScanNet release.
 
 Beside it lie the mesh `_vh_clean_2.ply` and its truth, see `scannet_truth.py`.
 """

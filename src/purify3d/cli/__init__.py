@@ -20,6 +20,7 @@ from purify3d import __version__
 from purify3d.cli import flags, show
 from purify3d.cli.errors import leave
 from purify3d.cli.objects import objects
+from purify3d.cli.prepare import prepare
 from purify3d.cli.training import select, train
 from purify3d.errors import PurifyWarning
 
@@ -161,6 +162,7 @@ def demo(frames: int, room: int, output: str | None, **model: Any) -> None:
 
 
 program.add_command(objects)
+program.add_command(prepare)
 program.add_command(select)
 program.add_command(train)
 
