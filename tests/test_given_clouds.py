@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
 import shutil
 import struct
 import time
+import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import laspy
 import numpy as np
 import pytest
 import torch
+import trimesh
 
 from purify3d.clouds import read_cloud
+from purify3d.clouds.gltf import read_vertices as read_gltf
 from purify3d.clouds.ply import read_written, write_ply
 from purify3d.errors import CaptureError, PurifyWarning
 from purify3d.job import changed, job
 from purify3d.runs import segment_into
+from purify3d.types import PointCloud
 
 HOLES = [0, 7, 8, 500]
 
@@ -217,3 +224,378 @@ def test_a_record_behind_the_points_ends_within_the_file(tmp_path: Path) -> None
     spoilt(path, 243, "<I", 1)
     with pytest.raises(CaptureError, match="found a record of 1152921504606846976 bytes"):
         read_cloud(path, origin=FAR)
+
+
+# --- as many vertices, in the same order --------------------------------------------------------------------
+
+PLACES = np.array([[0, 0, 0], [1, 0, 0], [7, 7, 7], [0, 1, 0], [1, 0, 0]], dtype=np.float64)
+
+
+def read_grey(path: Path, origin: np.ndarray | None = None) -> PointCloud:
+    with pytest.warns(PurifyWarning, match=rf"{path.name}: found no colours; .* normals only to go by"):
+        return read_cloud(path, origin=origin)
+
+
+def test_obj_of_several_objects_with_seams(tmp_path: Path) -> None:
+    """Vertex 1 has two texture coordinates and two normals, 3 is on no face, 5 repeats 2."""
+    path = tmp_path / "a.obj"
+    path.write_text(
+        "o first\nv 0 0 0\nv 1 0 0\nv 7 7 7\nvt 0 0\nvt 1 0\nvt 1 1\nvn 0 0 1\nvn 0 1 0\n"
+        "o second\nv 0 1 0\nv 1 0 0\n"
+        "f 1/1/1 2/2/1 4/3/1\nf 1/3/2 5/1/1 -2/2/1\nl 1 2\n"
+    )
+    cloud = read_grey(path)
+    assert cloud.xyz.tolist() == PLACES.tolist()
+    assert cloud.normal[1:].tolist() == [[0, 0, 1], [0, 0, 0], [0, 0, 1], [0, 0, 1]]
+    assert cloud.normal[0].tolist() == pytest.approx([0, 0.5**0.5, 0.5**0.5])
+
+
+def test_what_another_program_writes_has_its_vertices(tmp_path: Path) -> None:
+    """Unmerged, with one on no face; STL has the corners of each facet."""
+    mesh = trimesh.Trimesh(PLACES, [[0, 1, 3], [4, 3, 2]], process=False)
+    for suffix in ("obj", "off", "ply", "glb"):
+        mesh.export(tmp_path / f"a.{suffix}")
+        assert read_grey(tmp_path / f"a.{suffix}").xyz.tolist() == PLACES.tolist(), suffix
+    for name, kind in (("binary.stl", "stl"), ("text.stl", "stl_ascii")):
+        mesh.export(tmp_path / name, file_type=kind)
+        assert read_grey(tmp_path / name).xyz.tolist() == PLACES[[0, 1, 3, 4, 3, 2]].tolist()
+
+
+def test_stl_of_several_solids(tmp_path: Path) -> None:
+    facet = (
+        "facet normal 0 0 0\nouter loop\nvertex {0} 0 0\nvertex {0} 1 0\nvertex {0} 0 1\nendloop\nendfacet\n"
+    )
+    names = ["z", "b", "a"]
+    path = tmp_path / "a.stl"
+    path.write_text("".join(f"solid {n}\n{facet.format(i)}endsolid {n}\n" for i, n in enumerate(names)))
+    cloud = read_grey(path)
+    assert cloud.xyz[:, 0].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert cloud.normal.tolist() == [[1, 0, 0]] * 9
+
+
+def glb(path: Path, tree: dict[str, Any], tables: list[np.ndarray]) -> Path:
+    """A GLB of these nodes and meshes, with one accessor a table."""
+    kinds = {"f4": 5126, "u1": 5121, "u2": 5123, "u4": 5125, "i2": 5122}
+    blob, views, accessors = b"", [], []
+    for i, table in enumerate(tables):
+        width = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4"}[1 if table.ndim == 1 else table.shape[1]]
+        views.append({"buffer": 0, "byteOffset": len(blob), "byteLength": table.nbytes})
+        kind = kinds[table.dtype.str[1:]]
+        accessors.append({"bufferView": i, "componentType": kind, "count": len(table), "type": width})
+        if kind != 5126 and width in ("VEC3", "VEC4"):
+            accessors[-1]["normalized"] = True
+        blob += table.tobytes() + bytes(-table.nbytes % 4)
+    whole = {"asset": {"version": "2.0"}, "buffers": [{"byteLength": len(blob)}], "bufferViews": views}
+    text = json.dumps({**whole, "accessors": accessors, **tree}).encode()
+    text += b" " * (-len(text) % 4)
+    head = struct.pack("<4sIII4s", b"glTF", 2, 28 + len(text) + len(blob), len(text), b"JSON")
+    path.write_bytes(head + text + struct.pack("<I4s", len(blob), b"BIN\0") + blob)
+    return path
+
+
+def test_glb_nodes_in_their_order_and_shared_vertices_once(tmp_path: Path) -> None:
+    tree = {
+        "scenes": [{"nodes": [1, 0]}],
+        "nodes": [
+            {"name": "a", "mesh": 0, "scale": [2, 2, 2], "rotation": [0, 0, 0.5**0.5, 0.5**0.5]},
+            {"name": "b", "children": [3, 2], "translation": FAR.tolist()},
+            {"name": "c", "mesh": 1},
+            {"name": "d", "mesh": 0, "matrix": [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0.0625, 0, 0, 1]},
+        ],
+        "meshes": [
+            {
+                "primitives": [
+                    {"attributes": {"POSITION": 0, "COLOR_0": 4}, "indices": 1},
+                    {"attributes": {"POSITION": 0, "COLOR_0": 4}, "indices": 2},
+                ]
+            },
+            {"primitives": [{"attributes": {"POSITION": 3}, "mode": 0}]},
+        ],
+    }
+    colors = (np.arange(20).reshape(5, 4) * 3276).astype("<u2")
+    tables = [np.array([0, 1, 3], "<u2"), np.array([1, 2, 3], "<u1"), np.array([[9, 8, 7]], "<f4"), colors]
+    path = glb(tmp_path / "a.glb", tree, [PLACES.astype("<f4"), *tables])
+    read = read_gltf(path)
+    assert read.rgb is not None
+    np.testing.assert_array_equal(read.xyz[:5], PLACES + [0.0625, 0, 0] + FAR)  # noqa: RUF005
+    np.testing.assert_array_equal(read.xyz[5] - FAR, [9, 8, 7])
+    turned = np.stack([-2 * PLACES[:, 1], 2 * PLACES[:, 0], 2 * PLACES[:, 2]], 1)
+    np.testing.assert_allclose(read.xyz[6:], turned, atol=1e-12)
+    shown = (colors[:, :3] / 65535 * 255).round().astype(int).tolist()
+    assert read.rgb.tolist() == [*shown, [128] * 3, *shown]
+    other = trimesh.load(path, process=False)
+    assert {tuple(np.round(v, 4)) for part in other.dump() for v in part.vertices} >= {
+        (691243.0, 5336797.0, 519.0)
+    }
+
+
+def test_gltf_with_its_buffer_beside_or_inside(tmp_path: Path) -> None:
+    data = PLACES.astype("<f4").tobytes()
+    (tmp_path / "b c.bin").write_bytes(data)
+    tree: dict[str, Any] = {
+        "asset": {"version": "2.0"},
+        "meshes": [{"primitives": [{"attributes": {"POSITION": 0}, "mode": 0, "material": 0}]}],
+        "materials": [{"pbrMetallicRoughness": {"baseColorFactor": [1, 0.2, 0, 1]}}],
+        "nodes": [{"mesh": 0}],
+        "bufferViews": [{"buffer": 0, "byteLength": len(data)}],
+        "accessors": [{"bufferView": 0, "componentType": 5126, "count": 5, "type": "VEC3"}],
+    }
+    for address in ("b%20c.bin", "data:application/octet-stream;base64," + base64.b64encode(data).decode()):
+        tree["buffers"] = [{"byteLength": len(data), "uri": address}]
+        (tmp_path / "a.gltf").write_text(json.dumps(tree))
+        cloud = read_cloud(tmp_path / "a.gltf")
+        assert cloud.xyz.tolist() == PLACES.tolist()
+        assert cloud.rgb.tolist() == [[255, 51, 0]] * 5
+
+
+# --- colours ------------------------------------------------------------------------------------------------
+
+SHADES = np.array([[0, 51, 102], [255, 204, 153], [10, 20, 30]])
+
+
+def ascii_ply(path: Path, names: list[str], kind: str, values: list[list[object]]) -> Path:
+    rows = "\n".join(f"{i} 0 0 " + " ".join(map(str, row)) for i, row in enumerate(values))
+    properties = "".join(f"property {kind} {name}\n" for name in names)
+    path.write_text(
+        f"ply\nformat ascii 1.0\nelement vertex {len(values)}\nproperty float x\nproperty float y\n"
+        f"property float z\n{properties}end_header\n{rows}\n"
+    )
+    return path
+
+
+@pytest.mark.parametrize("names", ["red green blue", "r g b", "diffuse_red diffuse_green diffuse_blue"])
+@pytest.mark.parametrize("alpha", [[], ["alpha"]])
+@pytest.mark.parametrize(
+    ("kind", "scale"),
+    [("uchar", 1), ("uint16", 257), ("ushort", 1), ("float", 1), ("float", 1 / 255), ("double", 1 / 255)],
+)
+def test_colours_of_ply(names: str, alpha: list[str], kind: str, scale: float, tmp_path: Path) -> None:
+    values = [[*(type(scale)(v) * scale for v in row.tolist()), *[0] * len(alpha)] for row in SHADES]
+    path = ascii_ply(tmp_path / "a.ply", [*names.split(), *alpha], kind, values)
+    assert read_cloud(path).rgb.tolist() == SHADES.tolist()
+
+
+def test_colours_packed_as_the_point_cloud_library_does(tmp_path: Path) -> None:
+    packed = [0xFF000000 | int(r) << 16 | int(g) << 8 | int(b) for r, g, b in SHADES]
+    path = ascii_ply(tmp_path / "a.ply", ["rgba"], "uint", [[p] for p in packed])
+    assert read_cloud(path).rgb.tolist() == SHADES.tolist()
+    bare = [struct.unpack("<f", struct.pack("<I", p & 0xFFFFFF))[0] for p in packed]
+    path = ascii_ply(tmp_path / "b.ply", ["rgb"], "float", [[repr(p)] for p in bare])
+    assert read_cloud(path).rgb.tolist() == SHADES.tolist()
+    header = "ply\nformat binary_little_endian 1.0\nelement vertex 3\n"
+    header += "".join(f"property float {name}\n" for name in ("x", "y", "z", "rgb")) + "end_header\n"
+    body = b"".join(struct.pack("<fffI", 0, 0, 0, p) for p in packed)  # as bits, some are no number
+    (tmp_path / "c.ply").write_bytes(header.encode() + body)
+    assert read_cloud(tmp_path / "c.ply").rgb.tolist() == SHADES.tolist()
+
+
+@pytest.mark.parametrize("name", ["intensity", "scalar_Intensity", "scalar_intensity", "Intensity"])
+def test_intensity_where_there_is_no_colour(name: str, tmp_path: Path) -> None:
+    path = ascii_ply(tmp_path / "a.ply", [name], "float", [[0.0], [0.5], [1.0], [1.0]])
+    assert read_cloud(path).rgb.tolist() == [[v] * 3 for v in (0, 128, 255, 255)]
+    path = ascii_ply(tmp_path / "b.ply", [name, "red", "green", "blue"], "uchar", [[1, 2, 3, 4]])
+    assert read_cloud(path).rgb.tolist() == [[2, 3, 4]]
+
+
+@pytest.mark.parametrize("scale", [1, 1 / 255])
+@pytest.mark.parametrize("tail", ["", " 1"])
+def test_colours_of_obj_and_off(scale: float, tail: str, tmp_path: Path) -> None:
+    rows = [" ".join(map(str, row)) + tail for row in (SHADES * scale).tolist()]
+    (tmp_path / "a.obj").write_text("".join(f"v 0 0 0 {row}\n" for row in rows))
+    (tmp_path / "a.off").write_text("COFF\n3 0 0\n" + "".join(f"0 0 0 {row}\n" for row in rows))
+    (tmp_path / "b.off").write_text(
+        "# text\nOFF 3 0 0\n\n" + "".join(f"0 0 0 {row} # text\n" for row in rows)
+    )
+    (tmp_path / "c.off").write_text("CNOFF\n3 0 0\n" + "".join(f"0 0 0 0 2 0 {row}\n" for row in rows))
+    for name in ("a.obj", "a.off", "b.off", "c.off"):
+        cloud = read_cloud(tmp_path / name)
+        assert cloud.rgb.tolist() == SHADES.tolist(), name
+    assert cloud.normal.tolist() == [[0, 1, 0]] * 3
+
+
+def test_normals_and_texture_coordinates_are_no_colours(tmp_path: Path) -> None:
+    (tmp_path / "a.off").write_text("NOFF\n1 0 0\n0 0 0 0 2 0\n")
+    assert read_grey(tmp_path / "a.off").normal.tolist() == [[0, 1, 0]]
+    (tmp_path / "b.off").write_text("STOFF\n3 1 0\n0 0 0 1 1\n1 0 0 1 1\n0 1 0 1 1\n3 0 1 2 0.5 0.5 0.5\n")
+    assert read_grey(tmp_path / "b.off").normal.tolist() == [[0, 0, 1]] * 3
+
+
+def test_a_las_that_nobody_coloured_shows_its_intensity(tmp_path: Path) -> None:
+    las = laspy.LasData(laspy.LasHeader(point_format=2, version="1.2"))
+    las.x = las.y = las.z = np.arange(3.0)
+    las.write(tmp_path / "a.las")
+    assert read_grey(tmp_path / "a.las").rgb.unique().tolist() == [128]
+    las.intensity = np.array([0, 1000, 2000])
+    las.write(tmp_path / "a.las")
+    assert read_cloud(tmp_path / "a.las").rgb[:, 0].tolist() == [0, 129, 255]
+
+
+# --- far away -----------------------------------------------------------------------------------------------
+
+
+def test_far_coordinates_keep_their_millimetres_in_every_format(tmp_path: Path) -> None:
+    near = np.random.default_rng(0).uniform(-5, 5, (50, 3)).round(3)
+    far = near + FAR
+    lines = [" ".join(f"{v:.3f}" for v in row) + " 9 9 9" for row in far]
+    (tmp_path / "a.obj").write_text("".join(f"v {line}\n" for line in lines))
+    (tmp_path / "a.off").write_text("COFF\n50 0 0\n" + "\n".join(lines))
+    colored_ply(tmp_path / "a.ply", far, np.full((50, 3), 9))
+    las_file(tmp_path / "a.las", far, np.full((50, 3), 9))
+    las_file(tmp_path / "a.laz", far, np.full((50, 3), 9))
+    mesh = {"primitives": [{"attributes": {"POSITION": 0, "COLOR_0": 1}, "mode": 0}]}
+    nodes = [{"mesh": 0, "translation": FAR.tolist()}]
+    glb(
+        tmp_path / "a.glb",
+        {"nodes": nodes, "meshes": [mesh]},
+        [near.astype("<f4"), np.full((50, 4), 9, "u1")],
+    )
+    for suffix in ("obj", "off", "ply", "las", "laz", "glb"):
+        cloud = read_cloud(tmp_path / f"a.{suffix}", origin=FAR)
+        np.testing.assert_allclose(cloud.xyz.numpy(), near, atol=6e-4, err_msg=suffix)
+        assert cloud.rgb.unique().tolist() == [9], suffix
+        with pytest.raises(CaptureError, match="where 32-bit numbers are"):
+            read_cloud(tmp_path / f"a.{suffix}")
+
+
+# --- broken and hostile -------------------------------------------------------------------------------------
+
+SUFFIXES = ["ply", "obj", "off", "stl", "glb", "gltf", "las", "laz"]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_what_is_no_file_is_refused_unopened(suffix: str, tmp_path: Path) -> None:
+    (tmp_path / f"folder.{suffix}").mkdir()
+    os.mkfifo(tmp_path / f"pipe.{suffix}")
+    for name, kind in (("folder", "a folder"), ("pipe", "a named pipe")):
+        with pytest.raises(CaptureError, match=rf"{name}\.{suffix}: found {kind}"):
+            read_cloud(tmp_path / f"{name}.{suffix}")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_gigabyte_of_nothing_is_refused_at_once(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a.{suffix}"
+    head = {"ply": b"ply\nformat ascii 1.0\ncomment ", "off": b"OFF\n", "obj": b"v 1 2 3 "}.get(suffix, b"")
+    path.write_bytes(head)
+    os.truncate(path, 10**9)  # takes no room on the disk
+    begin = time.perf_counter()
+    tracemalloc.start()
+    try:
+        with pytest.raises(CaptureError, match=r"a\.\w+: cannot be read as") as refused:
+            read_cloud(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(str(refused.value)) < 400 + len(str(path))
+    assert peak < 50e6
+    assert time.perf_counter() - begin < 5
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("content", [b"", b"\0" * 300, b"\xff" * 300, bytes(range(256)) * 4, b"[" * 100_000])
+def test_what_is_no_cloud_is_refused_in_one_line(suffix: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / f"a.{suffix}").write_bytes(content)
+    with pytest.raises(CaptureError, match=rf"a\.{suffix}: (cannot be read as|found)") as refused:
+        read_cloud(tmp_path / f"a.{suffix}")
+    assert "\n" not in str(refused.value)
+    assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("element vertex -1\nproperty float x", "found the header line 'element vertex -1'"),
+        (f"element vertex {'9' * 5000}\nproperty float x", "found the header line"),
+        ("element vertex 1\nproperty list float int x", "found the header line 'property list float"),
+        (
+            "element vertex 4000000000\nproperty float x\nproperty float y\nproperty float z",
+            "found 0 of 4000000000 rows",
+        ),
+        (
+            "element empty 4000000000\nelement vertex 1\nproperty float x\nproperty float y\n"
+            "property float z",
+            "found 0 of 1 rows",
+        ),
+        ("element vertex 0\nproperty float x\nproperty float y\nproperty float z", "found no point"),
+        (
+            "element list 4000000000\nproperty list uchar int a\nelement vertex 1\nproperty float x\n"
+            "property float y\nproperty float z",
+            "found the end of the data",
+        ),
+    ],
+)
+@pytest.mark.parametrize("order", ["ascii", "binary_little_endian", "binary_big_endian"])
+def test_ply_headers_that_promise_too_much(text: str, message: str, order: str, tmp_path: Path) -> None:
+    (tmp_path / "a.ply").write_text(f"ply\nformat {order} 1.0\n{text}\nend_header\n")
+    begin = time.perf_counter()
+    with pytest.raises(CaptureError, match=message):
+        read_cloud(tmp_path / "a.ply")
+    assert time.perf_counter() - begin < 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("OFF\n4000000000 0 0\n0 0 0\n", "line 2: found 4000000000 vertices and 0 faces in"),
+        ("OFF\n-1 0 0\n0 0 0\n", "line 2: found -1 vertices"),
+        ("OFF\n2 0 0\n0 0 0\n", "found 1 of 2 vertices"),
+        ("OFF\n1 1 0\n0 0 0\n", "found 0 of 1 faces"),
+        ("OFF\n1 1 0\n0 0 0\n3 0 0 1\n", r"line 4: found a face of vertices \[0, 0, 1\] among 1"),
+        ("OFF\n1 1 0\n0 0 0\n3 0 0 -1\n", r"found a face of vertices \[0, 0, -1\]"),
+        ("OFF\n1 0 0\n0 0\n", "line 3: found 2 numbers; expected 3 for each vertex"),
+        ("OFF\n1 0 0\n0 zero 0\n", "line 3: could not convert"),
+        ("OFF BINARY\n", "expected OFF as text"),
+        ("4OFF\n1 0 0\n0 0 0 0\n", "expected OFF as text"),
+        ("OFF\n", "found no numbers"),
+    ],
+)
+def test_what_bad_offs_say(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "a.off").write_text(text)
+    with pytest.raises(CaptureError, match=message):
+        read_cloud(tmp_path / "a.off")
+
+
+def test_lines_without_end_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.obj"
+    for text in (b"v 0 0 0\n\nv " + b"0 " * 10**6, b"v 0 0 0\n\n" + b"\\\n" * 600_000):
+        path.write_bytes(text)
+        begin = time.perf_counter()
+        with pytest.raises(CaptureError, match=r"line \d+: found a line of more than 1 MB"):
+            read_cloud(path)
+        assert time.perf_counter() - begin < 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"accessors": [{"componentType": 5126, "count": 4 * 10**9, "type": "VEC3"}]}, "found more than"),
+        ({"accessors": [{"componentType": 5126, "count": 4, "type": "VEC3"}]}, "stored nowhere"),
+        (
+            {"accessors": [{"bufferView": 0, "componentType": 5126, "count": 4 * 10**9, "type": "VEC3"}]},
+            "found more than|rows of 12 bytes",
+        ),
+        (
+            {"accessors": [{"bufferView": 0, "componentType": 5126, "count": 6, "type": "VEC3"}]},
+            "found 6 rows of 12 bytes from byte 0 in 60 bytes",
+        ),
+        ({"bufferViews": [{"buffer": 0, "byteLength": 2**40}]}, "found 1099511627776 bytes from 0"),
+        ({"nodes": [{"mesh": 0, "children": [0]}], "scenes": [{"nodes": [0]}]}, "found node 0 of 1 twice"),
+        ({"extensionsRequired": ["KHR_draco_mesh_compression"]}, "found KHR_draco_mesh_compression"),
+        ({"buffers": [{"byteLength": 60, "uri": "pipe"}]}, "pipe: found a named pipe"),
+        ({"buffers": [{"byteLength": 60, "uri": "https://x.invalid/a.bin"}]}, "cannot be opened"),
+        ({"nodes": [{"mesh": 5}]}, "cannot be read as glTF"),
+        ({"nodes": "mesh"}, "cannot be read as glTF"),
+        ({"meshes": []}, "cannot be read as glTF"),
+        ({"nodes": []}, "found neither a mesh nor points"),
+    ],
+)
+def test_what_bad_glbs_say(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    good = {
+        "nodes": [{"mesh": 0}],
+        "meshes": [{"primitives": [{"attributes": {"POSITION": 0}, "mode": 0}]}],
+    }
+    glb(tmp_path / "a.glb", {**good, **change}, [PLACES.astype("<f4")])
+    begin = time.perf_counter()
+    with pytest.raises(CaptureError, match=message):
+        read_cloud(tmp_path / "a.glb")
+    assert time.perf_counter() - begin < 1

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from purify3d.clouds import gltf, las, meshes, obj, off, ply
+from purify3d.clouds import gltf, las, obj, off, ply, stl
 from purify3d.clouds.vertices import Vertices, no_colors, no_labels
 from purify3d.errors import CaptureError, PurifyWarning
 from purify3d.files import check_file
@@ -18,7 +18,7 @@ from purify3d.types import PointCloud
 _READERS: dict[str, Callable[[Path], Vertices]] = {
     ".ply": ply.read_vertices,
     ".obj": obj.read_vertices,
-    ".stl": meshes.read_vertices,
+    ".stl": stl.read_vertices,
     **dict.fromkeys((".glb", ".gltf"), gltf.read_vertices),
     ".off": off.read_vertices,
     **dict.fromkeys((".las", ".laz"), las.read_vertices),

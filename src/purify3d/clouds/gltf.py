@@ -27,7 +27,7 @@ _KINDS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126:
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
 _PACKED = ("KHR_draco_mesh_compression", "EXT_meshopt_compression")
 _MOST_TEXT = 1 << 28  # bytes of JSON
-_MOST_VERTICES = 100_000_000  # 10 GB; a few bytes can place a mesh many times
+_MOST_ROWS = 200_000_000  # of all tables; a few bytes can place a mesh many times
 _POINTS, _TRIANGLES, _STRIP, _FAN = 0, 4, 5, 6
 
 
@@ -43,13 +43,8 @@ def read_vertices(path: Path) -> Vertices:
     try:
         file = _File.opened(path)
         placed: list[Vertices] = []
-        count = 0
         for mesh, world in _nodes(file.tree):
-            for part in _parts(file, mesh):
-                count += len(part.xyz)
-                if count > _MOST_VERTICES:
-                    raise ValueError(f"found more than {_MOST_VERTICES} vertices")
-                placed.append(part.placed(world))
+            placed += [part.placed(world) for part in _parts(file, mesh)]
     except CaptureError:
         raise
     except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError) as error:
@@ -61,11 +56,12 @@ def read_vertices(path: Path) -> Vertices:
         raise CaptureError(f"{path}: found neither a mesh nor points; expected one of them. Re-export it")
     colors = [part.rgb for part in placed]
     rgb = [no_colors(len(part.xyz)) if part.rgb is None else part.rgb for part in placed]
+    xyz = np.concatenate([part.xyz for part in placed])
     return Vertices(
-        np.concatenate([part.xyz for part in placed]),
+        xyz,
         np.concatenate(rgb) if any(color is not None for color in colors) else None,
         np.concatenate([part.normal for part in placed]),
-        no_labels(count),
+        no_labels(len(xyz)),
     )
 
 
@@ -98,13 +94,20 @@ class _Part:
         return Vertices(xyz, self.rgb, vertex_normals(xyz, triangles), no_labels(len(xyz)))
 
 
-@dataclass(frozen=True)
+@dataclass
 class _File:
-    """The description of a scene, and the bytes that it points into."""
+    """The description of a scene, and the bytes that it points into.
+
+    Attributes:
+        rows: how many have been read.
+        images: the one that was decoded last, by its index.
+    """
 
     path: Path
     tree: dict[str, Any]
     buffers: list[np.ndarray]
+    rows: int = 0
+    images: dict[int, np.ndarray | None] = field(default_factory=dict)
 
     @classmethod
     def opened(cls, path: Path) -> _File:
@@ -130,6 +133,9 @@ class _File:
             raise ValueError(f"found accessor {index} among {len(self.tree['accessors'])}")
         entry = self.tree["accessors"][index]
         kind, width, count = _KINDS[entry["componentType"]], _WIDTHS[entry["type"]], int(entry["count"])
+        self.rows += count
+        if self.rows > _MOST_ROWS:
+            raise ValueError(f"found more than {_MOST_ROWS} rows in all tables")
         if "bufferView" in entry:
             stored = self._rows(entry, kind, width, count)
         elif "sparse" in entry and count <= sum(map(len, self.buffers)):
@@ -153,10 +159,19 @@ class _File:
             raise ValueError(f"found {count} rows of {step} bytes from byte {start}")
         if count and start + (count - 1) * step + size * width > len(data):
             raise ValueError(f"found {count} rows of {step} bytes from byte {start} in {len(data)} bytes")
-        return np.ndarray((count, width), kind, data[start:].tobytes() if count else b"", 0, (step, size))
+        return (
+            np.ndarray((count, width), kind, data, start, (step, size))
+            if count
+            else np.empty((0, width), kind)
+        )
 
     def image(self, index: int) -> np.ndarray | None:
         """(H, W, 3) uint8; None where it cannot be found or read: a mesh without it is still a mesh."""
+        if index not in self.images:
+            self.images = {index: self._decoded(index)}  # of many large ones, memory holds one
+        return self.images[index]
+
+    def _decoded(self, index: int) -> np.ndarray | None:
         try:
             entry = self.tree["images"][index]
             data = (

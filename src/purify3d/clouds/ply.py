@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from purify3d.clouds.ply_format import Header, Property, Table, read_elements, read_header, unreadable
+from purify3d.clouds.ply_format import Header, Property, Ragged, Table, read_elements, read_header, unreadable
 from purify3d.clouds.vertices import (
     GREY,
     Vertices,
@@ -250,13 +250,11 @@ def _triangles(path: Path, header: Header, count: int) -> np.ndarray:
     if corners is None:
         return np.empty((0, 3), dtype=np.int64)
     faces = read_elements(path, header, ["face"])["face"][corners]
-    if isinstance(faces, np.ndarray) and faces.ndim == 2 and faces.shape[1] >= 3:
-        triangles = fans(faces)
+    if isinstance(faces, Ragged):
+        cut = [fans(faces.of_length(n)) for n in np.unique(faces.length).tolist() if n >= 3]
     else:
-        size = np.array([polygon.size for polygon in faces], dtype=np.int64)
-        rows = [np.flatnonzero(size == n) for n in np.unique(size) if n >= 3]
-        cut = [fans(np.stack([faces[i] for i in some])) for some in rows]
-        triangles = np.concatenate([np.empty((0, 3), dtype=np.int64), *cut])
+        cut = [fans(faces)] if faces.ndim == 2 and faces.shape[1] >= 3 else []
+    triangles = np.concatenate([np.empty((0, 3), dtype=np.int64), *cut])
     if len(triangles) and not (triangles.min() >= 0 and triangles.max() < count):
         unreadable(
             path, f"found faces of vertices {triangles.min()} to {triangles.max()} among {count} vertices"

@@ -7,7 +7,8 @@ they do not understand, and labels are among these.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from array import array
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -65,8 +66,26 @@ class Header:
     size: int
 
 
-#: Columns by name: (count,) of a value, a list of `count` 1-D arrays or (count, k) of a list.
-Table = dict[str, np.ndarray | list[np.ndarray]]
+@dataclass(frozen=True)
+class Ragged:
+    """Lists of different lengths, end to end.
+
+    Attributes:
+        values: (sum of length,).
+        length: (count,) int64.
+    """
+
+    values: np.ndarray
+    length: np.ndarray
+
+    def of_length(self, length: int) -> np.ndarray:
+        """(P, length) the lists that have so many values."""
+        first = np.cumsum(self.length) - self.length
+        return self.values[first[self.length == length, None] + np.arange(length)]
+
+
+#: Columns by name: (count,) of a value, (count, k) of lists that are all of one length, or lists of many.
+Table = dict[str, np.ndarray | Ragged]
 
 
 def unreadable(path: Path, why: str) -> NoReturn:
@@ -158,23 +177,19 @@ def _read(path: Path, element: Element, data: np.ndarray, start: int, order: str
     lists = [p for p in element.properties if p.length is not None]
     lengths: dict[str, int] = {}
     if lists:  # most files have lists of one length only, such as triangles: then rows are as regular as any
-        first, _ = _row(path, element, data, start, order)
-        lengths = {p.name: len(first[p.name]) for p in lists}
+        first, _ = _irregular(path, element, 1, data, start, order)
+        lengths = {p.name: int(column.length[0]) for p, column in _lists(element, first)}
     columns = _regular(element, lengths, data, start, order)
     if columns is not None:
         return columns
     if not lists:
         have = (len(data) - start) // max(1, _width(_fields(element, lengths, order), order))
         unreadable(path, f"found {max(0, have)} of {element.count} rows of element {element.name!r}")
-    rows = []
-    for _ in range(element.count):
-        row, start = _row(path, element, data, start, order)
-        rows.append(row)
-    table: Table = {}
-    for p in element.properties:
-        column = [row[p.name] for row in rows]
-        table[p.name] = column if p.length is not None else np.concatenate(column)
-    return table, start
+    return _irregular(path, element, element.count, data, start, order)
+
+
+def _lists(element: Element, table: Table) -> list[tuple[Property, Ragged]]:
+    return [(p, column) for p in element.properties if isinstance(column := table[p.name], Ragged)]
 
 
 def _fields(element: Element, lengths: dict[str, int], order: str) -> np.dtype:
@@ -222,25 +237,65 @@ def _regular(
     return table, end
 
 
-def _row(
-    path: Path, element: Element, data: np.ndarray, start: int, order: str
-) -> tuple[dict[str, np.ndarray], int]:
-    """One row of an element with lists: 1-D arrays by name, and where the next row starts."""
-    row: dict[str, np.ndarray] = {}
-    for p in element.properties:
-        count = 1
-        if p.length is not None:
-            length, start = _values(path, element, data, start, order, p.length, 1)
-            count = int(length[0])
-        row[p.name], start = _values(path, element, data, start, order, p.kind, count)
-    return row, start
+def _irregular(
+    path: Path, element: Element, count: int, data: np.ndarray, start: int, order: str
+) -> tuple[Table, int]:
+    """The table of the first `count` rows of an element with lists, and where the next row starts."""
+    text = order == "="
+    sizes = [1 if text else np.dtype(p.kind).itemsize for p in element.properties]
+    begin = {number: array("q") for number in range(len(sizes))}  # of the property in each row
+    length = {number: array("q") for number, p in enumerate(element.properties) if p.length is not None}
+    steps = [
+        (
+            begin[number],
+            size,
+            length.get(number),
+            None if p.length is None else _reader(p.length, data, order),
+        )
+        for number, (p, size) in enumerate(zip(element.properties, sizes, strict=True))
+    ]
+    end, at = len(data), start
+    for _ in range(min(count, end - start + 1)):  # a row has a byte at least
+        for begins, size, lengths, read in steps:
+            if lengths is None or read is None:
+                begins.append(at)
+                at += size
+                continue
+            many, at = read(at) if at < end else (-1, at)
+            if many < 0:
+                at = end + 1
+                break
+            begins.append(at)
+            lengths.append(many)
+            at += many * size
+        if at > end:
+            unreadable(
+                path, f"found the end of the data within element {element.name!r} of {element.count} rows"
+            )
+    table: Table = {}
+    for number, (p, size) in enumerate(zip(element.properties, sizes, strict=True)):
+        first = np.array(begin[number])
+        widths = np.array(length[number]) if number in length else np.ones(count, dtype=np.int64)
+        within = np.arange(widths.sum()) - np.repeat(np.cumsum(widths) - widths, widths)
+        places = np.repeat(first, widths) + within * size
+        if text:
+            values = data[places].astype(p.kind)
+        else:
+            values = data[places[:, None] + np.arange(size)].view(order + p.kind)[:, 0].astype(p.kind)
+        table[p.name] = Ragged(values, widths) if number in length else values
+    return table, at
 
 
-def _values(
-    path: Path, element: Element, data: np.ndarray, start: int, order: str, kind: str, count: int
-) -> tuple[np.ndarray, int]:
-    end = start + count * (1 if order == "=" else np.dtype(kind).itemsize)
-    if count < 0 or end > len(data):
-        unreadable(path, f"found the end of the data within element {element.name!r} of {element.count} rows")
-    part = data[start:end]
-    return (part.astype(kind) if order == "=" else part.view(order + kind).astype(kind)), end
+def _reader(kind: str, data: np.ndarray, order: str) -> Callable[[int], tuple[int, int]]:
+    """Reads the length of a list at a place: -1 where there is none; and where the list starts."""
+    size = np.dtype(kind).itemsize
+    big, signed = order == ">", kind[0] == "i"
+    view = memoryview(data.data)
+
+    def of_text(at: int) -> tuple[int, int]:
+        return (int(data[at]) if 0 <= data[at] < 2**40 else -1), at + 1
+
+    def of_bytes(at: int) -> tuple[int, int]:
+        return int.from_bytes(view[at : at + size], "big" if big else "little", signed=signed), at + size
+
+    return of_text if order == "=" else of_bytes
