@@ -149,6 +149,19 @@ def test_the_box_of_a_turned_cuboid(degrees: float) -> None:
         assert np.degrees(yaw) == pytest.approx(degrees, abs=0.3)
 
 
+def test_a_thing_seen_from_two_sides_has_a_box_along_them() -> None:
+    """The rectangle over the diagonal has the same area."""
+    points = cuboid((0.7, 0.6, 1.5), (-0.7, -0.6, 0))[:, :3]
+    seen = points[(points[:, 0] == 0) | (points[:, 1] == 0)]
+    assert len(seen) < len(points) / 2 + 200
+    center, size, yaw = box(Rotation.from_euler("z", 30, degrees=True).apply(seen))
+    assert size == pytest.approx([0.7, 0.6, 1.5], abs=0.02)
+    assert np.degrees(yaw) == pytest.approx(30, abs=1)
+    assert Rotation.from_euler("z", -30, degrees=True).apply(center) == pytest.approx(
+        [-0.35, -0.3, 0.75], abs=0.01
+    )
+
+
 def test_a_box_along_another_up() -> None:
     points = cuboid((1.2, 0.6, 0.4), (-0.6, -0.3, -0.2))
     turn = Rotation.from_euler("z", 20, degrees=True)

@@ -24,6 +24,7 @@ _LARGEST = 20_000  # cells of a part that is still looked at for cuts; more is n
 _DENSE = 600  # cells up to which the eigenvectors of a dense matrix are quicker
 _BRIDGE = 0.05  # weight between touching cells no voxels of which listen to each other: across a gap
 _SAMPLE = 3000  # points that the yaw of a box is found from
+_NOISE = 0.01  # metres by which points lie off a surface
 _TRIM = 1.0  # percent of the points beyond each side of a box, so that a few stray ones do not stretch it
 
 
@@ -336,7 +337,7 @@ def _boxed(name: str, members: np.ndarray, xyz: np.ndarray, score: np.ndarray, u
 
 
 def box(xyz: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """The upright box of least ground area around (P, 3) points with +z up, without the outermost hundredth
+    """The upright box that fits tightest around (P, 3) points with +z up, without the outermost hundredth
     beyond each side.
 
     Returns:
@@ -350,14 +351,27 @@ def box(xyz: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
         tried = angle + np.linspace(-width, width, steps, endpoint=False)
         axes = np.stack([np.cos(tried), np.sin(tried)])
         along, across = sample @ axes, sample @ np.stack([-axes[1], axes[0]])
-        area = np.prod([np.ptp(_sides(values), axis=0) for values in (along, across)], axis=0)
-        angle = float(tried[area.argmin()])
+        angle = float(tried[_looseness(along, across).argmin()])
     turn = Rotation.from_euler("z", angle)
     low, high = _sides(turn.inv().apply(xyz))
     size, center = high - low, turn.apply((low + high) / 2)
     if size[1] > size[0]:
         size, angle = size[[1, 0, 2]], angle + np.pi / 2
     return center, size, float((angle + np.pi / 2) % np.pi - np.pi / 2)
+
+
+def _looseness(along: np.ndarray, across: np.ndarray) -> np.ndarray:
+    """(A,) how badly rectangles fit, from (P, A) coordinates along their sides at A angles.
+
+    It is their area times how far points lie from the nearest side. Of a thing seen from two sides, the
+    rectangle over the diagonal is no larger than the one along the sides, but its points lie in the middle.
+    """
+    first, second = _sides(along), _sides(across)
+    away = np.minimum(
+        np.minimum(along - first[0], first[1] - along), np.minimum(across - second[0], second[1] - across)
+    )
+    area = (first[1] - first[0]) * (second[1] - second[0])
+    return np.asarray((area + _NOISE**2) * (np.abs(away).mean(axis=0) + _NOISE))
 
 
 def _sides(values: np.ndarray) -> np.ndarray:
