@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -11,12 +12,14 @@ from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from test_matterport import HOUSE, PANO, write_house
 from test_sens import GREYS, MM, NAME, SIZE, TSV, VERTICES, frame, jpeg, pose, sens_bytes, write_scene
 
 from purify3d.captures import open_capture, prepared
+from purify3d.cli import program
 from purify3d.datasets import prepare, split_names
 from purify3d.datasets.prepare import KINDS
 from purify3d.errors import CaptureError
@@ -352,3 +355,31 @@ def test_header_alone_is_not_enough(tmp_path: Path) -> None:
     (folder / f"{NAME}.sens").write_bytes(sens_bytes(long(3, lost=(0, 1, 2))))
     with pytest.raises(CaptureError, match="3 have a pose that is not finite"):
         prepare("scannet", tmp_path / "in", tmp_path / "out")
+
+
+def test_damaged_images_of_a_region(tmp_path: Path) -> None:
+    """The header is whole, so that only decoding shows it."""
+    region = write_house(tmp_path / "in")
+    image = region.parent.parent / "undistorted_depth_images" / f"{PANO}_d0_1.png"
+    image.write_bytes(image.read_bytes()[:-2000])
+    facts = prepare("matterport", tmp_path / "in", tmp_path / "out").scenes[f"{HOUSE}_region7"]
+    assert facts["frames"] == 2
+    assert "truncated or unreadable" in facts["left_out"][f"{PANO}_0_1"]
+
+
+@pytest.mark.parametrize(("page", "reader"), [("scannet-release", "sens"), ("matterport", "matterport")])
+def test_commands_of_the_pages_are_ones_that_exist(page: str, reader: str) -> None:
+    text = (Path(__file__).resolve().parents[1] / "docs" / "devices" / f"{page}.md").read_text()
+    assert f"`--reader {reader}` names the format" in text
+    commands = re.findall(r"^    purify3d (.*)$", text, re.MULTILINE)
+    assert [command.split()[0] for command in commands] == ["segment", "prepare"]
+    for line in commands:
+        name, *words = line.split()
+        command = program.commands[name]
+        values, rest, _ = command.make_parser(click.Context(command)).parse_args(words)
+        assert rest == []
+        if name == "prepare":
+            assert len(split_names(values["benchmark"], values["split"])) in (312, 406)
+            assert values.get("labels") in (None, "matterport21")
+        else:
+            assert values["labels"] in label_set_names()
