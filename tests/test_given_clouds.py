@@ -216,6 +216,16 @@ def test_a_laz_without_its_table_of_parts_is_refused(tmp_path: Path) -> None:
         read_cloud(path, origin=FAR)
 
 
+def test_a_laz_whose_layers_are_longer_than_the_file_is_refused(tmp_path: Path) -> None:
+    path = las_file(tmp_path / "a.laz", np.zeros((100, 3)) + FAR, np.zeros((100, 3)))
+    data, width = struct.unpack_from("<96xI5xH", path.read_bytes())
+    spoilt(path, data + 8 + width + 4 + 4 * 3, "<I", 2**32 - 1)  # of the fourth field of the first part
+    begin = time.perf_counter()
+    with pytest.raises(CaptureError, match="found a part that ends beyond"):
+        read_cloud(path, origin=FAR)
+    assert time.perf_counter() - begin < 1
+
+
 def test_a_record_behind_the_points_ends_within_the_file(tmp_path: Path) -> None:
     path = las_file(tmp_path / "a.las", np.zeros((9, 3)) + FAR, np.zeros((9, 3)))
     end = path.stat().st_size

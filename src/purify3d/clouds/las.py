@@ -25,6 +25,9 @@ _SHORTEST_POINT = 20  # bytes of point format 0
 _VLR, _EVLR = 54, 60  # bytes in front of a record and of an extended one
 #: Points in a byte of LAZ at most: a million equal points of format 0 take 7 kB.
 _DENSEST = 2000
+#: Of LAZ: how it says that each field of a part is a layer of its own, the layers of kinds of items, and the
+#: kind that has one for every byte.
+_LAYERED, _LAYERS, _BYTES = 3, {10: 9, 11: 1, 12: 2, 13: 1}, 14
 _AT_ONCE = 1_000_000  # points decompressed at once, so that a wrong count costs no memory
 
 
@@ -90,6 +93,8 @@ def _opened(path: Path) -> Any:
     try:
         count = _check_header(path)
         with laspy.open(path) as file:
+            if count and file.header.are_points_compressed:
+                _check_layers(path, file.point_source.vlr, file.header.point_format.size)
             # laspy takes memory for all points that it is asked for before it looks for them.
             parts = [file.read_points(_AT_ONCE).array for _ in range(0, count, _AT_ONCE)]
             points = laspy.ScaleAwarePointRecord(
@@ -149,6 +154,30 @@ def _check_chunks(path: Path, file: BinaryIO, data: int, size: int, width: int) 
     _, chunks = struct.unpack("<II", file.read(8).ljust(8, b"\xff"))
     if chunks * width > size - data:
         _unreadable(path, f"found no table of its parts within {size - data} bytes")
+
+
+def _check_layers(path: Path, vlr: Any, width: int) -> None:
+    """The lengths of the parts of LAZ, and of the layers in each: the decompressor takes memory by them."""
+    lazrs: Any = require("lazrs", "las")
+    size = path.stat().st_size
+    record = bytes(vlr.record_data())
+    (compressor,), (items,) = struct.unpack_from("<H", record), struct.unpack_from("<H", record, 32)
+    kinds = [struct.unpack_from("<HH", record, 34 + 6 * i) for i in range(items)]
+    layers = sum(length if kind == _BYTES else _LAYERS.get(kind, 0) for kind, length in kinds)
+    with path.open("rb") as file:
+        (at,) = struct.unpack("<96xI", file.read(100))
+        file.seek(at)
+        table = lazrs.read_chunk_table(file, vlr)
+        at += 8
+        for _, length in table:
+            room = min(length, size - at)
+            if compressor == _LAYERED:  # a point as it is, how many there are, the lengths, the layers
+                file.seek(at + width + 4)
+                room -= width + 4 + 4 * layers
+                room -= sum(struct.unpack(f"<{layers}I", file.read(4 * layers).ljust(4 * layers, b"\xff")))
+            at += length
+            if room < 0 or at > size:
+                _unreadable(path, f"found a part that ends beyond its {length} bytes or the file's {size}")
 
 
 def _check_evlrs(path: Path, file: BinaryIO, first: int, count: int, size: int) -> None:
