@@ -358,6 +358,21 @@ def test_gltf_with_its_buffer_beside_or_inside(tmp_path: Path) -> None:
         assert cloud.rgb.tolist() == [[255, 51, 0]] * 5
 
 
+@pytest.mark.parametrize("nothing", ["nan", "-nan", "NaN", "inf", "-nan(ind)"])
+def test_text_that_is_no_number_keeps_its_row(nothing: str, tmp_path: Path) -> None:
+    rows = ["0 0 0 9 8 7", f"1 {nothing} 0 9 8 7", "0 1 0 9 8 7"]
+    (tmp_path / "a.obj").write_text("".join(f"v {row}\n" for row in rows) + "f 1 2 3\n")
+    (tmp_path / "a.off").write_text("COFF\n3 1 0\n" + "\n".join(rows) + "\n3 0 1 2\n")
+    ascii_ply(tmp_path / "a.ply", ["red", "green", "blue"], "uchar", [[9, 8, 7]] * 3)
+    text = (tmp_path / "a.ply").read_text().replace("\n1 0 0 9", f"\n1 {nothing} 0 9")
+    (tmp_path / "a.ply").write_text(text)
+    for suffix in ("obj", "off", "ply"):
+        with pytest.warns(PurifyWarning, match="1 of 3 points are left out"):
+            cloud = read_cloud(tmp_path / f"a.{suffix}")
+        assert cloud.missing.tolist() == [1], suffix
+        assert cloud.rgb.tolist() == [[9, 8, 7]] * 2
+
+
 # --- colours ------------------------------------------------------------------------------------------------
 
 SHADES = np.array([[0, 51, 102], [255, 204, 153], [10, 20, 30]])

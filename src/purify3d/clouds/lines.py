@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
+#: What C libraries of Windows write for what is no number.
+_NAN = re.compile(rb"[+-]?(nan\(\w*\)|1\.#\w+)", re.IGNORECASE)
 _LONGEST = 1 << 20  # bytes; a polygon of 100,000 corners
 
 
@@ -44,3 +47,14 @@ class Lines:
                 parts, length = [], 0
         if parts:
             yield b" ".join(parts)
+
+
+def numbers(words: list[bytes]) -> list[float]:
+    """
+    Raises:
+        ValueError: a word is no number.
+    """
+    try:
+        return [float(word) for word in words]
+    except ValueError:
+        return [float("nan") if _NAN.fullmatch(word) else float(word) for word in words]

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from purify3d.clouds.lines import Lines
+from purify3d.clouds.lines import Lines, numbers
 from purify3d.clouds.vertices import GREY, Vertices, bytes_of_colors, no_colors, no_labels, vertex_normals
 from purify3d.errors import CaptureError
 
@@ -134,7 +134,7 @@ class _Read:
 def _numbers(words: list[bytes], count: int) -> list[float]:
     if len(words) < count:
         raise ValueError(f"found {len(words)} of {count} numbers")
-    return [float(word) for word in words[:count]]
+    return numbers(words[:count])
 
 
 def _corner(word: bytes, counts: tuple[int, int, int]) -> tuple[int, int, int]:

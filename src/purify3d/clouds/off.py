@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from purify3d.clouds.lines import Lines
+from purify3d.clouds.lines import Lines, numbers
 from purify3d.clouds.vertices import Vertices, bytes_of_colors, no_labels, vertex_normals
 from purify3d.errors import CaptureError
 
@@ -51,7 +51,7 @@ def read_vertices(path: Path) -> Vertices:
             width = width or len(words)
             if len(words) != width or width < 3:
                 raise ValueError(f"found {len(words)} numbers; expected {max(width, 3)} for each vertex")
-            rows.extend(map(float, words))
+            rows.extend(numbers(words))
         for i in range(faces):
             words = next(content, [])
             if not words:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from purify3d.clouds.lines import Lines
+from purify3d.clouds.lines import Lines, numbers
 from purify3d.clouds.vertices import Vertices, no_labels, vertex_normals
 from purify3d.errors import CaptureError
 
@@ -43,8 +43,9 @@ def read_vertices(path: Path) -> Vertices:
         for line in lines:
             words = line.split()
             if words and words[0].lower() == b"vertex":
-                x, y, z = words[1:]
-                xyz.extend((float(x), float(y), float(z)))
+                if len(words) != 4:
+                    raise ValueError(f"found {len(words) - 1} of 3 numbers")
+                xyz.extend(numbers(words[1:]))
             elif words and words[0].lower() == b"endfacet" and len(xyz) % 9:
                 raise ValueError("found a facet of no 3 corners")
         return _facets(np.array(xyz).reshape(-1, 3))

@@ -85,7 +85,8 @@ def ids_of_labels(stored: np.ndarray) -> np.ndarray:
 def vertex_normals(xyz: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """(N, 3) sum of the normals of the (F, 3) triangles around each of (N, 3) vertices, weighted by area."""
     a, b, c = (xyz[triangles[:, i]] for i in range(3))
-    face = np.cross(b - a, c - a)
+    with np.errstate(invalid="ignore", over="ignore"):  # of corners that are not finite
+        face = np.cross(b - a, c - a)
     face = np.where(np.isfinite(face), face, 0)
     total = np.zeros(xyz.shape)
     for corner in triangles.T:
