@@ -117,11 +117,13 @@ def test_walls_are_never_cut() -> None:
 
 
 def test_what_stands_over_another_part_is_one_thing_with_it() -> None:
-    """A back over a seat, 10 cm of the stand unseen; the same gap sideways parts two things."""
-    seat = cuboid((0.4, 0.4, 0.1), (0, 0, 0))
-    assert len(found([seat, cuboid((0.4, 0.4, 0.1), (0, 0, 0.2))])) == 1
-    assert len(found([seat, cuboid((0.4, 0.4, 0.1), (0.5, 0, 0))])) == 2
-    assert len(found([seat, cuboid((0.4, 0.4, 0.1), (0, 0, 0.2))], gap=0)) == 2
+    """A seat over its foot, 10 cm of the stand unseen; the same gap sideways parts two things, and so it does
+    where what stands over is as large: books on two shelves."""
+    seat, foot = cuboid((0.4, 0.4, 0.1), (0, 0, 0.2)), cuboid((0.2, 0.2, 0.1), (0.1, 0.1, 0))
+    assert len(found([seat, foot])) == 1
+    assert len(found([seat, foot], gap=0)) == 2
+    assert len(found([seat, cuboid((0.2, 0.2, 0.1), (0.5, 0, 0.2))])) == 2
+    assert len(found([seat, cuboid((0.4, 0.4, 0.1), (0, 0, 0))])) == 2
 
 
 def test_small_gaps_and_crumbs_are_merged() -> None:

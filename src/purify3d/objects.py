@@ -22,6 +22,8 @@ from purify3d.types import Affinity, PointCloud, Voxels
 
 _LARGEST = 20_000  # cells of a part that is still looked at for cuts; more is no piece of furniture
 _DENSE = 600  # cells up to which the eigenvectors of a dense matrix are quicker
+_SIDE = 0.25  # of the points at least on each side of a cut: twins are of a size, what is less is a part
+_PART = 0.5  # of what it stands over at most: what is larger is a thing of its own, as books on shelves are
 _BRIDGE = 0.05  # weight between touching cells no voxels of which listen to each other: across a gap
 _SAMPLE = 3000  # points that the yaw of a box is found from
 _NOISE = 0.01  # metres by which points lie off a surface
@@ -222,12 +224,7 @@ class _Graph:
             owner[piece] = i
         pairs = cKDTree(self.place).query_pairs(self.config.gap, output_type="ndarray")
         pairs = np.unique(np.sort(owner[pairs], axis=1), axis=0)
-        size = np.array([self.count[piece].sum() for piece in pieces])
-        joins = [
-            (a, b)
-            for a, b in pairs[pairs[:, 0] != pairs[:, 1]]
-            if min(size[a], size[b]) < self.config.least or self._stacked(pieces[a], pieces[b])
-        ]
+        joins = [(a, b) for a, b in pairs[pairs[:, 0] != pairs[:, 1]] if self._is_part(pieces[a], pieces[b])]
         if not joins:
             return pieces
         first, second = np.array(joins).T
@@ -235,6 +232,11 @@ class _Graph:
         return [
             np.concatenate([pieces[i] for i in np.nonzero(group == g)[0]]) for g in range(group.max() + 1)
         ]
+
+    def _is_part(self, a: np.ndarray, b: np.ndarray) -> bool:
+        """Whether one of two pieces is a crumb, or a part of the other over or under it."""
+        smaller, larger = sorted(self.count[piece].sum() for piece in (a, b))
+        return smaller < self.config.least or (smaller <= _PART * larger and self._stacked(a, b))
 
     def _cut(self, piece: np.ndarray) -> Iterator[np.ndarray]:
         """The piece, or what remains when it has been cut as often as it should be."""
@@ -248,7 +250,7 @@ class _Graph:
     def _best_cut(self, piece: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         """The weakest contact, if it is weaker than `cut` and what it parts are two things."""
         config, count = self.config, self.count[piece]
-        least = max(config.least, 0.1 * count.sum())
+        least = max(config.least, _SIDE * count.sum())
         if config.cut == 0 or len(piece) < 8 or len(piece) > _LARGEST or count.sum() < 2 * least:
             return None
         weight = self.weight[piece][:, piece].tocoo()
