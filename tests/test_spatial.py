@@ -1,11 +1,15 @@
 """Voxels and neighbours against brute force."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial import cKDTree
 
+from purify3d import spatial
 from purify3d.spatial import (
     gather_rows,
     grid_neighbors,
@@ -17,26 +21,90 @@ from purify3d.spatial import (
 )
 
 
+def nearest_by_brute_force(cells: torch.Tensor, k: int) -> torch.Tensor:
+    """What `grid_neighbors` means: all distances, ordered by (squared distance, cell number)."""
+    cells = cells.long()
+    key = (cells[:, None] - cells[None]).square().sum(2) * len(cells) + torch.arange(len(cells))
+    key.fill_diagonal_(2**62)
+    return key.argsort(1)[:, : min(k, len(cells) - 1)].int()
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 40), st.integers(2, 9))
 def test_grid_neighbors_are_brute_force_with_ties_by_index(seed: int, k: int, side: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     cells = torch.unique(torch.randint(0, side, (150, 3), generator=generator), dim=0)
-    offset = cells[:, None] - cells[None]
-    key = offset.square().sum(2) * len(cells) + torch.arange(len(cells))
-    key.fill_diagonal_(2**40)
-    expected = key.argsort(1)[:, : min(k, len(cells) - 1)]
-    assert torch.equal(grid_neighbors(cells.int(), k), expected)
+    assert torch.equal(grid_neighbors(cells.int(), k), nearest_by_brute_force(cells, k))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(0, 10_000),
+    st.integers(1, 120),
+    st.sampled_from([(40, 40, 2), (2, 60, 30), (9, 9, 9), (90, 3, 3), (300, 300, 300)]),
+    st.sampled_from([0, -7, 2**20]),
+    st.booleans(),
+)
+def test_grid_neighbors_of_sheets_lines_blocks_and_lonely_cells(
+    seed: int, k: int, shape: tuple[int, int, int], corner: int, sorted_: bool
+) -> None:
+    """Cells of all kinds of grids with a few lonely ones beside, in both orders, near and far from zero."""
+    generator = torch.Generator().manual_seed(seed)
+    cells = (torch.rand(900, 3, generator=generator) * torch.tensor(shape)).int()
+    lonely = torch.randint(400, 1_000_000, (3, 3), generator=generator)
+    cells = torch.unique(torch.cat([cells, lonely.int()]), dim=0) + corner
+    if not sorted_:
+        cells = cells[torch.randperm(len(cells), generator=generator)]
+    assert torch.equal(grid_neighbors(cells, k), nearest_by_brute_force(cells, k))
+
+
+def wavy_sheet(side: int) -> torch.Tensor:
+    x, y = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    z = (4 * torch.sin(x / 9) * torch.cos(y / 7)).round().long()
+    return torch.stack([x, y, z], dim=2).reshape(-1, 3)
+
+
+def test_neighbors_of_a_surface_are_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a sample and what lies at corners is left for the tree; both ways agree."""
+    cells, asked = wavy_sheet(64), []
+
+    def ask(tree: cKDTree, cells: np.ndarray, rows: np.ndarray, *args: Any) -> np.ndarray:
+        asked.append(len(rows))
+        return original(tree, cells, rows, *args)
+
+    original = spatial._ask_tree
+    monkeypatch.setattr(spatial, "_ask_tree", ask)
+    found = grid_neighbors(cells, 96)
+    assert sum(asked) < 0.2 * len(cells)
+    monkeypatch.setattr(spatial, "_ball_sizes", lambda *_: [])
+    assert torch.equal(found, grid_neighbors(cells, 96))
+    assert torch.equal(found, nearest_by_brute_force(cells, 96))
+
+
+def test_neighbors_depend_neither_on_parts_nor_on_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = wavy_sheet(20)
+    expected = grid_neighbors(cells, 30)
+    for brick, table, at_a_time, threads in ((16, 1, 1, 1), (3, 5000, 999, 3), (100, 1 << 30, 1 << 30, 2)):
+        monkeypatch.setattr(spatial, "_BRICK", brick)
+        monkeypatch.setattr(spatial, "_TABLE", table)
+        monkeypatch.setattr(spatial, "_AT_A_TIME", at_a_time)
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        assert torch.equal(grid_neighbors(cells, 30), expected)
+
+
+def test_a_wide_grid_is_searched_as_well() -> None:
+    """Cells farther apart than keys can tell."""
+    cells = wavy_sheet(12).int()
+    cells[-1] = 2**22
+    assert torch.equal(grid_neighbors(cells, 20), nearest_by_brute_force(cells, 20))
 
 
 def test_neighbors_complete_shells_wider_than_the_first_search() -> None:
     """On a full 3D block more than 48 cells tie at the k-th distance; the lowest indices must win."""
     axis = torch.arange(12)
     cells = torch.cartesian_prod(axis, axis, axis)
-    offset = cells[:, None] - cells[None]
-    key = offset.square().sum(2) * len(cells) + torch.arange(len(cells))
-    key.fill_diagonal_(2**40)
-    assert torch.equal(grid_neighbors(cells, 96), key.argsort(1)[:, :96])
+    for order in (torch.arange(len(cells)), torch.arange(len(cells)).flip(0)):
+        assert torch.equal(grid_neighbors(cells[order], 96), nearest_by_brute_force(cells[order], 96))
 
 
 def test_a_single_voxel_has_no_neighbors() -> None:

@@ -249,7 +249,7 @@ def softmax_affinity(
     neighbor: Tensor,
     sharpness: float = SHARPNESS,
     *,
-    chunk: int = 16384,
+    chunk: int = 1024,
     progress: Progress = silent,
 ) -> Affinity:
     """Softmax over neighbours of -sharpness/2 |e_i - e_j|^2.
@@ -259,8 +259,8 @@ def softmax_affinity(
 
     Args:
         embedding: (V, E) float.
-        neighbor: (V, K) int64 voxel indices.
-        chunk: voxels at a time; memory is chunk x K x E.
+        neighbor: (V, K) int voxel indices.
+        chunk: voxels at a time; memory is chunk x K x E. What is gathered should stay in the cache.
     """
     half_square = embedding.square().sum(1) / 2
     weight = torch.empty(neighbor.shape, dtype=torch.float32, device=embedding.device)

@@ -11,30 +11,31 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
 from purify3d.progress import Progress, silent
-from purify3d.spatial import sparse_rows
 from purify3d.teachers.lesson import Lesson
 from purify3d.teachers.vote import region_vote
 from purify3d.types import Affinity, PointFeatures, Regions, TextBank, Voxels
 
-_LARGEST = 2**31 - 1  # entries a sparse matrix with 32-bit row starts holds
+_LARGEST = 2**31 - 1  # neighbours at a time: places among them are counted in 32 bits
 
 
 def pool(affinity: Affinity | Regions, values: Tensor, rounds: int, *, progress: Progress = silent) -> Tensor:
     """Multiply (V, C) values with the affinity `rounds` times; any C, float32. Regions are heard once."""
     if isinstance(affinity, Regions):
         return region_vote(values, Lesson(affinity.group)) if rounds else values
-    count, k = affinity.neighbor.shape
+    k = affinity.neighbor.shape[1]
     if rounds == 0 or k == 0:
         return values
     block = max(1, _LARGEST // k)
-    matrices = [
-        sparse_rows(affinity.neighbor[start : start + block], affinity.weight[start : start + block], count)
-        for start in range(0, count, block)
-    ]
+    parts = list(
+        zip(affinity.neighbor.split(block), affinity.weight.to(values.dtype).split(block), strict=True)
+    )
     for _ in progress(range(rounds), name="pool", total=rounds):
-        values = matrices[0] @ values if len(matrices) == 1 else torch.cat([m @ values for m in matrices])
+        # A bag per voxel: gathers, weighs and sums in one pass, without an array of (V, K, C).
+        pooled = [embedding_bag(near, values, per_sample_weights=heard, mode="sum") for near, heard in parts]
+        values = pooled[0] if len(pooled) == 1 else torch.cat(pooled)
     return values
 
 
