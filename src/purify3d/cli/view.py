@@ -1,0 +1,96 @@
+"""`purify3d view`: a finished run on a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from purify3d.cli import flags, show
+
+if TYPE_CHECKING:
+    from purify3d.viewing.subject import Subject
+    from purify3d.viewing.words import Words
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--text", default="", help="A question that is asked at once.")
+@click.option(
+    "--host",
+    default="localhost",
+    show_default=True,
+    help="Address to serve; others than this machine may then come, with the token that is printed.",
+)
+@click.option(
+    "--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0: any free one."
+)
+@click.option("--no-open", is_flag=True, help="Do not open a browser.")
+@click.option(
+    "--screenshot",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write a picture instead of serving.",
+)
+@flags.device
+def view(
+    run: Path, text: str, host: str, port: int, no_open: bool, screenshot: Path | None, device: str
+) -> None:
+    """A finished RUN in the browser: ask, compare, click, measure. Ctrl-C ends it.
+
+    The first view pools the features and keeps them in the run folder, as the first question does.
+    """
+    click.echo(f"viewing {run}", err=True)
+    from purify3d.backbones import load_backbone
+    from purify3d.errors import PurifyError, require
+    from purify3d.runs import Run
+    from purify3d.viewing.boxes import boxes
+    from purify3d.viewing.page import Page
+    from purify3d.viewing.photos import photos
+    from purify3d.viewing.subject import Subject
+    from purify3d.viewing.words import Words
+
+    if screenshot is None:
+        require("viser", "view")  # before the work
+    finished = Run.finished(run)
+    backbone = load_backbone(finished.job.backbone, device=device)
+    words = Words(backbone)
+    subject = Subject.of(finished, backbone, words, progress=show.progress)
+    if screenshot is not None:
+        return _screenshot(subject, words, text, screenshot)
+    offset = subject.center.astype("float64") + subject.scene.origin
+    notes, things = [], []
+    try:
+        things = boxes(finished, offset)
+    except PurifyError as error:
+        notes.append(f"no objects are shown: {error}")
+    seen = photos(finished, offset)
+    for note in (*notes, *([seen.missing] if seen.missing else [])):
+        click.echo(f"note: {note}", err=True)
+    page = Page(subject, words, seen, things, notes=notes, host=host, port=port, text=text)
+    try:
+        if port and page.port != port:
+            click.echo(f"note: port {port} is taken", err=True)
+        if page.token is not None:
+            click.echo(
+                f"warning: from {host} the scan can be seen on other machines by whoever has this address, "
+                "and it is sent without encryption. On networks that are not yours keep to localhost, and "
+                f"forward the port: ssh -L {page.port}:localhost:{page.port} THIS_MACHINE",
+                err=True,
+            )
+        click.echo(page.address)
+        if not no_open:
+            click.launch(page.address)
+        click.echo("Ctrl-C ends it", err=True)
+        page.wait()
+    except KeyboardInterrupt:
+        click.echo("closed", err=True)
+    finally:
+        page.stop()
+
+
+def _screenshot(subject: Subject, words: Words, text: str, file: Path) -> None:
+    from purify3d.viewing.screenshot import screenshot
+
+    screenshot(subject, words, text).save(file)
+    click.echo(f"wrote {file}")

@@ -1,0 +1,36 @@
+"""A view as a picture, without a browser."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from PIL import Image
+
+from purify3d.regions import heat_range
+from purify3d.view.pictures import picture
+from purify3d.viewing import state
+from purify3d.viewing.state import Look
+from purify3d.viewing.subject import Subject
+from purify3d.viewing.words import Words
+
+
+def screenshot(subject: Subject, words: Words, text: str = "") -> Image.Image:
+    """Photo and labels of a subject side by side, and the heat of a question where one is asked.
+
+    Raises:
+        LabelError, BackboneError: words that the model does not know.
+    """
+    everything = np.arange(len(subject))
+    look = Look()
+    panels = [
+        (kind, state.colors(subject, replace(look, coloring=kind), everything)) for kind in ("photo", "label")
+    ]
+    scale = None
+    if text.strip():
+        look = replace(look, coloring="heat", question=words.bank(text))
+        panels.append((text, state.colors(subject, look, everything)))
+        if look.question is not None:
+            low, high = heat_range(subject.warmth(look.question, True)[0])
+            scale = (low, high, state.verdict(subject, look, words))
+    return picture(subject.scene, panels, subject.vocabulary.names, scale=scale)
