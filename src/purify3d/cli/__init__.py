@@ -22,6 +22,7 @@ from purify3d.cli.errors import leave
 from purify3d.cli.objects import objects
 from purify3d.cli.prepare import prepare
 from purify3d.cli.training import select, train
+from purify3d.cli.view import view
 from purify3d.errors import PurifyWarning
 
 if TYPE_CHECKING:
@@ -165,6 +166,7 @@ program.add_command(objects)
 program.add_command(prepare)
 program.add_command(select)
 program.add_command(train)
+program.add_command(view)
 
 
 # --------------------------------------------------------------------------------------------------- helpers
