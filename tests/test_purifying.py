@@ -95,6 +95,23 @@ def test_trust_listens_to_those_whose_views_agree() -> None:
     assert weight[2].tolist() == pytest.approx([0.5, 0.5])
 
 
+def test_agreement_is_weighed_in_place_only_where_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    a = random_affinity(3)
+    count = len(a.neighbor)
+    generator = torch.Generator().manual_seed(0)
+    values = torch.rand(count, 3, generator=generator)
+    features = PointFeatures(values, torch.ones(count, dtype=torch.int32), FeatureSpace("test", 3, 1.0))
+    voxels = voxelize(torch.arange(count)[:, None].expand(-1, 3) * 0.05, 0.02)
+    expected = a.weight * values.norm(dim=1)[a.neighbor] ** 4
+    expected = expected / expected.sum(1, keepdim=True)
+    before = a.weight.clone()
+    monkeypatch.setattr("purify3d.affinities._AT_A_TIME", 7)
+    torch.testing.assert_close(weigh_by_agreement(a, features, voxels, 4).weight, expected)
+    assert torch.equal(a.weight, before)
+    weigh_by_agreement(a, features, voxels, 4, in_place=True)
+    torch.testing.assert_close(a.weight, expected)
+
+
 def test_a_sure_poster_keeps_its_own_on_a_wavering_wall_unless_told_otherwise() -> None:
     """9 x 9 points that look alike: five of a poster, whose views agree, on a wall whose views waver."""
     column, row = torch.meshgrid(torch.arange(9), torch.arange(9), indexing="ij")

@@ -23,6 +23,7 @@ from purify3d.teachers import load_teacher
 from purify3d.types import Affinity, PointCloud, PointFeatures, Regions, TextBank, Voxels
 
 SHARPNESS = 20.0
+_AT_A_TIME = 1024  # voxels whose neighbours are gathered at a time: what is gathered stays in the cache
 
 
 @dataclass(frozen=True)
@@ -241,7 +242,7 @@ def affinity(
     alike = softmax_affinity(embedding(points, voxels, features), neighbor, sharpness, progress=progress)
     if config.confidence == 0 or not features.space.length_is_confidence:
         return voxels, alike
-    return voxels, weigh_by_agreement(alike, features, voxels, config.confidence)
+    return voxels, weigh_by_agreement(alike, features, voxels, config.confidence, in_place=True)
 
 
 def softmax_affinity(
@@ -249,7 +250,7 @@ def softmax_affinity(
     neighbor: Tensor,
     sharpness: float = SHARPNESS,
     *,
-    chunk: int = 1024,
+    chunk: int = _AT_A_TIME,
     progress: Progress = silent,
 ) -> Affinity:
     """Softmax over neighbours of -sharpness/2 |e_i - e_j|^2.
@@ -260,7 +261,7 @@ def softmax_affinity(
     Args:
         embedding: (V, E) float.
         neighbor: (V, K) int voxel indices.
-        chunk: voxels at a time; memory is chunk x K x E. What is gathered should stay in the cache.
+        chunk: voxels at a time; memory is chunk x K x E.
     """
     half_square = embedding.square().sum(1) / 2
     weight = torch.empty(neighbor.shape, dtype=torch.float32, device=embedding.device)
@@ -273,17 +274,28 @@ def softmax_affinity(
 
 
 def weigh_by_agreement(
-    affinity: Affinity, features: PointFeatures, voxels: Voxels, exponent: float
+    affinity: Affinity,
+    features: PointFeatures,
+    voxels: Voxels,
+    exponent: float,
+    *,
+    in_place: bool = False,
 ) -> Affinity:
     """Weights times the neighbour's confidence to the power of `exponent`, rows again summing to 1.
 
     Confidence is the length of a voxel's fused values: an average of views (for a segmenter: of posteriors)
     is long where views are sure and agree, and short where they contradict each other. Small objects in front
     of a dominant surface, a poster on its wall, keep their own when the wall's points around them waver.
+
+    Args:
+        in_place: write into the affinity's own weights, which saves as much memory again.
     """
     confidence = voxels.mean(features.values.norm(dim=1)).clamp_min(1e-6) ** exponent
-    weight = affinity.weight * confidence[affinity.neighbor]
-    return replace(affinity, weight=weight / weight.sum(1, keepdim=True))
+    weight = affinity.weight if in_place else affinity.weight.clone()
+    for rows, near in zip(weight.split(_AT_A_TIME), affinity.neighbor.split(_AT_A_TIME), strict=True):
+        rows *= confidence[near]
+        rows /= rows.sum(1, keepdim=True)
+    return replace(affinity, weight=weight)
 
 
 def geometric_embedding(points: PointCloud, voxels: Voxels, config: GeometricConfig | None = None) -> Tensor:
