@@ -589,9 +589,7 @@ def test_what_an_unknown_path_says(tmp_path):
         (tmp_path / f"{i}.jpg").touch()
     with pytest.raises(CaptureError, match=r"found 0\.jpg, .*7\.jpg and 2 more"):
         open_capture(tmp_path)
-    with pytest.raises(
-        CaptureError, match="found reader 'polaroid'; expected one of nerfstudio, scannet, tum"
-    ):
+    with pytest.raises(CaptureError, match=r"found reader 'polaroid'; expected one of .*nerfstudio, scannet"):
         open_capture(tmp_path, reader="polaroid")
     for name, message in (
         ("scannet", "missing are color"),

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
-from purify3d.captures import is_procedural, open_capture
-from purify3d.captures.conventions import MAX_DEPTH, Convention, Direction
+from purify3d.captures import is_procedural, open_capture, read_whole
+from purify3d.captures.conventions import MAX_DEPTH, Convention, Direction, Stored
 from purify3d.clouds import read_cloud
 from purify3d.errors import LabelError, RunError
 from purify3d.labelsets import label_set_names, load_label_set, read_labels, set_name
 from purify3d.pipeline import SegmentConfig
 from purify3d.settings import Leaf, check, from_plain, leaves, setting, to_plain
 from purify3d.types import Labels, Scene, Vocabulary
-
-Intrinsics = tuple[float, float, float, float]
-
 
 _BUILT_IN = {
     "lite",
@@ -74,23 +72,23 @@ class CaptureConfig:
         Raises:
             CaptureError: see `open_capture` and `read_cloud`.
         """
-        intrinsics = None if self.intrinsics is None else cast("Intrinsics", self.intrinsics)
-        scene = open_capture(
-            self.path,
-            reader=self.reader,
-            up=self.up,
-            intrinsics=intrinsics,
-            every=self.every,
-            limit=self.limit,
-            depth_unit=self.depth_unit,
-            max_depth=self.max_depth,
-            pose_convention=self.pose_convention,
-            pose_direction=self.pose_direction,
-            scale=self.scale,
-        )
+        scene = open_capture(self.path, every=self.every, limit=self.limit, **self._reading())
         if self.onto is None:
             return scene
         return replace(scene, points=read_cloud(self.onto, origin=scene.origin))
+
+    def whole(self) -> tuple[Scene, Stored]:
+        """All frames of the capture as they are stored, whatever their depth, and how poses are stored.
+
+        Raises:
+            CaptureError: see `open_capture`.
+        """
+        return read_whole(self.path, **(self._reading() | {"max_depth": math.inf}))
+
+    def _reading(self) -> dict[str, Any]:
+        """What readers are told."""
+        names = ("reader", "up", "intrinsics", "depth_unit", "max_depth", "pose_convention")
+        return {name: getattr(self, name) for name in (*names, "pose_direction", "scale")}
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from purify3d.captures.conventions import MAX_DEPTH, Convention, Direction, Stor
 from purify3d.errors import CaptureError, UpWarning
 from purify3d.types import Frame, Scene
 
-__all__ = ["FORMATS", "is_procedural", "open_capture"]
+__all__ = ["FORMATS", "is_procedural", "open_capture", "read_whole"]
 
 #: Every format by name, in the order in which they are tried; a module is imported when it is needed.
 FORMATS = {
@@ -97,6 +97,41 @@ def open_capture(
     for name, value in (("every", every), ("limit", limit)):
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, found {value}")
+    scene, _ = read_whole(
+        path,
+        reader=reader,
+        up=up,
+        intrinsics=intrinsics,
+        depth_unit=depth_unit,
+        max_depth=max_depth,
+        pose_convention=pose_convention,
+        pose_direction=pose_direction,
+        scale=scale,
+    )
+    frames = [_upright(frame, scene.up) for frame in _pick(scene.frames, every, limit)]
+    return replace(scene, frames=tuple(frames))
+
+
+def read_whole(
+    path: str | Path,
+    *,
+    reader: str | None = None,
+    up: str | Sequence[float] | None = None,
+    intrinsics: tuple[float, float, float, float] | None = None,
+    depth_unit: float | None = None,
+    max_depth: float = MAX_DEPTH,
+    pose_convention: Convention | None = None,
+    pose_direction: Direction | None = None,
+    scale: float = 1.0,
+) -> tuple[Scene, Stored]:
+    """All frames of a capture, none of them turned, and how its poses were taken to be stored.
+
+    Args:
+        see `open_capture`.
+
+    Raises:
+        CaptureError, ValueError: see `open_capture`.
+    """
     module = None if is_procedural(str(path)) else _format(Path(path), reader)
     stored = Stored() if module is None else Stored(module.CONVENTION, module.DIRECTION)
     said = Stored(pose_convention or stored.convention, pose_direction or stored.direction)
@@ -105,12 +140,11 @@ def open_capture(
             warnings.simplefilter("ignore", UpWarning)  # of a guess that is not taken
         scene = _synthetic(str(path)) if module is None else module.read(Path(path), intrinsics=intrinsics)
     scene = reread(scene, stored, said, depth_unit=depth_unit, max_depth=max_depth, scale=scale)
-    scene = near_origin(replace(scene, frames=tuple(_pick(scene.frames, every, limit))))
     try:
         world_up = scene.up if up is None else axes.parse_direction(up)
     except ValueError as error:
         raise CaptureError(f"--up: {error}") from error
-    return replace(scene, frames=tuple(_upright(frame, world_up) for frame in scene.frames), up=world_up)
+    return near_origin(replace(scene, up=world_up)), said
 
 
 def is_procedural(path: str) -> bool:

@@ -7,7 +7,6 @@ is quick. Exit codes: 0 done, 1 failed, 2 wrong usage.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import warnings
 from dataclasses import asdict
@@ -18,7 +17,9 @@ import click
 
 from purify3d import __version__
 from purify3d.cli import flags, show
+from purify3d.cli.check import check
 from purify3d.cli.errors import leave
+from purify3d.cli.export import export
 from purify3d.cli.objects import objects
 from purify3d.cli.prepare import prepare
 from purify3d.cli.training import select, train
@@ -34,7 +35,8 @@ def main() -> None:
     """Entry point of the `purify3d` program."""
     warnings.showwarning = _show_warning
     try:
-        program(standalone_mode=False)
+        if code := program(standalone_mode=False):  # of ctx.exit; commands return nothing
+            sys.exit(code)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except (click.Abort, KeyboardInterrupt):
@@ -59,12 +61,14 @@ def program() -> None:
 @click.option("--config", type=click.Path(path_type=Path), help="config.json of a run to repeat.")
 @flags.output
 @flags.overwrite
+@click.option("--no-check", is_flag=True, help="Do not look whether the frames agree with each other.")
 @flags.json
 def segment(
     capture: str | None,
     config: Path | None,
     output: str | None,
     overwrite: bool,
+    no_check: bool,
     as_json: bool,
     **settings: Any,
 ) -> None:
@@ -74,8 +78,8 @@ def segment(
     with lies in its config.json: `purify3d segment --config FILE` repeats it, and flags change it.
     """
     job = _job(capture, config, settings)
-    folder = flags.folder(output, Path("runs") / _name(job.capture.path))
-    show.report(_segment_into(folder, job, overwrite=overwrite), as_json)
+    folder = flags.folder(output, Path("runs") / flags.name_of(job.capture.path))
+    show.report(_segment_into(folder, job, overwrite=overwrite, check=not no_check), as_json)
 
 
 @program.command()
@@ -163,6 +167,8 @@ def demo(frames: int, room: int, output: str | None, **model: Any) -> None:
 
 
 program.add_command(objects)
+program.add_command(export)
+program.add_command(check)
 program.add_command(prepare)
 program.add_command(select)
 program.add_command(train)
@@ -189,7 +195,7 @@ def _job(capture: str | None, config: Path | None, settings: dict[str, Any]) -> 
     return flags.checked(lambda: changed(base, given))
 
 
-def _segment_into(folder: Path, job: Job, *, overwrite: bool) -> Run:
+def _segment_into(folder: Path, job: Job, *, overwrite: bool, check: bool = True) -> Run:
     from purify3d.axes import describe_axis
     from purify3d.runs import Run, check_writable, segment_into
 
@@ -205,17 +211,10 @@ def _segment_into(folder: Path, job: Job, *, overwrite: bool) -> Run:
         job,
         scene=scene,
         overwrite=overwrite,
+        check=check,
         command=["purify3d", *sys.argv[1:]],
         progress=show.progress,
     )
     for stage in reused:
         click.echo(f"{stage}: already done in {folder}, not repeated", err=True)
     return run
-
-
-def _name(capture: str) -> str:
-    """A folder name for the results of a capture."""
-    path = Path(os.path.abspath(capture))  # "scan/.." is a folder of another name
-    if path.suffix == ".json":
-        path = path.parent
-    return "".join(c if c.isalnum() or c in "-_." else "-" for c in path.name) or "root"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import numpy as np
 
 from purify3d.cli import flags, show
 
@@ -66,7 +66,7 @@ def _show(found: list[Found], top: int | None) -> None:
             str(one.thing.points),
             " ".join(f"{value:.2f}" for value in one.thing.center),
             " ".join(f"{value:.2f}" for value in one.thing.size),
-            f"{np.degrees(one.thing.yaw):.0f}",
+            f"{math.degrees(one.thing.yaw):.0f}",
             one.photos[0] if one.photos else "-",
         ]
         for one in found[:top]

@@ -24,6 +24,7 @@ from purify3d.metrics import evaluate
 from purify3d.pipeline import label_points
 from purify3d.progress import Progress, silent
 from purify3d.runs import artefacts
+from purify3d.runs.check import look_before
 from purify3d.runs.folder import Making, Run, fingerprint
 from purify3d.runs.pictures import labels_picture
 from purify3d.segmentation import Segmentation
@@ -73,6 +74,7 @@ def segment_into(
     scene: Scene | None = None,
     backbone: Backbone | None = None,
     overwrite: bool = False,
+    check: bool = True,
     command: Sequence[str] = (),
     progress: Progress = silent,
 ) -> tuple[Run, list[str]]:
@@ -81,6 +83,7 @@ def segment_into(
     Args:
         scene, backbone: what the job names, if it has been opened already.
         overwrite: do every stage again, and replace a run of something else.
+        check: look whether the frames agree with each other before the work (see `checking`).
         command: recorded in metrics.json.
 
     Returns:
@@ -103,6 +106,8 @@ def segment_into(
         _refuse_another(run, job, prints, overwrite)
         stages = ("points", "lift", "label")  # each is made from the one before
         reused = list(takewhile(lambda stage: run.done(stage, getattr(prints, stage)), stages))
+        if check and not reused:
+            look_before(scene, job.capture)
         run.configure(job)
         scene = _points(run, scene, job, prints, progress)
         with torch.random.fork_rng():  # what the caller draws afterwards does not depend on this run

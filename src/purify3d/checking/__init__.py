@@ -1,0 +1,23 @@
+"""Is a capture what it is taken for? Found in seconds, before an hour is lost."""
+
+from purify3d.checking.agreement import Agreement, Views, agreement, look
+from purify3d.checking.clouds import CloudFit, cloud_fit
+from purify3d.checking.examine import Report, examine
+from purify3d.checking.fixes import Fix
+from purify3d.checking.search import GOOD, WRONG, Found, search
+
+__all__ = [
+    "GOOD",
+    "WRONG",
+    "Agreement",
+    "CloudFit",
+    "Fix",
+    "Found",
+    "Report",
+    "Views",
+    "agreement",
+    "cloud_fit",
+    "examine",
+    "look",
+    "search",
+]
