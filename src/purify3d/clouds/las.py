@@ -28,6 +28,11 @@ _DENSEST = 2000
 #: Of LAZ: how it says that each field of a part is a layer of its own, the layers of kinds of items, and the
 #: kind that has one for every byte.
 _LAYERED, _LAYERS, _BYTES = 3, {10: 9, 11: 1, 12: 2, 13: 1}, 14
+#: Extra dimensions that are written: type and description.
+_EXTRA: dict[str, tuple[Any, str]] = {
+    "label": (np.int32, "label, -1 = none"),
+    "score": (np.float32, "cosine"),
+}
 _AT_ONCE = 1_000_000  # points decompressed at once, so that a wrong count costs no memory
 
 
@@ -69,22 +74,50 @@ def write_las(path: Path, source: Path, label: np.ndarray, score: np.ndarray) ->
         OSError: it cannot be written.
         MissingPackageError: laspy is not installed.
     """
-    laspy: Any = require("laspy", "las")
     las = _opened(source)
     if len(las.points) != len(label):
         raise CaptureError(
             f"{source}: found {len(las.points)} points; expected the {len(label)} that were labelled. It has "
             "changed since: repeat the run with --overwrite"
         )
-    extra = {"label": (np.int32, label, "label, -1 = none"), "score": (np.float32, score, "cosine")}
-    if old := sorted(extra.keys() & set(las.point_format.extra_dimension_names)):
+    if old := sorted(_EXTRA.keys() & set(las.point_format.extra_dimension_names)):
         las.remove_extra_dims(old)
-    las.add_extra_dims(
-        [laspy.ExtraBytesParams(name, kind, description) for name, (kind, _, description) in extra.items()]
-    )
-    for name, (kind, values, _) in extra.items():
-        las[name] = values.astype(kind)
+    _add_extra(las, label, score)
     las.write(path)
+
+
+def new_las(
+    path: Path, xyz: np.ndarray, rgb: np.ndarray, label: np.ndarray, score: np.ndarray, origin: np.ndarray
+) -> None:
+    """A LAS or LAZ file (1.4, point format 7) of N points, each with its label; to the millimetre.
+
+    Args:
+        xyz: (N, 3) metres relative to `origin`, at most 2000 km from it.
+        rgb: (N, 3) uint8; stored in 16 bits, as the format wants it.
+        label, score: see `write_las`.
+        origin: (3,) float64 metres, the offset of the file: its coordinates are those of the user.
+
+    Raises:
+        OSError: it cannot be written.
+        MissingPackageError: laspy is not installed.
+    """
+    laspy: Any = require("laspy", "las")
+    header = laspy.LasHeader(point_format=7, version="1.4")
+    header.scales, header.offsets = np.full(3, 0.001), np.asarray(origin, dtype=np.float64)
+    las = laspy.LasData(header)
+    las.xyz = xyz.astype(np.float64) + origin
+    las.red, las.green, las.blue = rgb.astype(np.uint16).T * 257  # 255 becomes 65535
+    _add_extra(las, label, score)
+    las.write(path)
+
+
+def _add_extra(las: Any, label: np.ndarray, score: np.ndarray) -> None:
+    laspy: Any = require("laspy", "las")
+    las.add_extra_dims(
+        [laspy.ExtraBytesParams(name, kind, description) for name, (kind, description) in _EXTRA.items()]
+    )
+    for name, values in (("label", label), ("score", score)):
+        las[name] = values.astype(_EXTRA[name][0])
 
 
 def _opened(path: Path) -> Any:

@@ -30,6 +30,19 @@ def read_vertices(path: Path) -> Vertices:
         CaptureError: a line cannot be read, is longer than a megabyte, or a face names vertices that are not
             there.
     """
+    return _read(path).vertices(path)
+
+
+def read_triangles(path: Path) -> np.ndarray:
+    """(F, 3) int64 `v` lines of the faces of an OBJ, polygons cut into triangles; none where it has no faces.
+
+    Raises:
+        CaptureError: see `read_vertices`.
+    """
+    return np.array(_read(path).triangles, dtype=np.int64).reshape(-1, 3)
+
+
+def _read(path: Path) -> _Read:
     read = _Read()
     lines = Lines(path, joined=b"\\")
     try:
@@ -40,7 +53,7 @@ def read_vertices(path: Path) -> Vertices:
             f"{path}: cannot be read as an OBJ (line {lines.number}: {str(error)[:120]}); expected lines "
             "such as 'v 0 1 2' and 'f 1 2 3'. Export it again"
         ) from error
-    return read.vertices(path)
+    return read
 
 
 class _Read:

@@ -35,7 +35,7 @@ _FIELDS = (
 )
 #: Beyond what 32 bits can tell apart.
 _FAR_FIELDS = tuple((name, "f8" if name in _POSITION else kind) for name, kind in _FIELDS)
-_OPTIONAL = (("instance", "i4"), ("score", "f4"), ("views", "i4"))
+_OPTIONAL = (("instance", "i4"), ("score", "f4"), ("views", "i4"), ("heat", "f4"))
 _WORDS = {"f8": "double", "f4": "float", "u1": "uchar", "i4": "int"}
 _COLORS = (_COLOR, ("r", "g", "b"), ("diffuse_red", "diffuse_green", "diffuse_blue"))
 #: What stands in a row that is no point; 0 where nothing is said.
@@ -69,6 +69,7 @@ def write_ply(
     label: np.ndarray | None = None,
     score: np.ndarray | None = None,
     views: np.ndarray | None = None,
+    heat: np.ndarray | None = None,
     names: Sequence[str] = (),
     origin: np.ndarray | None = None,
 ) -> None:
@@ -76,13 +77,14 @@ def write_ply(
 
     The points' own truth objects are written as `int instance` where any point has one. Rows that the points'
     file has and that are no points (`PointCloud.missing`) are written in their place: position nan, normal,
-    score and views 0, label -1.
+    score, views and heat 0, label -1.
 
     Args:
         rgb: (N, 3) uint8 in place of the points' own colours.
         label: (N,) int in place of the points' own truth labels.
         score: (N,) float, as float score.
         views: (N,) int, as int views: how many frames saw the point.
+        heat: (N,) 0..1, as float heat: how well the point fits words.
         names: written as `comment label <i> <name>`, without what would end the line or the header.
         origin: (3,) metres added to the positions (`Scene.origin`), which are then written as double.
 
@@ -90,7 +92,12 @@ def write_ply(
         OSError: not everything could be written; then no file is left.
     """
     instance = points.instance.numpy()
-    extra = {"instance": instance if (instance >= 0).any() else None, "score": score, "views": views}
+    extra = {
+        "instance": instance if (instance >= 0).any() else None,
+        "score": score,
+        "views": views,
+        "heat": heat,
+    }
     far = origin is not None and bool(np.any(origin))
     fields = [*(_FAR_FIELDS if far else _FIELDS)]
     fields += [(name, kind) for name, kind in _OPTIONAL if extra[name] is not None]
@@ -222,6 +229,16 @@ def read_vertices(path: Path) -> Vertices:
         ids_of_labels(vertex[label]) if label else no_labels(len(xyz)),
         ids_of_labels(vertex["instance"]) if "instance" in vertex else None,
     )
+
+
+def read_triangles(path: Path) -> np.ndarray:
+    """(F, 3) int64 vertices of the faces of a PLY, polygons cut into triangles; none where it has no faces.
+
+    Raises:
+        CaptureError: it cannot be read, is shorter than it says, or faces name vertices that are not there.
+    """
+    header = read_header(path)
+    return _triangles(path, header, next((e.count for e in header.elements if e.name == "vertex"), 0))
 
 
 def _properties(header: Header, element: str) -> tuple[Property, ...]:

@@ -52,7 +52,7 @@ def ask(
     scene = artefacts.read_scene(run)
     points = scene.cloud()
     with run.writing(patience=_PATIENCE):
-        features = _purified(run, points, bank, backbone, progress)
+        features = purified_features(run, points, bank, backbone, progress)
         answer = query(points, features, text, backbone, limit=limit, threshold=threshold)
         answer = replace(answer, regions=[region.moved(scene.origin) for region in answer.regions])
         (image,) = (heat_picture(scene, answer) for _ in progress([0], name="picture", total=1))
@@ -76,10 +76,18 @@ def file_name(text: str) -> str:
     return f"query-{words}-{hashlib.sha256(text.encode()).hexdigest()[:8]}".replace("--", "-")
 
 
-def _purified(
+def purified_features(
     run: Run, points: PointCloud, bank: TextBank, backbone: Backbone, progress: Progress
 ) -> PointFeatures:
-    """Pooled features of a run that these words can be compared with, made when they are first needed."""
+    """Pooled features of a run that these words can be compared with, made when they are first needed.
+
+    Args:
+        run: held by this process, see `Run.writing`.
+
+    Raises:
+        SpaceMismatchError: words of another backbone.
+        RunError: a file is missing or cannot be read or written.
+    """
     config, lifted = run.job.method.purify, run.print_of("lift")
     if lifted is None:
         raise RunError(f"the run in {run.folder} has no features; repeat its 'segment' command")

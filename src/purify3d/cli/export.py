@@ -1,0 +1,62 @@
+"""`purify3d export`: a finished run as a file of other programs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from purify3d.cli import flags, show
+
+_FORMATS = ("ply", "las", "laz", "glb", "rrd", "npz", "scannet", "coco")
+_COLORS = ("label", "photo", "heat", "pca")
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--to", required=True, type=click.Choice(_FORMATS), help="The format.")
+@click.option("-o", "--output", help="File, or folder of scannet and coco [default: in RUN/export].")
+@click.option("--colors", type=click.Choice(_COLORS), help="Of points [default: label, with --text heat].")
+@click.option("--text", help="Words whose heat is exported too (ply, npz) or shown as colour.")
+@click.option("--mesh", is_flag=True, help="glb: make a mesh of the frames where the run has none.")
+@click.option("--features", is_flag=True, help="npz: purified features too.")
+@click.option("--limit", type=click.IntRange(min=1), help="coco, rrd, --mesh: frames at most [default: all].")
+@click.option("--overwrite", is_flag=True, help="Replace what an earlier export left there.")
+@flags.device
+@flags.json
+def export(
+    run: Path,
+    to: str,
+    output: str | None,
+    colors: str | None,
+    text: str | None,
+    mesh: bool,
+    features: bool,
+    limit: int | None,
+    overwrite: bool,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Write a finished RUN as a file that other programs open.
+
+    ply: CloudCompare, MeshLab. las, laz: QGIS, PDAL. glb: Blender, web pages. rrd: the rerun viewer. npz:
+    numpy. scannet: the benchmark's submission. coco: a label and an object for each pixel of the photos.
+    Positions are those of the capture. rrd, coco and --mesh read its frames, the others the run alone.
+    """
+    click.echo(f"export of {run}", err=True)
+    from purify3d.exporting import FORMATS, Content, Wishes
+    from purify3d.exporting import export as write
+    from purify3d.runs import Run
+
+    shown = colors or ("heat" if text else "label")
+    wishes = flags.checked(
+        lambda: Wishes(shown, text, mesh, features, limit, device)  # type: ignore[arg-type]
+    )
+    content = Content(Run.finished(run), wishes, show.progress)
+    name = flags.name_of(content.scene.name) if FORMATS[to].suffix else to
+    path = flags.folder(output, run / "export" / f"{name}{FORMATS[to].suffix}")
+    made = write(content, to, path, overwrite=overwrite)
+    if as_json:
+        return click.echo(json.dumps({"format": to, "path": str(made), "points": len(content.points)}))
+    click.echo(f"wrote {made}")
