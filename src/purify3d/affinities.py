@@ -23,7 +23,10 @@ from purify3d.teachers import load_teacher
 from purify3d.types import Affinity, PointCloud, PointFeatures, Regions, TextBank, Voxels
 
 SHARPNESS = 20.0
-_AT_A_TIME = 1024  # voxels whose neighbours are gathered at a time: what is gathered stays in the cache
+# Voxels whose neighbours are gathered at a time. Smaller parts would stay in the cache, but threads wait for
+# each other after every one, which takes very long on a machine that others use too.
+_AT_A_TIME = 16384
+_GATHERED = 1 << 24  # numbers gathered at a time at most: 64 MiB
 
 
 @dataclass(frozen=True)
@@ -261,8 +264,9 @@ def softmax_affinity(
     Args:
         embedding: (V, E) float.
         neighbor: (V, K) int voxel indices.
-        chunk: voxels at a time; memory is chunk x K x E.
+        chunk: voxels at a time, fewer where chunk x K x E is more than 2^24 numbers.
     """
+    chunk = max(1, min(chunk, _GATHERED // max(1, neighbor.shape[1] * embedding.shape[1])))
     half_square = embedding.square().sum(1) / 2
     weight = torch.empty(neighbor.shape, dtype=torch.float32, device=embedding.device)
     starts = range(0, len(neighbor), chunk)
