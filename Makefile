@@ -16,6 +16,7 @@ $(VENV)/.ready-dev: $(VENV)/.ready-demo
 
 demo: $(VENV)/.ready-demo
 	$(BIN)/purify3d demo
+	@echo "see it in the browser: $(BIN)/python -m pip install -e '.[view]' && $(BIN)/purify3d view runs/demo/run"
 
 test: $(VENV)/.ready-dev
 	$(BIN)/python -m pytest

@@ -13,6 +13,8 @@ from purify3d.types import Scene
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 _MISSING = "reference captures and weights (../shared) are not on this machine"
+_NO_BROWSER = "no Chromium is installed on this machine (Debian: apt-get install chromium)"
+_LEAVE = (_MISSING, _NO_BROWSER)  # what a test may skip for
 _skipped: list[str] = []
 
 
@@ -24,9 +26,19 @@ def shared() -> Path:
     return SHARED
 
 
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The program of the browser that is installed; none is downloaded."""
+    found = (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))
+    program = next((path for path in found if path), None)
+    if program is None:
+        pytest.skip(_NO_BROWSER)
+    return program
+
+
 def _note_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
     reason = str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else str(report.longrepr)
-    if report.skipped and not hasattr(report, "wasxfail") and _MISSING not in reason:
+    if report.skipped and not hasattr(report, "wasxfail") and not any(leave in reason for leave in _LEAVE):
         _skipped.append(f"{report.nodeid}: {reason}")
 
 
@@ -39,7 +51,7 @@ def pytest_collectreport(report: pytest.CollectReport) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """A test that skips protects nothing, so only what needs data that does not ship may."""
+    """A test that skips protects nothing, so only what needs data or a browser that does not ship may."""
     if _skipped and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

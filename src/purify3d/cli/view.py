@@ -41,6 +41,8 @@ def view(
     The first view pools the features and keeps them in the run folder, as the first question does.
     """
     click.echo(f"viewing {run}", err=True)
+    import torch
+
     from purify3d.backbones import load_backbone
     from purify3d.errors import PurifyError, require
     from purify3d.runs import Run
@@ -67,6 +69,9 @@ def view(
     seen = photos(finished, offset)
     for note in (*notes, *([seen.missing] if seen.missing else [])):
         click.echo(f"note: {note}", err=True)
+    torch.set_num_threads(
+        1
+    )  # visitors are served side by side, and threads that wait for each other are slow
     page = Page(subject, words, seen, things, notes=notes, host=host, port=port, text=text)
     try:
         if port and page.port != port:

@@ -74,9 +74,8 @@ class Page:
         self.port: int = self._server.get_port()
         up = subject.scene.up
         self._server.scene.set_up_direction(tuple(up.tolist()))
-        self._server.gui.configure_theme(
-            control_layout="collapsible", control_width="large", show_logo=False, show_share_button=False
-        )
+        self._server.gui.configure_theme(control_width="large", show_logo=False, show_share_button=False)
+        self._server.gui.main_panel.dock_right()
 
         @self._server.on_client_connect
         def _(client: Any) -> None:

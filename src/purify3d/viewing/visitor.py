@@ -55,15 +55,15 @@ class Visitor:
             notes: what is missing, for people.
             text: a question that is asked at once.
         """
-        self._client, self.subject, self._words, self._photos = client, subject, words, photos
-        self._boxes, self._budget = boxes, budget
+        self.client, self.subject, self.words, self.photos = client, subject, words, photos
+        self.boxes, self._budget = boxes, budget
         self.look = Look()
         self._lock = threading.RLock()
         self._keep = np.zeros(0, dtype=bool)
         self._cloud: Any = None
         self._eye: Eye | None = None
         self._timer: threading.Timer | None = None
-        self._typed, self._chosen = "", -1
+        self._typed, self.chosen = "", -1
         self._points: list[int] = []  # clicked at, the last two
         self._rows: dict[int, Any] = {}
         self._legend_of: tuple[Any, ...] = ()
@@ -85,7 +85,7 @@ class Visitor:
     # ------------------------------------------------------------------------------------------- widgets
 
     def _widgets(self, notes: Sequence[str]) -> None:
-        gui, subject = self._client.gui, self.subject
+        gui, subject = self.client.gui, self.subject
         gui.add_markdown(f"**{harmless(subject.scene.name)}**, {len(subject):,} points")
         for note in notes:
             gui.add_markdown(f"*{harmless(note, longest=600)}*")
@@ -114,7 +114,7 @@ class Visitor:
         self._heat.on_update(on(lambda _: self.change(least_heat=self._heat.value)))
         self._score.on_update(on(lambda _: self.change(least_score=self._score.value)))
         self._size.on_update(on(lambda _: self._resize()))
-        self._like.on_click(on(lambda _: self.more_like(self._chosen)))
+        self._like.on_click(on(lambda _: self.more_like(self.chosen)))
         self._export.on_click(on(lambda _: self._download()))
 
     def _guarded(self, action: Callable[[Any], None]) -> Callable[[Any], None]:
@@ -155,7 +155,7 @@ class Visitor:
             self._show_legend()
 
     def _send(self) -> None:
-        self._cloud = self._client.scene.add_point_cloud(
+        self._cloud = self.client.scene.add_point_cloud(
             "/points",
             points=self.subject.xyz[self.index],
             colors=self.colors,
@@ -192,7 +192,7 @@ class Visitor:
                 box.value = shown
 
     def _add_row(self, row: state.Row) -> None:
-        gui, index = self._client.gui, row.index
+        gui, index = self.client.gui, row.index
         box = gui.add_checkbox(row.name[:60], index not in self.look.hidden)
         only = gui.add_button(f"{row.points:,}", color=row.color, hint="Show only these")
         self._rows[index] = (box, only)
@@ -214,11 +214,11 @@ class Visitor:
         if not text.strip():
             self._answer.content = ""
             return self.change(question=None)
-        bank = self._words.bank(text, lambda: self._typed == text)
+        bank = self.words.bank(text, lambda: self._typed == text)
         if bank is None or self._typed != text:
             return
         self._show_heat(question=bank)
-        said = state.verdict(self.subject, self.look, self._words)
+        said = state.verdict(self.subject, self.look, self.words)
         self._answer.content = f"{harmless(text)}: {harmless(said)}"
 
     def more_like(self, point: int) -> None:
@@ -254,7 +254,7 @@ class Visitor:
         self._points = [*self._points, point][-2:]
         known = state.facts(self.subject, self.look, point)
         lines = [f"**{name}** {harmless(value)}" for name, value in known.items()]
-        scene, place = self._client.scene, self.subject.xyz[self._points]
+        scene, place = self.client.scene, self.subject.xyz[self._points]
         scene.add_icosphere(
             "/picked", radius=3 * self.subject.apart, color=(255, 0, 0), position=place[-1].astype(float)
         )
@@ -265,7 +265,7 @@ class Visitor:
             )
             self._points = []
         self._fact.content = "  \n".join(lines)
-        self._chosen = point
+        self.chosen = point
         self._like.disabled = False
 
     def _moved(self) -> None:
@@ -279,7 +279,7 @@ class Visitor:
         self._timer.start()
 
     def _refine(self) -> None:
-        camera = self._client.camera
+        camera = self.client.camera
         forward = Rotation.from_quat(np.roll(camera.wxyz, -1)).apply([0.0, 0.0, 1.0])
         half = np.arctan(np.tan(camera.fov / 2) * np.hypot(1, camera.aspect))
         with self._lock:
@@ -288,7 +288,8 @@ class Visitor:
             self.redraw()
 
     def _download(self) -> None:
-        self._client.send_file_download("shown.ply", state.as_ply(self.subject, self.look))
+        file = state.as_ply(self.subject, self.look)
+        self.client.send_file_download("shown.ply", file, save_immediately=True)
 
     def leave(self) -> None:
         """The connection is closed."""
@@ -299,7 +300,7 @@ class Visitor:
 
     def _stand(self) -> None:
         """See the whole from outside."""
-        scene, camera = self.subject.scene, self._client.camera
+        scene, camera = self.subject.scene, self.client.camera
         if not len(self.subject):
             return
         _, pose = overview_camera(scene.cloud(), scene.up, 640, 480)
@@ -307,7 +308,7 @@ class Visitor:
         camera.look_at = np.zeros(3)
 
     def _cameras(self) -> None:
-        gui, photos = self._client.gui, self._photos
+        gui, photos = self.client.gui, self.photos
         self._folder = gui.add_folder("Photos", expand_by_default=bool(photos.frames))
         with self._folder:
             if photos.missing:
@@ -320,7 +321,7 @@ class Visitor:
             handles: list[Any] = []
         for number, frame in enumerate(photos.frames):
             camera, pose = frame.camera, frame.world_from_camera
-            handle = self._client.scene.add_camera_frustum(
+            handle = self.client.scene.add_camera_frustum(
                 f"/cameras/{number}",
                 fov=float(2 * np.arctan(camera.height / 2 / camera.fy)),
                 aspect=camera.width / camera.height,
@@ -346,9 +347,9 @@ class Visitor:
 
     def jump(self, number: int) -> None:
         """Stand where a frame was taken, and show its photo beside."""
-        frame, shift = self._photos.frames[number], self._photos.shift
-        pose, camera = frame.world_from_camera, self._client.camera
-        with self._client.atomic():
+        frame, shift = self.photos.frames[number], self.photos.shift
+        pose, camera = frame.world_from_camera, self.client.camera
+        with self.client.atomic():
             camera.position = pose[:3, 3] + shift
             camera.look_at = pose[:3, 3] + shift + 2.0 * pose[:3, 2]
             camera.up_direction = -pose[:3, 1]
@@ -360,20 +361,20 @@ class Visitor:
         self._photo_name.content = harmless(frame.name)
         if self._photo is None:
             with self._folder:
-                self._photo = self._client.gui.add_image(image, format="jpeg")
+                self._photo = self.client.gui.add_image(image, format="jpeg")
         else:
             self._photo.image = image
 
     def _objects(self) -> None:
-        if not self._boxes:
+        if not self.boxes:
             return
         names = self.subject.vocabulary.names
         color = dict(zip(names, label_colors(names).astype(np.float32) / 255, strict=True))
         gray = np.full(3, 0.5, dtype=np.float32)
-        scene = self._client.scene
-        segments = np.concatenate([box.segments for box in self._boxes])
+        scene = self.client.scene
+        segments = np.concatenate([box.segments for box in self.boxes])
         shade = np.concatenate(
-            [np.broadcast_to(color.get(box.label, gray), (12, 2, 3)) for box in self._boxes]
+            [np.broadcast_to(color.get(box.label, gray), (12, 2, 3)) for box in self.boxes]
         )
         handles = [
             scene.add_line_segments(
@@ -385,10 +386,10 @@ class Visitor:
                 visible=False,
             )
         ]
-        for number, box in enumerate(self._boxes):
+        for number, box in enumerate(self.boxes):
             name = f"{box.id} {box.score:.2f}"[:80]
             handles.append(scene.add_label(f"/objects/{number}", name, position=box.center, visible=False))
-        shown = self._client.gui.add_checkbox(f"Objects ({len(self._boxes)})", False)
+        shown = self.client.gui.add_checkbox(f"Objects ({len(self.boxes)})", False)
 
         def show(_: Any) -> None:
             for handle in handles:
