@@ -96,6 +96,7 @@ def pooled_scores(
     bank.check_space(features.space)
     columns = torch.cat([features.dot(bank.embedding), features.norm()[:, None]], dim=1)
     if rounds > 0:
-        columns = voxels.to_points(pool(affinity, voxels.mean(columns), rounds, progress=progress))
+        columns = voxels.mean(columns)
+        columns = voxels.to_points(pool(affinity, columns, rounds, progress=progress))
     cosines = columns[:, :-1] / columns[:, -1:].clamp_min(1e-12)
     return torch.where(features.known[:, None], cosines, 0)

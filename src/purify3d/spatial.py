@@ -203,7 +203,7 @@ def _ask_tree(
     while len(pending):
         wanted = min(wanted, count)
         unfinished = []
-        parts = np.array_split(pending, max(1, len(pending) * wanted // 1_000_000))
+        parts = np.array_split(pending, max(1, len(pending) * wanted // 250_000))
         first = len(pending) == len(rows)
         for part in progress(parts, name="neighbours", total=len(parts)) if first else parts:
             here = cells[rows[part]]
