@@ -124,7 +124,7 @@ def main() -> None:
         good.append((name, scene))
         for fault, (plant, expected) in FAULTS.items():
             report = examine(plant(scene), Stored())
-            told = " ".join([report.verdict, *report.remarks])
+            told = " ".join([report.verdict, *report.remarks, report.far or ""])
             right = re.search(expected, told) is not None
             named, total = named + right, total + 1
             print(

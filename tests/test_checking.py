@@ -97,7 +97,7 @@ def test_a_planted_fault_is_named(fault: str, scene: Scene) -> None:
     plant, expected = FAULTS[fault]
     spoilt = plant(scene)
     report = examine(spoilt, Stored())
-    told = " ".join([report.verdict, *report.remarks])
+    told = " ".join([report.verdict, *report.remarks, report.far or ""])
     assert re.search(expected, told), told
     if report.found is not None:
         assert report.agreement.share < GOOD

@@ -22,7 +22,7 @@ from purify3d.types import Scene
 ROOT = Path(__file__).resolve().parents[1]
 
 
-PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))]
 
 
 def page(name: str) -> str:
@@ -46,7 +46,16 @@ def test_readme_example(capture: Path, tmp_path: Path, monkeypatch: pytest.Monke
     assert names["chairs"].shape[1] == 3  # type: ignore[attr-defined]
 
 
-def test_readme_commands(
+@pytest.mark.parametrize(
+    ("name", "verbs"),
+    [
+        ("README.md", ["check", "segment", "query"]),
+        ("docs/own-scans.md", ["check", "segment", "objects", "query"]),
+    ],
+)
+def test_commands_of_a_page(
+    name: str,
+    verbs: list[str],
     capture: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -56,10 +65,8 @@ def test_readme_commands(
 
     shutil.move(capture, tmp_path / "my_scan")
     monkeypatch.chdir(tmp_path)
-    commands = [
-        c for block in code("README.md", "sh") for c in block.splitlines() if c.startswith("purify3d ")
-    ]
-    assert [shlex.split(c)[1] for c in commands] == ["info", "segment", "query"]
+    commands = [c for block in code(name, "sh") for c in block.splitlines() if c.startswith("purify3d ")]
+    assert [shlex.split(c)[1] for c in commands] == verbs
     for command in commands:
         status, _, err = purify3d(*shlex.split(command, comments=True)[1:])
         assert status == 0, err
@@ -111,7 +118,9 @@ def test_every_flag_of_segment_is_explained_and_every_flag_named_exists() -> Non
     }
     for name in PAGES:
         # Other programs have flags of their own, and arrows are no flags.
-        ours = [line for line in page(name).splitlines() if not re.search("python |pip |torchrun |-->", line)]
+        ours = [
+            line for line in page(name).splitlines() if not re.search(r"python3? |pip |torchrun |-->", line)
+        ]
         for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]*", "\n".join(ours)):
             assert flag in known, (name, flag)
 

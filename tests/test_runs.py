@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
+from PIL import Image
+from scipy.spatial.transform import Rotation
 
 from purify3d.backbones import load_backbone
 from purify3d.clouds import read_cloud
@@ -23,6 +25,7 @@ from purify3d.job import Job, changed, job, options
 from purify3d.runs import Run, ask, check_writable, metrics_of, segment_into
 from purify3d.runs.ask import file_name
 from purify3d.student import Student, StudentConfig
+from purify3d.types import Scene
 
 LABELS = "wall, floor, chair, table, bed|mattress"
 
@@ -62,6 +65,7 @@ CHANGES: dict[str, tuple[Any, set[str]]] = {
     "pose_convention": ("opencv", {"points", "lift", "label"}),
     "pose_direction": ("camera-to-world", {"points", "lift", "label"}),
     "scale": (0.9, {"points", "lift", "label"}),
+    "interpolate": (None, {"points", "lift", "label"}),  # a format with a clock, in the test
     "voxel": (0.03, {"points", "lift", "label"}),
     "backbone": (None, {"lift", "label"}),  # a features folder, made in the test
     "fusion": ("consensus", {"lift", "label"}),
@@ -83,9 +87,35 @@ CHANGES: dict[str, tuple[Any, set[str]]] = {
 }
 
 
+def intrinsics_of(room: Scene) -> tuple[float, ...]:
+    camera = room.frames[0].camera
+    return camera.fx, camera.fy, camera.cx, camera.cy
+
+
+def tum_folder(room: Scene, folder: Path) -> Path:
+    """The room as a TUM sequence, a pose every 20 ms and an image every 40."""
+    lists: dict[str, list[str]] = {"rgb": [], "depth": [], "groundtruth": []}
+    for name in ("rgb", "depth"):
+        (folder / name).mkdir(parents=True)
+    for number, frame in enumerate(room.frames):
+        at = number * 0.04
+        Image.fromarray(frame.color()).save(folder / "rgb" / f"{number}.png")
+        Image.fromarray((frame.depth() * 5000).round().astype(np.uint16)).save(
+            folder / "depth" / f"{number}.png"
+        )
+        for name in ("rgb", "depth"):
+            lists[name].append(f"{at:.3f} {name}/{number}.png")
+        turn = Rotation.from_matrix(frame.world_from_camera[:3, :3]).as_quat()
+        pose = " ".join(map(str, [*frame.world_from_camera[:3, 3], *turn]))
+        lists["groundtruth"] += [f"{at - 0.001:.3f} {pose}", f"{at + 0.001:.3f} {pose}"]
+    for name, lines in lists.items():
+        (folder / f"{name}.txt").write_text("\n".join(lines))
+    return folder
+
+
 @pytest.mark.parametrize("leaf", options(), ids=lambda leaf: leaf.name)
 def test_each_setting_repeats_the_stages_that_it_can_change(
-    leaf: Any, room_folder: Path, folder: Path, tmp_path: Path
+    leaf: Any, room: Scene, room_folder: Path, folder: Path, tmp_path: Path
 ) -> None:
     value, stages = CHANGES[leaf.name]
     base = job(room_folder, LABELS)
@@ -99,6 +129,10 @@ def test_each_setting_repeats_the_stages_that_it_can_change(
         base = changed(base, {"labels": "scannet20"})
         segment_into(folder, base)
         value = "scannet"
+    elif leaf.name == "interpolate":
+        base = job(tum_folder(room, tmp_path / "tum"), LABELS, intrinsics=intrinsics_of(room), up="+z")
+        segment_into(folder, base, overwrite=True)
+        value = True
     wanted = changed(base, {leaf.name: value})
     if "lift" in stages:
         with pytest.raises(RunError, match="another capture, backbone or lifting"):

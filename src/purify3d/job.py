@@ -43,6 +43,7 @@ class CaptureConfig:
         pose_convention: camera axes of the stored poses, opencv (y down, z forward) or opengl (y up, z back).
         pose_direction: what stored poses map, camera-to-world or world-to-camera; none: the format's.
         scale: metres per unit of the stored poses, and of the capture's own cloud.
+        interpolate: give images between two poses one in between, for formats with a clock of their own (tum).
     """
 
     path: str = setting(stage="points")
@@ -57,6 +58,7 @@ class CaptureConfig:
     pose_convention: Convention | None = setting(None, stage="points")
     pose_direction: Direction | None = setting(None, stage="points")
     scale: float = setting(1.0, stage="points", above=0, high=1e6)
+    interpolate: bool = setting(False, stage="points")
 
     def __post_init__(self) -> None:
         check(self)
@@ -88,7 +90,7 @@ class CaptureConfig:
     def _reading(self) -> dict[str, Any]:
         """What readers are told."""
         names = ("reader", "up", "intrinsics", "depth_unit", "max_depth", "pose_convention")
-        return {name: getattr(self, name) for name in (*names, "pose_direction", "scale")}
+        return {name: getattr(self, name) for name in (*names, "pose_direction", "scale", "interpolate")}
 
 
 @dataclass(frozen=True)

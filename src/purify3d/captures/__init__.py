@@ -65,6 +65,7 @@ def open_capture(
     pose_convention: Convention | None = None,
     pose_direction: Direction | None = None,
     scale: float = 1.0,
+    interpolate: bool = False,
 ) -> Scene:
     """Open a capture. Only headers and text files are read; images are read and checked frame by frame later.
 
@@ -84,6 +85,8 @@ def open_capture(
             (x right, y up, z back); None: the format's.
         pose_direction: camera-to-world or world-to-camera; None: the format's.
         scale: metres per unit of the stored poses, and of the capture's own cloud.
+        interpolate: give images that lie between two poses one in between, where the format lists poses on a
+            clock of their own (tum).
 
     Returns:
         At least one frame, each turned by quarter turns so that `up` points to the top of its images.
@@ -107,6 +110,7 @@ def open_capture(
         pose_convention=pose_convention,
         pose_direction=pose_direction,
         scale=scale,
+        interpolate=interpolate,
     )
     frames = [_upright(frame, scene.up) for frame in _pick(scene.frames, every, limit)]
     return replace(scene, frames=tuple(frames))
@@ -123,6 +127,7 @@ def read_whole(
     pose_convention: Convention | None = None,
     pose_direction: Direction | None = None,
     scale: float = 1.0,
+    interpolate: bool = False,
 ) -> tuple[Scene, Stored]:
     """All frames of a capture, none of them turned, and how its poses were taken to be stored.
 
@@ -135,10 +140,18 @@ def read_whole(
     module = None if is_procedural(str(path)) else _format(Path(path), reader)
     stored = Stored() if module is None else Stored(module.CONVENTION, module.DIRECTION)
     said = Stored(pose_convention or stored.convention, pose_direction or stored.direction)
+    told: dict[str, Any] = {"intrinsics": intrinsics}
+    if interpolate:
+        if module is None or "interpolate" not in inspect.signature(module.read).parameters:
+            raise CaptureError(
+                f"{path}: found --interpolate and a format without a clock of its own; only poses of tum are "
+                "interpolated. Leave it out"
+            )
+        told["interpolate"] = True
     with warnings.catch_warnings():
         if up is not None or said != stored:
             warnings.simplefilter("ignore", UpWarning)  # of a guess that is not taken
-        scene = _synthetic(str(path)) if module is None else module.read(Path(path), intrinsics=intrinsics)
+        scene = _synthetic(str(path)) if module is None else module.read(Path(path), **told)
     scene = reread(scene, stored, said, depth_unit=depth_unit, max_depth=max_depth, scale=scale)
     try:
         world_up = scene.up if up is None else axes.parse_direction(up)

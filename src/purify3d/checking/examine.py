@@ -30,6 +30,7 @@ class Report:
         found: the mistake that explains why they do not agree, if one does.
         remarks: sentences on what is unusual and no proof of a mistake.
         verdict: one sentence: what to change, or that nothing needs to be.
+        far: a sentence on depth beyond the range that is used, if there is any.
     """
 
     facts: dict[str, Any]
@@ -37,6 +38,7 @@ class Report:
     found: Found | None
     verdict: str
     remarks: list[str] = field(default_factory=list)
+    far: str | None = None
 
     @property
     def good(self) -> bool:
@@ -82,8 +84,13 @@ def examine(
         if math.isnan(told.share)
         else f"{told.share:.1%} of the pixels looked up",
     }
-    remarks = _remarks(poses, len(frames), measured, beyond, max_depth)
-    return Report(facts, told, found, verdict(told, found, measured), remarks)
+    far = None
+    if beyond > _FAR_SHARE:
+        far = (
+            f"{beyond:.1%} of the measured pixels are beyond {max_depth:g} m (up to {measured.max():.4g} m), "
+            'left out: a sentinel for "no depth", or another unit? --max-depth changes the range'
+        )
+    return Report(facts, told, found, verdict(told, found, measured), _remarks(poses), far)
 
 
 def verdict(told: Agreement, found: Found | None, measured: np.ndarray) -> str:
@@ -168,10 +175,9 @@ def _extent(views: Views, origin: np.ndarray) -> str:
     )
 
 
-def _remarks(
-    poses: np.ndarray, count: int, measured: np.ndarray, beyond: float, max_depth: float
-) -> list[str]:
+def _remarks(poses: np.ndarray) -> list[str]:
     remarks = []
+    count = len(poses)
     steps = np.linalg.norm(np.diff(poses[:, :3, 3], axis=0), axis=1)
     same = int((np.abs(np.diff(poses, axis=0)).max(axis=(1, 2)) < 1e-9).sum()) if count > 1 else 0
     if same:
@@ -182,9 +188,4 @@ def _remarks(
     if count > 3 and steps.max() > max(1.0, 20 * float(np.median(steps))):
         at = int(steps.argmax())
         remarks.append(f"the camera jumps {steps[at]:.2f} m between the frames {at} and {at + 1} (from 0)")
-    if beyond > _FAR_SHARE:
-        remarks.append(
-            f"{beyond:.0%} of the measured pixels are beyond {max_depth:g} m (up to {measured.max():.4g} m), "
-            'left out: a sentinel for "no depth", or another unit? --max-depth changes the range'
-        )
     return remarks

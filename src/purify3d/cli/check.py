@@ -43,7 +43,7 @@ def check(
         kept = scene.frames[:: config.every or 1][: config.limit]
         scene = replace(scene, frames=kept)
     report = examine(scene, stored, max_depth=config.max_depth)
-    remarks = [str(warning.message) for warning in said] + report.remarks
+    remarks = [str(warning.message) for warning in said] + report.remarks + [report.far] * bool(report.far)
     unknown = math.isnan(report.agreement.share) and report.found is None
     good, verdict = report.good or unknown, report.verdict
     views = look(scene.frames)

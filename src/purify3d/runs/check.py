@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 
-from purify3d.checking import GOOD, WRONG, agreement, cloud_fit, examine, look
+from purify3d.checking import GOOD, WRONG, cloud_fit, examine, look
 from purify3d.errors import CaptureError, PurifyWarning
 from purify3d.job import CaptureConfig
 from purify3d.types import Scene
@@ -24,15 +24,18 @@ def look_before(scene: Scene, capture: CaptureConfig) -> None:
     Warns:
         PurifyWarning: frames contradict each other, or the cloud does not lie where they see it.
     """
-    views = look(scene.frames, count=_FRAMES)
-    if not agreement(views).share >= GOOD and len(views) > 1:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PurifyWarning)  # said when it was opened
         whole, stored = capture.whole()
-        report = examine(whole, stored, max_depth=capture.max_depth)
-        if report.found is not None and not report.agreement.share >= WRONG:
-            raise CaptureError(f"{scene.name}: {report.verdict}. (--no-check goes on as it is)")
-        if report.agreement.share < GOOD:
-            warnings.warn(f"{scene.name}: {report.verdict}", PurifyWarning, stacklevel=3)
+    report = examine(whole, stored, max_depth=capture.max_depth, count=_FRAMES)
+    share = report.agreement.share
+    if report.found is not None and not share >= WRONG:
+        raise CaptureError(f"{scene.name}: {report.verdict}. (--no-check goes on as it is)")
+    if share < GOOD:
+        warnings.warn(f"{scene.name}: {report.verdict}", PurifyWarning, stacklevel=3)
+    if report.far is not None:
+        warnings.warn(f"{scene.name}: {report.far}", PurifyWarning, stacklevel=3)
     if capture.onto is not None and scene.points is not None:
-        fit = cloud_fit(scene.points.xyz.numpy(), views)
+        fit = cloud_fit(scene.points.xyz.numpy(), look(scene.frames, count=_FRAMES))
         if not fit.good:
             warnings.warn(f"{capture.onto}: {fit.sentence()}", PurifyWarning, stacklevel=3)
