@@ -44,16 +44,16 @@ def view(
     import torch
 
     from purify3d.backbones import load_backbone
-    from purify3d.errors import PurifyError, require
+    from purify3d.errors import PurifyError
     from purify3d.runs import Run
     from purify3d.viewing.boxes import boxes
-    from purify3d.viewing.page import Page
+    from purify3d.viewing.page import Page, check_installed
     from purify3d.viewing.photos import photos
     from purify3d.viewing.subject import Subject
     from purify3d.viewing.words import Words
 
     if screenshot is None:
-        require("viser", "view")  # before the work
+        check_installed()  # before the work
     finished = Run.finished(run)
     backbone = load_backbone(finished.job.backbone, device=device)
     words = Words(backbone)

@@ -8,15 +8,26 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from types import ModuleType
 from typing import Any
 
 from purify3d.errors import PurifyError, require
 from purify3d.viewing.boxes import Box
+from purify3d.viewing.detail import BUDGET
 from purify3d.viewing.doors import OWN, answer_instead
 from purify3d.viewing.photos import Photos
 from purify3d.viewing.subject import Subject
 from purify3d.viewing.visitor import Visitor
 from purify3d.viewing.words import Words
+
+
+def check_installed() -> ModuleType:
+    """viser itself.
+
+    Raises:
+        MissingPackageError: it is not installed.
+    """
+    return require("viser", "view")
 
 
 class Page:
@@ -39,6 +50,7 @@ class Page:
         host: str = "localhost",
         port: int = 8080,
         text: str = "",
+        budget: int = BUDGET,
     ) -> None:
         """
         Args:
@@ -46,12 +58,13 @@ class Page:
             host: another than this machine's own names makes a token.
             port: 0: any.
             text: the question that visitors find asked.
+            budget: points that are sent for a view at most.
 
         Raises:
             MissingPackageError: viser is not installed.
             PurifyError: the host is no address of this machine, or this viser cannot be guarded.
         """
-        viser = require("viser", "view")
+        viser = check_installed()
         self.visitors: dict[int, Visitor] = {}
         self.host = host
         self.token = None if host in OWN else secrets.token_urlsafe(24)
@@ -80,7 +93,7 @@ class Page:
         @self._server.on_client_connect
         def _(client: Any) -> None:
             self.visitors[client.client_id] = Visitor(
-                client, subject, words, photos, boxes, notes=notes, text=text
+                client, subject, words, photos, boxes, notes=notes, text=text, budget=budget
             )
 
         @self._server.on_client_disconnect

@@ -63,8 +63,9 @@ class Visitor:
         self._cloud: Any = None
         self._eye: Eye | None = None
         self._timer: threading.Timer | None = None
+        self._left = False
         self._typed, self.chosen = "", -1
-        self._points: list[int] = []  # clicked at, the last two
+        self.points: list[int] = []  # clicked at, the last two
         self._rows: dict[int, Any] = {}
         self._legend_of: tuple[Any, ...] = ()
         self._widgets(notes)
@@ -113,6 +114,7 @@ class Visitor:
         self._purified.on_update(on(lambda _: self.change(purified=self._purified.value)))
         self._heat.on_update(on(lambda _: self.change(least_heat=self._heat.value)))
         self._score.on_update(on(lambda _: self.change(least_score=self._score.value)))
+        self._measure.on_update(on(lambda _: self.points.clear()))
         self._size.on_update(on(lambda _: self._resize()))
         self._like.on_click(on(lambda _: self.more_like(self.chosen)))
         self._export.on_click(on(lambda _: self._download()))
@@ -215,7 +217,7 @@ class Visitor:
             self._answer.content = ""
             return self.change(question=None)
         bank = self.words.bank(text, lambda: self._typed == text)
-        if bank is None or self._typed != text:
+        if bank is None or self._typed != text or self._left:
             return
         self._show_heat(question=bank)
         said = state.verdict(self.subject, self.look, self.words)
@@ -251,19 +253,19 @@ class Visitor:
 
     def select(self, point: int) -> None:
         """A point of the subject was clicked at."""
-        self._points = [*self._points, point][-2:]
+        self.points = [*self.points, point][-2:]
         known = state.facts(self.subject, self.look, point)
         lines = [f"**{name}** {harmless(value)}" for name, value in known.items()]
-        scene, place = self.client.scene, self.subject.xyz[self._points]
+        scene, place = self.client.scene, self.subject.xyz[self.points]
         scene.add_icosphere(
             "/picked", radius=3 * self.subject.apart, color=(255, 0, 0), position=place[-1].astype(float)
         )
-        if self._measure.value and len(self._points) == 2:
-            lines.append(f"**distance** {state.distance(self.subject, *self._points):.3f} m")
+        if self._measure.value and len(self.points) == 2:
+            lines.append(f"**distance** {state.distance(self.subject, *self.points):.3f} m")
             scene.add_line_segments(
                 "/measured", place[None], (255, 0, 0), thickness=3, thickness_units="screen"
             )
-            self._points = []
+            self.points = []
         self._fact.content = "  \n".join(lines)
         self.chosen = point
         self._like.disabled = False
@@ -279,6 +281,8 @@ class Visitor:
         self._timer.start()
 
     def _refine(self) -> None:
+        if self._left:
+            return
         camera = self.client.camera
         forward = Rotation.from_quat(np.roll(camera.wxyz, -1)).apply([0.0, 0.0, 1.0])
         half = np.arctan(np.tan(camera.fov / 2) * np.hypot(1, camera.aspect))
@@ -292,7 +296,8 @@ class Visitor:
         self.client.send_file_download("shown.ply", file, save_immediately=True)
 
     def leave(self) -> None:
-        """The connection is closed."""
+        """The connection is closed: what is still on its way to it is not sent."""
+        self._left = True
         if self._timer is not None:
             self._timer.cancel()
 
