@@ -367,7 +367,15 @@ def test_an_error_is_one_line_whatever_it_names(purify3d: Program) -> None:
     ]
 
 
-def test_a_room_without_frames(purify3d: Program) -> None:
-    code, _, err = purify3d("info", "synthetic:3?frames=0")
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("frames=0", "found 0 frames"),
+        ("frames=100000000", "found 100000000 frames of 320x240; expected at most 20000"),
+        ("width=100000&height=100000", "expected at most 20000 of 8192 pixels a side"),
+    ],
+)
+def test_a_room_of_no_size_or_any(query: str, said: str, purify3d: Program) -> None:
+    code, _, err = purify3d("info", f"synthetic:3?{query}")
     assert code == 1
-    assert "found 0 frames" in err
+    assert said in err

@@ -29,6 +29,7 @@ BENCHMARK_SEEDS = range(100, 1000)
 TRAINING_SEEDS = range(1000, 1_000_000)
 
 _FIELD_OF_VIEW = 66.0  # degrees, horizontal
+_MOST_FRAMES, _WIDEST = 20_000, 8192  # a path of as many is made in seconds, an image fits into memory
 _KEPT = 4  # ray casts kept in memory: the images of a frame share one
 
 
@@ -48,11 +49,15 @@ def synthetic_scene(
         noise: record as a real sensor would; False gives exact depth and clean colour.
 
     Raises:
-        ValueError: no frame, or an image without pixels.
+        ValueError: no frame, an image without pixels, or more of them than a room takes minutes to film.
         MissingPackageError: embreex, which casts the rays, is not installed.
     """
     if frames < 1 or width < 1 or height < 1:
         raise ValueError(f"found {frames} frames of {width}x{height}; expected at least one of each")
+    if frames > _MOST_FRAMES or max(width, height) > _WIDEST:
+        raise ValueError(
+            f"found {frames} frames of {width}x{height}; expected at most {_MOST_FRAMES} of {_WIDEST} pixels a side"
+        )
     film = _Film(seed, frames, width, height, noise)
     views = tuple(
         Frame(
