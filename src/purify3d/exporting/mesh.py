@@ -56,9 +56,7 @@ def mesh_of_frames(
         except (PurifyError, OSError):
             unread.append(frame.name)
     if not len(near):
-        raise CaptureError(
-            f"found no usable depth in {len(frames)} frames; expected metres along z"
-        )
+        raise CaptureError(f"found no usable depth in {len(frames)} frames; expected metres along z")
     for step in _STEP:  # all corners within reach of a measured cell
         near = np.unique(near[:, None] + step * np.arange(-_REACH, _REACH + 2))
     xyz = (unpack_cells(near) - _HALF_GRID).astype(np.float32) * np.float32(voxel)

@@ -62,7 +62,7 @@ def write(path: Path, content: Content) -> None:
         record.set_time("frame", sequence=number)
         pose = frame.world_from_camera
         record.log("world/camera", rr.Transform3D(translation=pose[:3, 3], mat3x3=pose[:3, :3]))
-        record.log("world/camera", rr.AnyValues(frame=frame.name))
+        record.log("world/camera", rr.AnyValues(name=frame.name))
         record.log("world/camera/image", _pinhole(rr, frame.camera))
         record.log("world/camera/image", rr.EncodedImage(contents=_jpeg(color), media_type="image/jpeg"))
         near = np.where(depth < _DEEPEST, depth, 0)
