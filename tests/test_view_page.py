@@ -242,3 +242,40 @@ def test_errors_stand_on_the_page(visit: Callable[[], tuple[Tab, Visitor]]) -> N
     tab.get_by_text("is empty").wait_for()
     field(tab, "Words").fill("chair")
     until(lambda: visitor.look.question is not None)
+
+
+def test_what_is_left_out_is_said_and_the_near_is_refined(
+    browser: Browser, subject: Subject, finished: Run, backbone: Backbone
+) -> None:
+    budget = 5000
+    seen = photos(finished, subject.center + subject.scene.origin)
+    page = Page(subject, Words(backbone), seen, port=0, budget=budget)
+    try:
+        tab = browser.new_page()
+        tab.goto(page.address)
+        tab.get_by_text(f"{budget:,} of {len(subject):,} points are shown").wait_for()
+        tab.get_by_text(f"{len(subject) - budget:,} are left out").wait_for()
+        visitor = page.visitors[max(page.visitors)]
+        pose = seen.frames[3].world_from_camera
+        offset = subject.xyz - (pose[:3, 3] + seen.shift)
+        far = np.linalg.norm(offset, axis=1)
+        before = np.nonzero(offset @ pose[:3, 2] > 0.7 * far)[0]
+        near = before[np.argsort(far[before])][:200]
+        assert np.isin(near, visitor.index).mean() < 0.6
+        visitor.jump(3)
+        until(lambda: bool(np.isin(near, visitor.index).all()))
+        assert len(visitor.index) == budget
+        tab.close()
+    finally:
+        page.stop()
+
+
+def test_measuring_between_two_points(visit: Callable[[], tuple[Tab, Visitor]], subject: Subject) -> None:
+    tab, visitor = visit()
+    visitor.select(5)
+    field(tab, "Measure").check()
+    until(lambda: visitor.points == [])
+    visitor.select(40)
+    visitor.select(900)
+    a, b = subject.scene.cloud().xyz[[40, 900]].double()
+    tab.get_by_text(f"{float((a - b).norm()):.3f} m").wait_for()
