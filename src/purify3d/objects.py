@@ -39,7 +39,8 @@ class ObjectConfig:
         gap: metres; what stands over or under a part of its label, or is a mere crumb, belongs to it across
             gaps as wide as this: the sensor missed what is between.
         cut: two parts of a label are two objects where the normalised cut between them (what is cut, as a
-            share of all that each side listens to, summed over both sides) is less; 0 never cuts.
+            share of all that each side listens to, summed over both sides) is less; 0 never cuts. 0.01 finds more
+            of what touches, and cuts more of what is one: see docs/objects.md.
         alike: how much the affinity counts in this, 0..1; with 0 only the width of the contact counts.
         stacked: share of the smaller footprint that lies over the other from which two parts are one thing.
         least: points of an object; what has fewer is no object.
@@ -47,7 +48,7 @@ class ObjectConfig:
 
     reach: float = setting(0.05, stage="label", above=0, high=10)
     gap: float = setting(0.12, stage="label", low=0, high=10)
-    cut: float = setting(0.01, stage="label", low=0, high=2)
+    cut: float = setting(0.0, stage="label", low=0, high=2)
     alike: float = setting(0.5, stage="label", low=0, high=1)
     stacked: float = setting(0.5, stage="label", low=0, high=1)
     least: int = setting(60, stage="label", low=1, high=10**9)

@@ -22,10 +22,22 @@ if TYPE_CHECKING:
 @click.option(
     "--least", type=click.IntRange(min=1), help="Points of an object; fewer are none [default: 60]."
 )
+@click.option(
+    "--cut",
+    type=float,
+    callback=flags.within(0, 2),
+    help="Cut what holds together less than this, such as 0.01, in two [default: 0, never].",
+)
 @flags.device
 @flags.json
 def objects(
-    run: Path, text: str | None, top: int | None, least: int | None, device: str, as_json: bool
+    run: Path,
+    text: str | None,
+    top: int | None,
+    least: int | None,
+    cut: float | None,
+    device: str,
+    as_json: bool,
 ) -> None:
     """The single objects of a finished RUN: label, score, upright box, points and the best photos of each.
 
@@ -47,7 +59,8 @@ def objects(
         "region-vote",
     )
     backbone = load_backbone(job.backbone, device=device) if heeds_words else None
-    config = ObjectConfig() if least is None else ObjectConfig(least=least)
+    given = {name: value for name, value in (("least", least), ("cut", cut)) if value is not None}
+    config = ObjectConfig(**given)  # type: ignore[arg-type]
     found, files = objects_of(finished, text=text, backbone=backbone, config=config, progress=show.progress)
     if as_json:
         frame = finished.read_json("scene.json")["name"]
