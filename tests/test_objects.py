@@ -302,7 +302,8 @@ def test_coordinates_are_those_of_the_user(run: Path) -> None:
     for name in ("points.ply", "labels.ply"):
         old = read_written(run / name)
         label, score = old.points.label.numpy(), None if old.score is None else old.score.numpy()
-        write_ply(run / name, old.points, label=label, score=score, origin=offset)
+        views = None if old.views is None else old.views.numpy()
+        write_ply(run / name, old.points, label=label, score=score, views=views, origin=offset)
     record = json.loads((run / "stages.json").read_text())
     for entry in record.values():
         entry["files"] = {name: (run / name).stat().st_size for name in entry["files"]}

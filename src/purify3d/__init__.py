@@ -13,13 +13,16 @@ if TYPE_CHECKING:
     from purify3d.asking import classify, query, scores
     from purify3d.backbones import embed_vocabulary, load_backbone
     from purify3d.captures import open_capture
+    from purify3d.checking import examine
     from purify3d.clouds import read_cloud
     from purify3d.lifting import LiftConfig, lift
     from purify3d.metrics import Confusion, evaluate
+    from purify3d.objects import find_objects
     from purify3d.pipeline import SegmentConfig, label_points, segment
     from purify3d.progress import progress_bars
     from purify3d.purifying import purify
     from purify3d.regions import find_regions
+    from purify3d.runs import Run, open_run
     from purify3d.segmentation import Segmentation
     from purify3d.surface import with_points
     from purify3d.truth import fuse_labels
@@ -40,6 +43,7 @@ _HOMES = {
         "load_backbone",
     ),
     "captures": ("open_capture",),
+    "checking": ("examine",),
     "clouds": ("read_cloud",),
     "lifting": (
         "LiftConfig",
@@ -49,6 +53,7 @@ _HOMES = {
         "Confusion",
         "evaluate",
     ),
+    "objects": ("find_objects",),
     "pipeline": (
         "SegmentConfig",
         "label_points",
@@ -57,6 +62,10 @@ _HOMES = {
     "progress": ("progress_bars",),
     "purifying": ("purify",),
     "regions": ("find_regions",),
+    "runs": (
+        "Run",
+        "open_run",
+    ),
     "segmentation": ("Segmentation",),
     "surface": ("with_points",),
     "truth": ("fuse_labels",),
@@ -75,6 +84,7 @@ __all__ = [
     "PointCloud",
     "PointFeatures",
     "PurifyConfig",
+    "Run",
     "Scene",
     "SegmentConfig",
     "Segmentation",
@@ -83,12 +93,15 @@ __all__ = [
     "classify",
     "embed_vocabulary",
     "evaluate",
+    "examine",
+    "find_objects",
     "find_regions",
     "fuse_labels",
     "label_points",
     "lift",
     "load_backbone",
     "open_capture",
+    "open_run",
     "progress_bars",
     "purify",
     "query",

@@ -43,7 +43,7 @@ class CaptureConfig:
         pose_convention: camera axes of the stored poses, opencv (y down, z forward) or opengl (y up, z back).
         pose_direction: what stored poses map, camera-to-world or world-to-camera; none: the format's.
         scale: metres per unit of the stored poses, and of the capture's own cloud.
-        interpolate: give images between two poses one in between, for formats with a clock of their own (tum).
+        interpolate: give images between two poses one in between, for formats with their own clock (tum).
     """
 
     path: str = setting(stage="points")

@@ -39,8 +39,8 @@ class ObjectConfig:
         gap: metres; what stands over or under a part of its label, or is a mere crumb, belongs to it across
             gaps as wide as this: the sensor missed what is between.
         cut: two parts of a label are two objects where the normalised cut between them (what is cut, as a
-            share of all that each side listens to, summed over both sides) is less; 0 never cuts. 0.01 finds more
-            of what touches, and cuts more of what is one: see docs/objects.md.
+            share of all that each side listens to, summed over both sides) is less; 0 never cuts. 0.01 finds
+            more of what touches, and cuts more of what is one: see docs/objects.md.
         alike: how much the affinity counts in this, 0..1; with 0 only the width of the contact counts.
         stacked: share of the smaller footprint that lies over the other from which two parts are one thing.
         least: points of an object; what has fewer is no object.
@@ -106,7 +106,8 @@ def find_objects(
 
     Args:
         result: of the N points.
-        voxels, affinity: of the same points; a few neighbours (26) are enough.
+        voxels: of the same points.
+        affinity: of these voxels; a few neighbours (26) are enough.
         up: (3,) unit vector against gravity.
 
     Raises:

@@ -79,7 +79,8 @@ def label_points(
     Points that no camera saw get no label, unless `config.purify.fill` reaches them.
 
     Args:
-        embedding, neighbor: see `affinity`.
+        embedding: see `affinity`.
+        neighbor: see `affinity`.
 
     Raises:
         SpaceMismatchError: features and words come from different models.

@@ -60,7 +60,8 @@ def purify(
     nothing (see `PointFeatures.within`) add nothing and stay silent.
 
     Args:
-        voxels, affinity: as from `purify3d.affinity`.
+        voxels: as from `purify3d.affinity`.
+        affinity: as from `purify3d.affinity`.
         rounds: products with the affinity; 0 gives the features back.
 
     Raises:

@@ -2,8 +2,8 @@
 
 from purify3d.checking.agreement import Agreement, Views, agreement, look
 from purify3d.checking.clouds import CloudFit, cloud_fit
-from purify3d.checking.examine import Report, examine
 from purify3d.checking.fixes import Fix
+from purify3d.checking.report import Report, examine
 from purify3d.checking.search import GOOD, WRONG, Found, search
 
 __all__ = [

@@ -7,12 +7,11 @@ from functools import cached_property
 from typing import Literal, get_args
 
 import numpy as np
+from torch import Tensor
 
 from purify3d.asking import Answer
 from purify3d.backbones import Backbone, embed_vocabulary, load_backbone
-from purify3d.clouds.ply import WrittenCloud, read_written
-from purify3d.errors import CaptureError, LabelError, RunError
-from purify3d.exporting.colors import pca_colors
+from purify3d.errors import CaptureError, LabelError
 from purify3d.progress import Progress, silent
 from purify3d.runs import artefacts
 from purify3d.runs.ask import ask, purified_features
@@ -21,6 +20,7 @@ from purify3d.runs.objects import Found, objects_of
 from purify3d.segmentation import Segmentation
 from purify3d.types import PointCloud, PointFeatures, Scene
 from purify3d.view.palettes import heat_colors, label_colors
+from purify3d.view.principal import pca_colors
 
 Colors = Literal["label", "photo", "heat", "pca"]
 _PATIENCE = 30.0  # seconds to wait for another process that writes the run
@@ -78,34 +78,18 @@ class Content:
         return self.scene.cloud()
 
     @cached_property
-    def _written(self) -> WrittenCloud:
-        if not self.run.whole("label"):
-            raise RunError(f"the run in {self.run.folder} has no whole labels; repeat its 'segment' command")
-        file = self.run.folder / artefacts.LABELS
-        try:
-            written = read_written(file, origin=self.scene.origin)
-        except (CaptureError, OSError, ValueError) as error:
-            raise RunError(f"{error}; or repeat the run with --overwrite") from error
-        if written.score is None or written.views is None or len(written.points) != len(self.points):
-            raise RunError(
-                f"found {len(written.points)} points in {file} and {len(self.points)} in {artefacts.POINTS}; "
-                "expected score and views of as many. Repeat the run with --overwrite"
-            )
-        return written
+    def _said(self) -> tuple[Segmentation, Tensor]:
+        return artefacts.read_labels(self.run, self.scene)
 
-    @cached_property
+    @property
     def result(self) -> Segmentation:
         """Label and score of each point."""
-        written = self._written
-        if written.score is None:
-            raise TypeError("labels without scores")
-        return Segmentation(written.points.label, written.score, self.run.job.vocabulary())
+        return self._said[0]
 
     @property
     def views(self) -> np.ndarray:
         """(N,) int32 frames that saw each point."""
-        views = self._written.views
-        return np.zeros(len(self.points), dtype=np.int32) if views is None else views.numpy()
+        return self._said[1].numpy()
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -56,7 +56,8 @@ def synthetic_scene(
         raise ValueError(f"found {frames} frames of {width}x{height}; expected at least one of each")
     if frames > _MOST_FRAMES or max(width, height) > _WIDEST:
         raise ValueError(
-            f"found {frames} frames of {width}x{height}; expected at most {_MOST_FRAMES} of {_WIDEST} pixels a side"
+            f"found {frames} frames of {width}x{height}; expected at most {_MOST_FRAMES} of {_WIDEST} pixels "
+            "a side"
         )
     film = _Film(seed, frames, width, height, noise)
     views = tuple(

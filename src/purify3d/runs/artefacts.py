@@ -70,6 +70,25 @@ def write_labels(
     stage.write_json(LEGEND, legend(result, rows_without_point=len(points.missing)))
 
 
+def read_labels(run: Run, scene: Scene) -> tuple[Segmentation, torch.Tensor]:
+    """What a run said of each of the N points of its scene, and (N,) int32 how many frames saw each.
+
+    Raises:
+        RunError: it has said nothing, or of other points.
+    """
+    if not run.whole("label"):
+        raise RunError(f"the run in {run.folder} has no whole labels; repeat its 'segment' command")
+    written, vocabulary = _written(run, LABELS, scene.origin), run.job.vocabulary()
+    label, score, views = written.points.label, written.score, written.views
+    fits = len(label) == len(scene.cloud()) and not bool((label >= len(vocabulary)).any())
+    if score is None or views is None or not fits:
+        raise RunError(
+            f"found {len(label)} points in {run.folder / LABELS} and {len(scene.cloud())} in {POINTS}; "
+            "expected a score, views and a label of the list for as many. Repeat the run with --overwrite"
+        )
+    return Segmentation(label, score, vocabulary), views
+
+
 def legend(result: Segmentation, *, rows_without_point: int = 0) -> list[dict[str, Any]]:
     """Per label index, name, synonyms, colour and how many points have it; the last row is "(none)".
 

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
@@ -64,7 +64,7 @@ class Run:
             )
 
     @classmethod
-    def finished(cls, folder: str | Path) -> Run:
+    def finished(cls, folder: str | Path) -> Self:
         """A run that has features to ask.
 
         Raises:

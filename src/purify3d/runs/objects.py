@@ -14,8 +14,7 @@ import numpy as np
 from purify3d.affinities import RegionVote, affinity, load_embedding
 from purify3d.asking import Answer
 from purify3d.backbones import Backbone
-from purify3d.clouds.ply import read_written
-from purify3d.errors import CaptureError, PurifyError, PurifyWarning, RunError
+from purify3d.errors import PurifyError, PurifyWarning, RunError
 from purify3d.lifting import measured_points
 from purify3d.objects import Object, ObjectConfig, find_objects
 from purify3d.progress import Progress, silent
@@ -191,24 +190,13 @@ def _labels(run: Run, scene: Scene) -> Segmentation:
     Raises:
         RunError: it has said nothing.
     """
-    if not run.whole("label"):
-        raise RunError(f"the run in {run.folder} has no whole labels; repeat its 'segment' command")
-    file = run.folder / artefacts.LABELS
-    try:
-        written = read_written(file, origin=scene.origin)
-    except (CaptureError, OSError, ValueError) as error:
-        raise RunError(f"{error}; or repeat the run with --overwrite") from error
-    if written.score is None or len(written.points) != len(scene.cloud()):
-        raise RunError(
-            f"found {len(written.points)} points in {file} and {len(scene.cloud())} in {artefacts.POINTS}; "
-            "expected a score for as many. Repeat the run with --overwrite"
-        )
-    if not bool((written.points.label >= 0).any()):
+    result, _ = artefacts.read_labels(run, scene)
+    if not bool((result.label >= 0).any()):
         raise RunError(
             f"no point of the run in {run.folder} has a label, so it has no objects; expected labelled "
             "points. Repeat 'segment' with other --labels, or with a lower --threshold"
         )
-    return Segmentation(written.points.label, written.score, run.job.vocabulary())
+    return result
 
 
 def _things(

@@ -13,8 +13,6 @@ from torch import Tensor
 
 from purify3d.asking import classify, scores
 from purify3d.backbones import Backbone, embed_vocabulary, no_words
-from purify3d.clouds.ply import read_written
-from purify3d.errors import CaptureError, RunError
 from purify3d.progress import Progress, silent
 from purify3d.regions import heat
 from purify3d.runs import artefacts
@@ -24,11 +22,11 @@ from purify3d.segmentation import Segmentation
 from purify3d.spatial import spacing
 from purify3d.truth import in_vocabulary
 from purify3d.types import PointFeatures, Scene, TextBank, Vocabulary
+from purify3d.view.principal import pca_colors
 from purify3d.viewing.detail import fair_order
 from purify3d.viewing.words import Words
 
 _KEPT = 6  # questions whose heat is kept; 8 bytes a point each
-_SAMPLE = 20_000  # points that principal directions are found from
 _ROWS = 1 << 18  # points that are compared with all labels at a time
 
 
@@ -65,25 +63,8 @@ class Version:
 
     @cached_property
     def principal(self) -> np.ndarray:
-        """(N, 3) uint8: the three directions in which unit features differ most, as colours.
-
-        Each runs from its 2nd percentile (0) to its 98th (255). What nothing is known of is dark grey.
-        """
-        features, known = self.features, self.features.values.any(1)
-        rows = torch.nonzero(known)[:, 0]
-        colors = np.full((len(features), 3), 70, dtype=np.uint8)
-        if len(rows) < 4:
-            return colors
-        few = rows[:: max(1, len(rows) // _SAMPLE)]
-        sample = features.values[few] if features.basis is None else features.values[few] @ features.basis
-        sample = sample / self.length[few, None]
-        _, vectors = torch.linalg.eigh(torch.cov(sample.T))  # ascending
-        wide = vectors[:, -3:].flip(1)
-        place = features.dot(wide.T.contiguous()) / self.length[:, None]
-        low, high = (torch.quantile(place[few], q, dim=0) for q in (0.02, 0.98))
-        scaled = ((place - low) / (high - low).clamp_min(1e-9)).clamp(0, 1) * 255
-        colors[known.numpy(), : scaled.shape[1]] = scaled[known].round().byte().numpy()
-        return colors
+        """(N, 3) uint8, see `pca_colors`."""
+        return pca_colors(self.features)
 
 
 class Subject:
@@ -132,7 +113,7 @@ class Subject:
             SpaceMismatchError: another backbone.
         """
         scene = artefacts.read_scene(run)
-        labels = _labels(run, scene)
+        labels = artefacts.read_labels(run, scene)[0]
         with run.writing(patience=30):
             pooled = purified_features(run, scene.cloud(), no_words(words), backbone, progress)
         bank = None
@@ -179,26 +160,3 @@ def _classified(features: PointFeatures, bank: TextBank, threshold: float | None
     return Segmentation(
         torch.cat([part.label for part in parts]), torch.cat([part.score for part in parts]), bank.vocabulary
     )
-
-
-def _labels(run: Run, scene: Scene) -> Segmentation:
-    """What the run said of each point.
-
-    Raises:
-        RunError: it has said nothing, or of other points.
-    """
-    if not run.whole("label"):
-        raise RunError(f"the run in {run.folder} has no whole labels; repeat its 'segment' command")
-    file = run.folder / artefacts.LABELS
-    try:
-        written = read_written(file, origin=scene.origin)
-    except (CaptureError, OSError, ValueError) as error:
-        raise RunError(f"{error}; or repeat the run with --overwrite") from error
-    vocabulary = run.job.vocabulary()
-    label, score = written.points.label, written.score
-    if score is None or len(label) != len(scene.cloud()) or bool((label >= len(vocabulary)).any()):
-        raise RunError(
-            f"found {len(label)} points in {file} and {len(scene.cloud())} in {artefacts.POINTS}; expected a "
-            "score and a label of the list for as many. Repeat the run with --overwrite"
-        )
-    return Segmentation(label, score, vocabulary)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from purify3d.types import PointFeatures
+from purify3d.view.palettes import NO_LABEL_COLOR
 
 _SAMPLE = 50_000  # points that the directions are found from
 _TRIM = 1.0  # percent of the points beyond black, and beyond white
@@ -14,7 +15,7 @@ _TRIM = 1.0  # percent of the points beyond black, and beyond white
 def pca_colors(features: PointFeatures) -> np.ndarray:
     """(N, 3) uint8: red, green and blue are the three directions in which the unit features differ most.
 
-    Each is stretched so that all but the outermost hundredths of the points fit. Black where features say
+    Each is stretched so that all but the outermost hundredths of the points fit. Dark grey where features say
     nothing. The same features always give the same colours.
     """
     values = features.values
@@ -34,5 +35,6 @@ def pca_colors(features: PointFeatures) -> np.ndarray:
         place = (unit - center) @ main
         low, high = np.percentile(place[known], [_TRIM, 100 - _TRIM], axis=0)
         shown[:, : main.shape[1]] = (place - low) / np.maximum(high - low, 1e-9)
-    shown[~known] = 0
-    return (shown.clip(0, 1) * 255).round().astype(np.uint8)
+    colors = (shown.clip(0, 1) * 255).round().astype(np.uint8)
+    colors[~known] = NO_LABEL_COLOR
+    return colors
