@@ -350,7 +350,7 @@ def test_nerfstudio_frames_have_their_own_cameras_and_depth_sizes(tmp_path):
     assert np.allclose(frames[1].depth(), 1.0)
     Image.fromarray(np.full((10, 10), 2000, np.uint16)).save(folder / "1_depth.png")
     with pytest.warns(
-        PurifyWarning, match="1 frame is left out: 1 .*10x10 pixels beside a colour image of 16x10"
+        PurifyWarning, match=r"1 frame is left out: .*10x10 pixels for a camera of 16x10 \(1\)"
     ):
         assert [frame.name for frame in open_capture(folder).frames] == ["0", "2"]
 
@@ -605,7 +605,10 @@ def test_a_capture_without_a_usable_frame(tmp_path, write):
     folder = write(tmp_path / "s", shots())
     for image in folder.rglob("*.png"):
         image.unlink()
-    with pytest.raises(CaptureError, match=r"found no usable frame \(3 lack a colour, depth or pose file"):
+    with pytest.raises(
+        CaptureError,
+        match=r"found no usable frame: (no colou?r and no depth file \(.*\); exp|file_path .0.png. is not)",
+    ):
         open_capture(folder, intrinsics=(20, 20, 8, 5))
 
 
@@ -631,7 +634,7 @@ def test_what_bad_images_say(tmp_path):
     Image.fromarray(np.zeros((24, 32, 3), np.uint8)).save(folder / "color/2.png")
     (folder / "depth/3.png").write_bytes(b"not an image")
     scene = open_capture(folder)  # nothing has been read yet
-    truncated = r"truncated or unreadable: .*color.0\.png .*re-copy the capture, or delete this frame's files"
+    truncated = r"color.0\.png: .*truncated or unreadable .*re-copy the capture, or delete this frame's files"
     with pytest.raises(CaptureError, match=truncated):
         scene.frames[0].color()
     with pytest.raises(

@@ -57,7 +57,7 @@ def test_one_bad_pose_is_left_out_and_named(tmp_path: Path, spoil: Any, why: str
     given = shots(5)
     given[3].pose = spoil(given[3].pose)
     folder = write_scannet(tmp_path / "s", given)
-    with pytest.warns(PurifyWarning, match=f"1 frame is left out: 3 .*{why}") as caught:
+    with pytest.warns(PurifyWarning, match=rf"1 frame is left out: .*{why}.* \(3\)$") as caught:
         scene = scannet.read(folder)
     assert len(caught) == 1
     assert [frame.name for frame in scene.frames] == ["0", "1", "2", "4"]
@@ -146,7 +146,7 @@ def test_skew_and_damaged_first_image(tmp_path: Path) -> None:
     (folder / "color/0.png").write_bytes(b"")
     (folder / "depth/1.png").unlink()
     os.mkfifo(folder / "depth/1.png")
-    with pytest.warns(PurifyWarning, match=r"1 frame is left out: 1 \(no depth file\)"):
+    with pytest.warns(PurifyWarning, match=r"1 frame is left out: no depth file \(1\)"):
         assert scannet.read(folder).frames[0].camera == CAMERA
     np.savetxt(folder / "intrinsic/intrinsic_color.txt", [[20, 3, 7], [0, 20, 5], [0, 0, 1]])
     with pytest.raises(CaptureError, match="found a skew of 3 pixels"):

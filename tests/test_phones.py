@@ -283,7 +283,9 @@ def test_odometry_longer_than_the_video(tmp_path: Path) -> None:
     movie(folder / "rgb.mp4", [shot.color for shot in shots()[:10]])
     lines = (folder / "odometry.csv").read_text().splitlines()
     (folder / "odometry.csv").write_text("\n".join([*lines[:-1], lines[-1][:30]]))
-    with pytest.warns(PurifyWarning, match="2 frames are left out: .*000010 .rgb.mp4 has only 10 frames"):
+    with pytest.warns(
+        PurifyWarning, match=r"2 frames are left out: rgb.mp4 has only 10 frames \(000010, 000011\)"
+    ):
         scene = open_capture(folder)
     check(scene, shots()[:10], tolerance=5)
 
@@ -296,7 +298,7 @@ def test_a_cut_off_row_and_a_row_that_was_removed(tmp_path: Path) -> None:
         scene = open_capture(folder)
     said = " ".join(str(warning.message) for warning in caught)
     assert "1 of its 12 frames are left out" in said
-    assert "1 frame is left out: 000011 (found no 'qx')" in said
+    assert "1 frame is left out: found no 'qx' (000011)" in said
     check(scene, [*shots()[:3], *shots()[4:11]], tolerance=5)
 
 
@@ -478,7 +480,7 @@ def test_record3d_frames_that_cannot_be_used(tmp_path: Path) -> None:
         scene = open_capture(zipped(tmp_path / "a.r3d", parts))
     said = " ".join(str(warning.message) for warning in caught)
     assert "1 frames have no confidence image (6)" in said
-    assert "5 frames are left out: 1 (" in said
+    assert "5 frames are left out: " in said
     assert "found 6 numbers" in said
     assert "quaternion of length 3" in said
     assert [frame.name for frame in scene.frames] == ["5", "6", "7", "8", "9", "10", "11"]

@@ -462,7 +462,7 @@ def test_depth_of_another_camera_is_refused(tmp_path: Path, place: Any, turn: fl
 
 def test_images_outside_the_recorded_transforms_are_left_out(tmp_path: Path) -> None:
     sent = replaced(recording(), "/tf", lambda i, one: ("/tf", one) if i in (1, 2) else None)
-    with pytest.warns(PurifyWarning, match=r"2 with no transform from map at its time"):
+    with pytest.warns(PurifyWarning, match=r"2 frames are left out: no transform from map at its time"):
         check(rosbag.read(write(tmp_path / "drive", sent)), (1,))
 
 
@@ -472,7 +472,7 @@ def test_transforms_that_are_not_finite_are_gaps(tmp_path: Path) -> None:
             one.transforms[0].transform.translation.x = np.nan
         return "/tf", one
 
-    with pytest.warns(PurifyWarning, match=r"1 with no transform from map at its time"):
+    with pytest.warns(PurifyWarning, match=r"1 frame is left out: no transform from map at its time"):
         check(rosbag.read(write(tmp_path / "drive", replaced(recording(), "/tf", lost))), (1, 2))
 
 
@@ -536,14 +536,15 @@ def test_images_without_depth_in_time_are_left_out(tmp_path: Path) -> None:
         recording(), DEPTH, lambda i, one: (DEPTH, raw(at(i) + (21_000_000 if i == 1 else 0), MM[i], "16UC1"))
     )
     name = rf"{at(1) // 10**9}\.100000000"
-    with pytest.warns(PurifyWarning, match=rf"1 with no depth image within 20 ms \({name}\)"):
+    with pytest.warns(PurifyWarning, match=rf"1 frame is left out: no depth image within 20 ms \({name}\)"):
         check(rosbag.read(write(tmp_path / "drive", sent)), (0, 2))
 
 
 def test_a_message_that_cannot_be_decoded_is_left_out(tmp_path: Path) -> None:
     sent = replaced(recording(), COLOR, lambda i, one: (COLOR, damaged(one, 30) if i == 0 else one))
     with pytest.warns(
-        PurifyWarning, match=r"1 with content that cannot be decoded \(/camera/color/image_raw at"
+        PurifyWarning,
+        match=r"1 frame is left out: content that cannot be decoded \(/camera/color/image_raw at",
     ):
         check(rosbag.read(write(tmp_path / "drive", sent)), (1, 2))
 

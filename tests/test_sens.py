@@ -196,7 +196,7 @@ def test_scaled_pose_is_left_out(tmp_path: Path) -> None:
     scaled = pose(1)
     scaled[:3, :3] *= 2
     frames[1] = frame(scaled, jpeg(1), zlib.compress(MM[1].tobytes()))
-    with pytest.warns(PurifyWarning, match=r"1 frame is left out: 1 \(.*no rotation"):
+    with pytest.warns(PurifyWarning, match=r"1 frame is left out: .*no rotation.* \(1\)$"):
         scene = open_capture(write_scene(tmp_path, frames=frames))
     assert [f.name for f in scene.frames] == ["0", "2"]
 
@@ -208,7 +208,7 @@ def test_file_that_ends_early(tmp_path: Path, lost: int) -> None:
     file = folder / f"{NAME}.sens"
     whole = len(sens_bytes(three())) - 136
     file.write_bytes(file.read_bytes()[: whole - min(lost, len(three()[2]) - 1)])
-    with pytest.warns(PurifyWarning, match=r"1 frame is left out: 2 \(.*ends after 2 of 3 frames"):
+    with pytest.warns(PurifyWarning, match=r"1 frame is left out: ends after 2 of 3 frames \(2\)$"):
         assert [f.name for f in open_capture(folder).frames] == ["0", "1"]
     file.write_bytes(file.read_bytes()[: whole - len(three()[2]) - len(three()[1]) + 50])
     with pytest.raises(CaptureError, match=r"2 of 3 frames cannot be used.*ends after 1 of 3.*download it"):

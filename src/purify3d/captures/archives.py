@@ -8,8 +8,8 @@ import zlib
 from functools import lru_cache
 from pathlib import Path
 
-from purify3d.captures.opening import check_file
 from purify3d.errors import CaptureError
+from purify3d.files import check_file
 
 #: Bytes of one member once unpacked; a damaged or hostile archive could ask for all the memory there is.
 _MOST_BYTES = 512_000_000

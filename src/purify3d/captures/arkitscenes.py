@@ -157,7 +157,7 @@ def _frame(
             )
         made_for, values = (int(table[0, 0]), int(table[0, 1])), table[0, 2:]
     camera = phones.make_camera(intrinsics, values.tolist(), made_for, size, lens or color)
-    depth_camera = phones.resized(camera, images.image_size(depth), "depth image", depth)
+    depth_camera = images.resized(camera, images.image_size(depth), "depth image", depth)
     return Frame(
         name=name,
         camera=camera,

@@ -19,9 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from purify3d.captures import images, layouts
-from purify3d.captures.colmap_model import ModelImage, read_model
+from purify3d.captures import images
+from purify3d.captures.colmap_model import read_model
+from purify3d.captures.dropped import Dropped
 from purify3d.captures.images import Lens
+from purify3d.captures.naming import natural
 from purify3d.errors import CaptureError
 from purify3d.types import Camera, Frame, Scene
 
@@ -76,32 +78,37 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
     cameras = {}
     for camera_id in {image.camera_id for image in listed} & known.keys():
         cameras[camera_id] = known[camera_id].pinhole(model)
-    left = layouts.LeftOut(path)
+    dropped = Dropped(path)
     frames = []
-    for image in sorted(listed, key=lambda image: layouts.natural(image.name)):
+    for image in sorted(listed, key=lambda image: natural(image.name)):
         if image.camera_id not in cameras:
-            left.add(image.name, "a camera that the model lacks")
+            dropped.refuse(image.name, "a camera that the model lacks")
             continue
-        color = root / "images" / image.name
-        size = left.size(image.name, color, "photo")
+        color, depth = root / "images" / image.name, _depth_file(depths, image.name)
+        if not color.is_file() or depth is None:
+            dropped.lacks(image.name, f"no {'depth image' if color.is_file() else 'photo'}")
+            continue
+        size = dropped.attempt(image.name, partial(images.image_size, color))
         if size is None:
             continue
-        pose = left.pose(image.name, image.world_from_camera(), model)
+        pose = dropped.attempt(image.name, partial(images.rigid_pose, image.world_from_camera(), model))
         if pose is None:
             continue
         camera, lens = cameras[image.camera_id]
         if intrinsics is not None:
             camera, lens = images.make_camera(intrinsics, size, "--intrinsics"), None
         if size != (camera.width, camera.height):
-            left.add(image.name, f"a photo of another size than its camera's {camera.width}x{camera.height}")
+            other = f"a photo of another size than its camera's {camera.width}x{camera.height}"
+            dropped.refuse(image.name, other)
             continue
-        frame = _frame(image, color, depths, pose, camera, lens, left)
+        frame = dropped.attempt(image.name, partial(_frame, image.name, color, depth, pose, camera, lens))
         if frame is not None:
             frames.append(frame)
-    left.report(frames)
+    frames = dropped.keep_near(frames)
+    dropped.settle(len(frames))
     files = tuple(file for file in (_part(model, "cameras"), _part(model, "images")) if file is not None)
     up = images.guess_up(frames)
-    return Scene(root.resolve().name, tuple(frames), up, skipped=left.skipped, files=files)
+    return Scene(root.resolve().name, tuple(frames), up, skipped=dropped.lost, files=files)
 
 
 def _model(path: Path) -> Path | None:
@@ -115,37 +122,17 @@ def _part(model: Path, what: str) -> Path | None:
     return next((file for s in ("bin", "txt") if (file := model / f"{what}.{s}").is_file()), None)
 
 
-def _frame(
-    image: ModelImage,
-    color: Path,
-    depths: Path,
-    pose: np.ndarray,
-    camera: Camera,
-    lens: Lens | None,
-    left: layouts.LeftOut,
-) -> Frame | None:
-    """The frame, None if its depth is missing or unreadable."""
-    stem = depths / Path(image.name).with_suffix("")
+def _depth_file(folder: Path, name: str) -> Path | None:
+    stem = folder / Path(name).with_suffix("")
     candidates = [Path(f"{stem}{suffix}") for suffix in (".png", ".npy")]
-    candidates.append(depths / f"{image.name}.geometric.bin")
-    depth = next((file for file in candidates if file.is_file()), None)
-    if depth is not None and depth.suffix != ".png":
-        try:
-            size: tuple[int, int] | None = _floats(depth).shape[::-1]
-        except CaptureError:
-            size = None
-            left.add(image.name, "an unreadable depth map")
-    else:
-        size = left.size(image.name, depth, "depth image")
-    if size is None or depth is None:
-        return None
-    try:
-        depth_camera = layouts.resampled(camera, size, depth)
-    except CaptureError:
-        left.add(image.name, "a depth image of other proportions than its photo")
-        return None
+    return next((file for file in (*candidates, folder / f"{name}.geometric.bin") if file.is_file()), None)
+
+
+def _frame(name: str, color: Path, depth: Path, pose: np.ndarray, camera: Camera, lens: Lens | None) -> Frame:
+    width, height = images.image_size(depth) if depth.suffix == ".png" else _floats(depth).shape[::-1]
+    depth_camera = images.resized(camera, (width, height), "depth image", depth)
     frame = images.file_frame(
-        image.name,
+        name,
         pose,
         camera,
         depth_camera,

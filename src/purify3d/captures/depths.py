@@ -21,8 +21,9 @@ from typing import IO
 
 import numpy as np
 
-from purify3d.captures.opening import check_file, check_pixels, opened_image, unreadable
+from purify3d.captures.opening import check_pixels, opened_image, unreadable
 from purify3d.errors import CaptureError
+from purify3d.files import check_file
 from purify3d.types import Camera
 
 #: Names of depth files end with one of these.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,33 +12,53 @@ from purify3d.captures.poses import far_away
 from purify3d.errors import CaptureError, PurifyWarning
 from purify3d.types import Frame
 
-_NAMED = 4
-_Key = TypeVar("_Key")
+#: How many reasons are told, and how many frames are named with each.
+_REASONS, _NAMED = 4, 3
+_Made = TypeVar("_Made")
 
 
 class Dropped:
     """What was left out of one capture, and why.
 
     Attributes:
-        missing: frame -> which file it lacks.
-        bad: frame -> what is wrong with its pose, its keys or its images.
-        lost: frames whose pose is not finite: lost tracking, which is counted and not said.
+        lost: frames whose pose is not finite: lost tracking, which is counted (`Scene.skipped`) and not said.
     """
 
     def __init__(self, where: Path) -> None:
         """Of the capture at `where`."""
         self.where = where
-        self.missing: dict[str, str] = {}
-        self.bad: dict[str, str] = {}
         self.lost = 0
+        self._bad: list[tuple[str, str]] = []
+        self._lacking: list[tuple[str, str]] = []
+
+    def lacks(self, name: str, what: str) -> None:
+        """Leave a frame out that has no image or pose, as many have in some formats: "no depth image"."""
+        self._lacking.append((name, what))
+
+    def refuse(self, name: str, why: str) -> None:
+        """Leave a frame out with which something is wrong."""
+        self._bad.append((name, why))
+
+    def attempt(self, name: str, make: Callable[[], _Made | None]) -> _Made | None:
+        """What `make` gives. None, and the frame is left out: it raised CaptureError, or gave None, which
+        stands for a pose that is not finite."""
+        try:
+            made = make()
+        except CaptureError as error:
+            self.refuse(name, str(error))
+            return None
+        self.lost += made is None
+        return made
 
     def keep_near(self, frames: Sequence[Frame]) -> list[Frame]:
-        """The frames without those far away from all others, which are counted as bad."""
+        """The frames without those far away from all others, which are refused."""
         far = far_away([frame.world_from_camera for frame in frames])
         for frame, lost in zip(frames, far, strict=True):
             if lost:
                 x, y, z = frame.world_from_camera[:3, 3]
-                self.bad[frame.name] = f"its camera is far from all others, at ({x:.4g}, {y:.4g}, {z:.4g}) m"
+                self.refuse(
+                    frame.name, f"its camera is far from all others, at ({x:.4g}, {y:.4g}, {z:.4g}) m"
+                )
         return [frame for frame, lost in zip(frames, far, strict=True) if not lost]
 
     def settle(self, kept: int, also: str = "") -> None:
@@ -53,25 +74,42 @@ class Dropped:
         Warns:
             PurifyWarning: frames are left out.
         """
-        if len(self.bad) > kept:
-            name, why = next(iter(self.bad.items()))
-            count = f"{len(self.bad)} of {len(self.bad) + kept} frames cannot be used; {name}: "
-            raise CaptureError(why if len(self.bad) + kept == 1 else f"{self.where}: {count}{why}")
+        if len(self._bad) > kept and (kept or not (self._lacking or self.lost)):
+            (name, why), some = self._bad[0], len(self._bad) + kept
+            count = f"{len(self._bad)} of {some} frames cannot be used; {name}: "
+            raise CaptureError(why if some == 1 else f"{self.where}: {count}{why}")
         if not kept:
+            lost = [("", f"{self.lost} have a pose that is not finite")] if self.lost else []
+            said = self._grouped([*self._bad, *self._lacking, *lost])
             raise CaptureError(
-                f"{self.where}: found no usable frame ({len(self.missing)} lack a colour, depth or pose "
-                f"file, {self.lost} have a pose that is not finite); expected at least one with all three. "
-                f"Re-copy or re-export it{also}"
+                f"{self.where}: found no usable frame{f': {said}' if said else ''}; expected at least one "
+                f"with a colour image, a depth image and a pose. Re-copy or re-export it{also}"
             )
-        reasons = {**self.bad, **self.missing}
+        reasons = [*self._bad, *self._lacking]
         if reasons:
-            named = "; ".join(f"{name} ({self._short(why)})" for name, why in list(reasons.items())[:_NAMED])
-            more = f"; and {len(reasons) - _NAMED} more" if len(reasons) > _NAMED else ""
             are = "frame is" if len(reasons) == 1 else "frames are"
-            warnings.warn(
-                f"{self.where}: {len(reasons)} {are} left out: {named}{more}", PurifyWarning, stacklevel=3
-            )
+            said = f"{len(reasons)} {are} left out: {self._grouped(reasons)}"
+            warnings.warn(f"{self.where}: {said}", PurifyWarning, stacklevel=3)
+
+    def _grouped(self, reasons: Sequence[tuple[str, str]]) -> str:
+        groups: dict[str, list[str]] = {}
+        for name, why in reasons:
+            groups.setdefault(self._short(why), []).append(name)
+        told = [why + self._some(names) for why, names in list(groups.items())[:_REASONS]]
+        untold = sum(len(names) for names in list(groups.values())[_REASONS:])
+        return "; ".join([*told, *([f"and {untold} more"] if untold else [])])
+
+    def _some(self, names: Sequence[str]) -> str:
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        return f" ({', '.join(names[:_NAMED])}{more})" if names[0] else ""
 
     def _short(self, why: str) -> str:
-        """What was found, without the path that all share and the advice that follows."""
-        return why.removeprefix(f"{self.where}/").removeprefix(f"{self.where}, ").split("; ")[0]
+        """What was found without the folder all share, the number in the name of the file and the advice."""
+        found = why.split("; ")[0]
+        head, _, rest = found.partition(": ")
+        home = self.where.parent if self.where.is_file() else self.where
+        file = head.split(", ")[0]
+        if not rest or not file.startswith(str(home)):
+            return found
+        inside = "" if file == str(self.where) else file.removeprefix(str(home)).lstrip("/")
+        return f"{re.sub('[0-9]+', '*', inside)}: {rest}" if inside else rest

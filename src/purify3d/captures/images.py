@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,6 @@ _OFF_CENTRE, _ALIKE, _OTHER_SIZE = 0.2, 0.02, 0.08
 
 __all__ = [
     "Lens",
-    "check_frames",
     "file_frame",
     "guess_up",
     "ids_above_zero",
@@ -42,7 +41,9 @@ __all__ = [
     "read_ids",
     "read_mask",
     "read_numbers",
+    "resized",
     "rigid_pose",
+    "same_view",
     "undistort",
 ]
 
@@ -118,7 +119,7 @@ def read_mask(path: Path, camera: Camera) -> np.ndarray:
     """
     with opened_image(path) as image:
         width, height = image.size
-        if not np.isclose(width * camera.height, height * camera.width, rtol=0.01):
+        if not same_view((width, height), (camera.width, camera.height)):
             check_size(path, image.size, camera, "mask")
         grey = image if image.mode in _INTEGER_MODES[2:] else image.convert("L")
         seen = np.array(grey) != 0
@@ -190,6 +191,32 @@ def _made_for(cx: float, cy: float, width: int, height: int) -> str:
     return f" ({round(2 * cx)}x{round(2 * cy)})"
 
 
+def same_view(a: tuple[int, int], b: tuple[int, int]) -> bool:
+    """Whether images of two sizes, (width, height), can show the same: proportions within 1 %, or as far
+    apart as rounding a side to whole pixels explains."""
+    (w, h), (other_w, other_h) = a, b
+    rounded = min(abs(h - other_h * w / other_w), abs(w - other_w * h / other_h)) <= 1
+    return min(w, h) >= 1 and (rounded or bool(np.isclose(w * other_h, h * other_w, rtol=0.01)))
+
+
+def resized(camera: Camera, size: tuple[int, int], what: str, source: Path | str) -> Camera:
+    """The camera of the same view in an image of another size, such as the depth beside a colour image.
+
+    Args:
+        size: (width, height); what: the image is called in messages.
+
+    Raises:
+        CaptureError: other proportions, so that it shows something else.
+    """
+    if not same_view(size, (camera.width, camera.height)):
+        raise CaptureError(
+            f"{source}: found a {what} of {size[0]}x{size[1]} pixels for a camera of "
+            f"{camera.width}x{camera.height}; expected the same proportions, since both show the same view. "
+            "Use the images as they were exported, or crop one to the view of the other"
+        )
+    return geometry.resize_camera(camera, *size)
+
+
 def guess_up(frames: Sequence[Frame]) -> np.ndarray:
     """`axes.guess_up` of frames, with a warning where the cameras hardly agree.
 
@@ -207,25 +234,6 @@ def guess_up(frames: Sequence[Frame]) -> np.ndarray:
             stacklevel=3,
         )
     return up
-
-
-def check_frames(frames: Sized, left_out: int, skipped: int, folder: Path) -> None:
-    """Say how many frames were left out because a file is missing, and refuse a capture without any frame.
-
-    Raises:
-        CaptureError: no frame is left.
-    """
-    if not frames:
-        raise CaptureError(
-            f"{folder}: found no usable frame ({left_out} lack a colour, depth or pose file, {skipped} have "
-            "a pose that is not finite); expected at least one with all three. Re-copy or re-export it"
-        )
-    if left_out:
-        warnings.warn(
-            f"{folder}: {left_out} frames are left out, they lack a colour, depth or pose file",
-            PurifyWarning,
-            stacklevel=3,
-        )
 
 
 def file_frame(

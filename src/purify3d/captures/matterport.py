@@ -18,12 +18,15 @@ from __future__ import annotations
 import re
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from purify3d import geometry
 from purify3d.captures import images, layouts, matterport_truth
+from purify3d.captures.dropped import Dropped
+from purify3d.captures.naming import natural
 from purify3d.captures.opening import read_text
 from purify3d.clouds import read_cloud
 from purify3d.errors import CaptureError, PurifyWarning
@@ -93,7 +96,7 @@ def read(
         PurifyWarning: frames were left out, or there is no table and so no truth.
     """
     if path.is_dir():
-        regions = sorted((file.name for file in regions_of(path)), key=layouts.natural)
+        regions = sorted((file.name for file in regions_of(path)), key=natural)
         held = ", ".join(regions[:3]) + (f" and {len(regions) - 3} more" if len(regions) > 3 else "")
         raise CaptureError(
             f"{path}: found a house of Matterport3D; expected one of its regions. Point to a mesh in "
@@ -120,21 +123,20 @@ def read(
             PurifyWarning,
             stacklevel=2,
         )
-    left = layouts.LeftOut(path)
+    dropped = Dropped(path)
     shots, entries = {}, []
     for shot in _within(read_conf(conf), points.xyz.numpy()):
         name = _name(shot.color)
         color, depth = house / _COLOR / shot.color, house / _DEPTH / shot.depth
         missing = [what for what, file in (("colour", color), ("depth", depth)) if not file.is_file()]
         if missing:
-            left.add(name, f"a missing {missing[0]} image")
+            dropped.lacks(name, f"no {missing[0]} image")
             continue
-        pose = left.pose(name, shot.pose, conf)
+        pose = dropped.attempt(name, partial(images.rigid_pose, shot.pose, conf))
         if pose is not None:
             shots[name] = shot
             entries.append(layouts.Entry(name, color, depth, pose @ geometry.OPENCV_FROM_OPENGL, (conf,)))
-    entries, size, depth_size = layouts.of_one_size(entries, left)
-    left.report(entries)
+    entries, size, depth_size = layouts.of_one_size(entries, dropped)
     frames = []
     for entry in entries:
         fx, fy, cx, cy = shots[entry.name].intrinsics
@@ -144,15 +146,17 @@ def read(
                 entry.name,
                 entry.world_from_camera,
                 camera,
-                layouts.resampled(camera, depth_size, entry.depth),
+                images.resized(camera, depth_size, "depth image", entry.depth),
                 color=entry.color,
                 depth=entry.depth,
                 metres_per_unit=_METRES_PER_UNIT,
                 files=entry.files,
             )
         )
+    frames = dropped.keep_near(frames)
+    dropped.settle(len(frames))
     up = np.array([0.0, 0.0, 1.0])
-    return Scene(region_name(path), tuple(frames), up, points, names, left.skipped, used)
+    return Scene(region_name(path), tuple(frames), up, points, names, dropped.lost, used)
 
 
 def region_name(mesh: Path) -> str:

@@ -29,6 +29,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,18 +100,13 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
         # Keys of a frame win over those of the file.
         keys = {**meta, **{key: value for key, value in entry.items() if value is not None}}
         where = f"{file}, frame {keys.get('file_path', name)}"
-        try:
-            lacking = _lacking(keys, file.parent, where)
-            frame = None if lacking else _frame(name, keys, file.parent, where, intrinsics, doubts)
-        except CaptureError as error:
-            dropped.bad[name] = str(error)
-            continue
+        lacking = dropped.attempt(name, partial(_lacking, keys, file.parent, where))
         if lacking:
-            dropped.missing[name] = lacking
-        elif frame is None:
-            dropped.lost += 1
-        else:
-            frames.append(frame)
+            dropped.lacks(name, lacking)
+        elif lacking is not None:
+            make = partial(_frame, name, keys, file.parent, where, intrinsics, doubts)
+            frame = dropped.attempt(name, make)
+            frames += [] if frame is None else [frame]
     frames = dropped.keep_near(frames)
     dropped.settle(len(frames))
     doubts.say()
@@ -266,7 +262,7 @@ def _camera(keys: Mapping[str, Any], size: tuple[int, int], where: str, doubts: 
     )
     if said == size or doubts is None:
         return camera
-    if not np.isclose(said[0] * size[1], said[1] * size[0], rtol=0.01):
+    if not images.same_view(said, size):
         raise CaptureError(
             f"{where}: found an image of {size[0]}x{size[1]} pixels and intrinsics for w, h = "
             f"{said[0]}x{said[1]}; expected the same size. Resize the images, or correct the intrinsics"
@@ -290,14 +286,7 @@ def _depth_camera(keys: Mapping[str, Any], camera: Camera, depth: Path, where: s
             )
         size = round(positive(own, "w", inside)), round(positive(own, "h", inside))
         return _camera(own, size, inside, None)
-    width, height = images.image_size(depth)
-    if not np.isclose(width * camera.height, height * camera.width, rtol=0.01):
-        raise CaptureError(
-            f"{depth}: found a depth image of {width}x{height} pixels beside a colour image of "
-            f"{camera.width}x{camera.height}; expected the same proportions, since both share one camera. "
-            "Crop one to the view of the other"
-        )
-    return geometry.resize_camera(camera, width, height)
+    return images.resized(camera, images.image_size(depth), "depth image", depth)
 
 
 def _lens(keys: Mapping[str, Any], where: str) -> Lens | None:

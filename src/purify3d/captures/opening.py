@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from purify3d.errors import CaptureError
-from purify3d.files import check_file as check_file
+from purify3d.files import check_file
 
 #: A picture of 64 megapixels takes 192 MB once decoded; more is no frame of a scan.
 MOST_PIXELS = 64_000_000
@@ -86,8 +86,8 @@ def unreadable(path: Path, error: Exception) -> CaptureError:
     if cause is not None:
         return CaptureError(f"{path}: found {cause}. Re-copy the capture, or delete this frame's files")
     return CaptureError(
-        f"image file is truncated or unreadable: {path} ({error}); re-copy the capture, or delete this "
-        "frame's files"
+        f"{path}: the file is truncated or unreadable ({error}); re-copy the capture, or delete this frame's "
+        "files"
     )
 
 

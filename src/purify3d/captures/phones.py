@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,23 +69,7 @@ def make_camera(
         return images.make_camera(intrinsics, size, "--intrinsics", warn=False)
     fx, fy, cx, cy = (float(value) for value in arkit)
     camera = images.make_camera((fx, fy, cx - 0.5, cy - 0.5), made_for, source, warn=False)
-    return resized(camera, size, "colour image", source)
-
-
-def resized(camera: Camera, size: tuple[int, int], what: str, source: Path | str) -> Camera:
-    """The camera of the same view at another size.
-
-    Raises:
-        CaptureError: the proportions differ by more than rounding of the sizes explains.
-    """
-    (w, h), (cw, ch) = size, (camera.width, camera.height)
-    # Either side may have been rounded: the other one, scaled, must come within one pixel.
-    if min(w, h) < 1 or min(abs(h - ch * w / cw), abs(w - cw * h / ch)) > 1:
-        raise CaptureError(
-            f"{source}: found a {what} of {w}x{h} pixels for a camera of {cw}x{ch}; expected the same "
-            "proportions, since both show the same view. Use the images as the app exported them"
-        )
-    return geometry.resize_camera(camera, w, h)
+    return images.resized(camera, size, "colour image", source)
 
 
 def pose_from_quaternion(values: Sequence[float], what: str) -> np.ndarray | None:
@@ -135,18 +120,12 @@ class Sieve:
 
     def lacks(self, name: str, what: str) -> None:
         """Note a frame of which something is missing."""
-        self._dropped.missing[name] = what
+        self._dropped.lacks(name, what)
 
     def add(self, name: str, make: Callable[[], Frame | None]) -> None:
         """Keep what `make` gives; None: the pose is not finite. What it raises is noted."""
-        try:
-            frame = make()
-        except (CaptureError, LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            self._dropped.bad[name] = f"found no {error}" if isinstance(error, KeyError) else str(error)
-            return
-        if frame is None:
-            self._dropped.lost += 1
-        else:
+        frame = self._dropped.attempt(name, partial(_checked, make))
+        if frame is not None:
             self.frames.append(frame)
 
     def done(self) -> tuple[Frame, ...]:
@@ -164,6 +143,16 @@ class Sieve:
         if complaint is not None:
             warnings.warn(f"{self._dropped.where}: {complaint}", PurifyWarning, stacklevel=3)
         return tuple(kept)
+
+
+def _checked(make: Callable[[], Frame | None]) -> Frame | None:
+    """What `make` gives; what values of JSON from strangers make it raise is a CaptureError."""
+    try:
+        return make()
+    except KeyError as error:
+        raise CaptureError(f"found no {error}") from error
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise CaptureError(str(error)) from error
 
 
 def confidences(found: Mapping[str, Path], names: Sequence[str], source: Path) -> Mapping[str, Path]:

@@ -124,7 +124,7 @@ def _frame(
         images.image_size(color),
         source,
     )
-    depth_camera = phones.resized(camera, images.image_size(depth), "depth image", depth)
+    depth_camera = images.resized(camera, images.image_size(depth), "depth image", depth)
     return Frame(
         name=name,
         camera=camera,

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from purify3d.captures.opening import check_file, read_text, unreadable
+from purify3d.captures.opening import read_text, unreadable
 from purify3d.errors import CaptureError
+from purify3d.files import check_file
 
 #: A camera is lost beyond this many metres from where the others are, and this many times their own spread.
 _FAR_METRES = 100.0

@@ -30,7 +30,7 @@ import numpy as np
 from PIL import Image
 
 from purify3d import geometry
-from purify3d.captures import archives, exr, phones
+from purify3d.captures import archives, exr, images, phones
 from purify3d.captures.opening import check_pixels
 from purify3d.errors import CaptureError, require
 from purify3d.types import Camera, Frame, Scene
@@ -181,14 +181,14 @@ class _Cameras:
         own = self._each[number] if number < len(self._each) else self._shared
         values = [float(value) for value in own[:4]] if self._intrinsics is None else []
         camera = phones.make_camera(self._intrinsics, values, self._made_for, self._size, self._source)
-        return camera, phones.resized(camera, self.depth_size, "depth image", self._source)
+        return camera, images.resized(camera, self.depth_size, "depth image", self._source)
 
 
 def _frame(
     path: Path, number: int, names: tuple[str, str, str | None], cameras: _Cameras, pose: Any
 ) -> Frame | None:
     """One frame; None if its pose is not finite."""
-    world_from_camera = phones.pose_from_quaternion(pose, f"pose {number}")
+    world_from_camera = phones.pose_from_quaternion(pose, f"{path}, pose {number}")
     if world_from_camera is None:
         return None
     color, depth, confidence = names

@@ -10,10 +10,10 @@ format page of the Redwood data sets and the documentation of Open3D's reconstru
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,9 @@ import numpy as np
 
 from purify3d import geometry
 from purify3d.captures import images, layouts
+from purify3d.captures.dropped import Dropped
+from purify3d.captures.keys import read_json
+from purify3d.captures.naming import natural
 from purify3d.errors import CaptureError
 from purify3d.types import Scene
 
@@ -78,21 +81,22 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
     trajectory = found[0]
     records = _read_json(trajectory) if trajectory.suffix == ".json" else _read_log(trajectory)
     colors, depths = _by_key(folder, layouts.COLORS), _by_key(path / "depth", (".png",))
-    left = layouts.LeftOut(path)
+    dropped = Dropped(path)
     entries, used = [], {}
-    for key, record in _assign(sorted(colors, key=layouts.natural), records, trajectory).items():
+    for key, record in _assign(sorted(colors, key=natural), records, trajectory).items():
         name = colors[key].stem
         if key not in depths:
-            left.add(name, "a missing depth image")
-        elif record is None or record.pose is None:
-            left.add(name, "no pose of 16 numbers in the trajectory")
+            dropped.lacks(name, "no depth image")
+        elif record is None:
+            dropped.lacks(name, "no pose in the trajectory")
+        elif record.pose is None:
+            dropped.refuse(name, "no pose of 16 numbers in the trajectory")
         else:
-            pose = left.pose(name, record.pose, trajectory)
+            pose = dropped.attempt(name, partial(images.rigid_pose, record.pose, trajectory))
             if pose is not None:
                 entries.append(layouts.Entry(name, colors[key], depths[key], pose))
                 used[name] = record
-    entries, size, depth_size = layouts.of_one_size(entries, left)
-    left.report(entries)
+    entries, size, depth_size = layouts.of_one_size(entries, dropped)
 
     shared, source = _intrinsics(path, size) if intrinsics is None else (intrinsics, "--intrinsics")
     frames = []
@@ -112,14 +116,16 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
                 entry.name,
                 entry.world_from_camera,
                 camera,
-                layouts.resampled(camera, depth_size, entry.depth),
+                images.resized(camera, depth_size, "depth image", entry.depth),
                 color=entry.color,
                 depth=entry.depth,
                 metres_per_unit=0.001,
             )
         )
+    frames = dropped.keep_near(frames)
+    dropped.settle(len(frames))
     up = images.guess_up(frames)
-    return Scene(path.resolve().name, tuple(frames), up, skipped=left.skipped, files=(trajectory,))
+    return Scene(path.resolve().name, tuple(frames), up, skipped=dropped.lost, files=(trajectory,))
 
 
 def _color_folder(path: Path) -> Path | None:
@@ -185,13 +191,6 @@ def _read_log(path: Path) -> list[_Record]:
     return records
 
 
-def _load(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise CaptureError(f"{path}: is not JSON ({error}); export it again") from error
-
-
 def _matrix(values: Any, side: int) -> np.ndarray:
     """(side, side) float64 from numbers that go column by column."""
     return np.array(values, dtype=np.float64).reshape(side, side).T
@@ -216,7 +215,7 @@ def _inverse(pose: np.ndarray) -> np.ndarray:
 def _read_json(path: Path) -> list[_Record]:
     records = []
     try:
-        for number, keys in enumerate(_load(path)["parameters"]):
+        for number, keys in enumerate(read_json(path)["parameters"]):
             values, size = _pinhole(keys["intrinsic"])
             records.append(_Record(number, _inverse(_matrix(keys["extrinsic"], 4)), size, values))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -233,7 +232,7 @@ def _intrinsics(path: Path, size: tuple[int, int]) -> tuple[_Intrinsics | None, 
     if not file.is_file():
         return (_PRIMESENSE if size == _SIZE else None), path
     try:
-        values, made_for = _pinhole(_load(file))
+        values, made_for = _pinhole(read_json(file))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise CaptureError(
             f"{file}: expected width, height and intrinsic_matrix (9 numbers, column by column); found "

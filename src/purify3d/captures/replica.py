@@ -8,13 +8,15 @@ point of 1200x680 images is (599.5, 339.5). Reference: the data loaders and conf
 
 from __future__ import annotations
 
-import json
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from purify3d.captures import images, layouts
+from purify3d.captures.dropped import Dropped
+from purify3d.captures.keys import read_json
 from purify3d.errors import CaptureError
 from purify3d.types import Scene
 
@@ -52,22 +54,24 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
     trajectory = path / "traj.txt"
     lines = layouts.read_lines(trajectory)
     colors, depths = _numbered(path, "frame"), _numbered(path, "depth")
-    left = layouts.LeftOut(path)
+    dropped = Dropped(path)
     entries = []
     for number, line in _lines_of(sorted(colors.keys() | depths.keys()), len(lines), trajectory).items():
         name = f"frame{number:06d}"
         if number not in colors or number not in depths:
-            left.add(name, f"a missing {'colour' if number in depths else 'depth'} image")
+            dropped.lacks(name, f"no {'colour' if number in depths else 'depth'} image")
             continue
-        stored = layouts.numbers(lines[line], 16) if line < len(lines) else None
+        if line >= len(lines):
+            dropped.lacks(name, "no line in traj.txt")
+            continue
+        stored = layouts.numbers(lines[line], 16)
         if stored is None:
-            left.add(name, "no line of 16 numbers in traj.txt")
+            dropped.refuse(name, "no line of 16 numbers in traj.txt")
             continue
-        pose = left.pose(name, stored.reshape(4, 4), trajectory)
+        pose = dropped.attempt(name, partial(images.rigid_pose, stored.reshape(4, 4), trajectory))
         if pose is not None:
             entries.append(layouts.Entry(name, colors[number], depths[number], pose))
-    entries, size, depth_size = layouts.of_one_size(entries, left)
-    left.report(entries)
+    entries, size, depth_size = layouts.of_one_size(entries, dropped)
 
     params, units = _cam_params(path, size)
     values = intrinsics or params
@@ -77,8 +81,8 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
             f"intrinsics hold for {_SIZE[0]}x{_SIZE[1]} only. Add the file, or pass --intrinsics fx,fy,cx,cy"
         )
     camera = images.make_camera(values, size, "--intrinsics" if intrinsics else path)
-    depth_camera = layouts.resampled(camera, depth_size, entries[0].depth)
-    frames = tuple(
+    depth_camera = images.resized(camera, depth_size, "depth image", entries[0].depth)
+    frames = [
         images.file_frame(
             entry.name,
             entry.world_from_camera,
@@ -89,9 +93,11 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
             metres_per_unit=1 / units,
         )
         for entry in entries
-    )
+    ]
+    frames = dropped.keep_near(frames)
+    dropped.settle(len(frames))
     up = images.guess_up(frames)
-    return Scene(path.resolve().name, frames, up, skipped=left.skipped, files=(trajectory,))
+    return Scene(path.resolve().name, tuple(frames), up, skipped=dropped.lost, files=(trajectory,))
 
 
 def _numbered(path: Path, kind: str) -> dict[int, Path]:
@@ -121,7 +127,7 @@ def _cam_params(path: Path, size: tuple[int, int]) -> tuple[tuple[float, float, 
     if file is None:
         return (_INTRINSICS if size == _SIZE else None), _UNITS_PER_METRE
     try:
-        camera = json.loads(file.read_text())["camera"]
+        camera = read_json(file)["camera"]
         fx, fy, cx, cy, scale = (float(camera[key]) for key in ("fx", "fy", "cx", "cy", "scale"))
         made_for = int(camera["w"]), int(camera["h"])
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:

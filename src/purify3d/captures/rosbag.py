@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from purify3d.captures import images, layouts, ros_bags, ros_images, tum
+from purify3d.captures import images, ros_bags, ros_images, tum
+from purify3d.captures.dropped import Dropped
 from purify3d.captures.images import Lens
 from purify3d.captures.transforms import Transforms
 from purify3d.errors import CaptureError, PurifyWarning
@@ -112,12 +113,12 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
     camera, lens, depth_camera, depth_lens = _cameras(index, color_topic, depth_topic, bag, intrinsics)
     fixed = _fixed_frame(index.transforms, color_topic, depth_topic, bag)
 
-    left = layouts.LeftOut(path)
+    dropped = Dropped(path)
     for name in index.unreadable:
-        left.add(name, "content that cannot be decoded")
+        dropped.refuse(name, "content that cannot be decoded")
     for stamp, count in Counter(stamp for stamp, _ in index.stamps.get(color_topic.name, ())).items():
         if count > 1:
-            left.add(_name(stamp), "the same stamp as another image")
+            dropped.lacks(_name(stamp), "the same stamp as another image")
     colors = sorted(dict(index.stamps.get(color_topic.name, ())).items())
     depths = sorted(dict(index.stamps.get(depth_topic.name, ())).items())
     pairs = _pairs(colors, depths)
@@ -126,11 +127,11 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
     for number, (stamp, logged) in enumerate(colors):
         name = _name(stamp)
         if number not in pairs:
-            left.add(name, "no depth image within 20 ms")
+            dropped.lacks(name, "no depth image within 20 ms")
             continue
         pose = index.transforms.pose(fixed, color_topic.frame, stamp)
         if pose is None:
-            left.add(name, f"no transform from {fixed} at its time")
+            dropped.lacks(name, f"no transform from {fixed} at its time")
             continue
         color, depth = (logged, stamp), depths[pairs[number]][::-1]
         frames.append(
@@ -145,7 +146,8 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
                 files=files,
             )
         )
-    left.report(frames)
+    frames = dropped.keep_near(frames)
+    dropped.settle(len(frames))
     up = np.array([0.0, 0.0, 1.0]) if fixed in _FIXED else images.guess_up(frames)
     return Scene(path.resolve().stem, tuple(frames), up, files=files)
 
@@ -258,7 +260,7 @@ def _cameras(
     # Aligned depth is as colour, also where its own CameraInfo was not recorded.
     if depth.frame != color.frame:
         raise CaptureError(f"{bag}: found no {depth.info}; expected the CameraInfo of {depth.name}. {_ALIGN}")
-    return camera, lens, layouts.resampled(camera, depth.size, bag), lens
+    return camera, lens, images.resized(camera, depth.size, "depth image", bag), lens
 
 
 def _camera(index: _Index, topic: _Topic, bag: Path) -> tuple[Camera, Lens | None]:

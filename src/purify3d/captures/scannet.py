@@ -78,7 +78,7 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
     for key in sorted(set().union(*files.values()), key=natural):
         lacking = [name for name in _FOLDERS if key not in files[name]]
         if lacking:
-            dropped.missing[key] = f"no {' and no '.join(lacking)} file"
+            dropped.lacks(key, f"no {' and no '.join(lacking)} file")
         else:
             whole.append(key)
     if not whole:
@@ -91,13 +91,8 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
     frames = []
     for key in whole:
         color, depth, pose_file = (files[name][key] for name in _FOLDERS)
-        try:
-            pose = read_pose(pose_file)
-        except CaptureError as error:
-            dropped.bad[color.stem] = str(error)
-            continue
+        pose = dropped.attempt(color.stem, partial(read_pose, pose_file))
         if pose is None:
-            dropped.lost += 1
             continue
         frames.append(
             images.file_frame(

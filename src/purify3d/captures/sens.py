@@ -28,10 +28,11 @@ from PIL import Image
 
 from purify3d.captures import images, scannet_truth
 from purify3d.captures.dropped import Dropped
-from purify3d.captures.opening import check_file, check_pixels
+from purify3d.captures.opening import check_pixels
 from purify3d.captures.poses import rigid_pose
 from purify3d.clouds import read_cloud
 from purify3d.errors import CaptureError, PurifyWarning
+from purify3d.files import check_file
 from purify3d.types import Camera, Frame, Scene
 
 #: What the path must hold, for people.
@@ -157,18 +158,14 @@ def read(
     depth_camera = images.make_camera(_pinhole(recording.depth), recording.depth_size, f"{file}, depth")
     dropped, frames = Dropped(file), []
     for number, stored in enumerate(recording.frames):
-        try:
-            pose = rigid_pose(stored.world_from_camera, f"{file}, frame {number}")
-        except CaptureError as error:
-            dropped.bad[str(number)] = str(error)
-            continue
-        if pose is None:
-            dropped.lost += 1
-        else:
+        make = partial(rigid_pose, stored.world_from_camera, f"{file}, frame {number}")
+        pose = dropped.attempt(str(number), make)
+        if pose is not None:
             frames.append(_frame(recording, number, pose, camera, depth_camera))
     whole, promised = len(recording.frames), recording.promised
     ended = f"{file}: ends after {whole} of {promised} frames; download it again"
-    dropped.bad |= dict.fromkeys(map(str, range(whole, promised)), ended)
+    for number in range(whole, promised):
+        dropped.refuse(str(number), ended)
     frames = dropped.keep_near(frames)
     dropped.settle(len(frames))
     mesh = file.with_name(f"{file.stem}_vh_clean_2.ply")

@@ -16,6 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from purify3d.captures import images, layouts
+from purify3d.captures.dropped import Dropped
+from purify3d.captures.naming import natural
+from purify3d.captures.poses import read_pose
 from purify3d.errors import CaptureError
 from purify3d.types import Camera, Scene
 
@@ -50,29 +53,21 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
     Warns:
         PurifyWarning: frames were left out; it names them.
     """
-    left = layouts.LeftOut(path)
+    dropped = Dropped(path)
     stems = {file.parent / file.name.split(".", 1)[0] for kind in _KINDS for file in _files(path, kind)}
     folders = {stem.parent for stem in stems}
     entries = []
-    for stem in sorted(stems, key=lambda stem: layouts.natural(str(stem))):
+    for stem in sorted(stems, key=lambda stem: natural(str(stem))):
         name = stem.name if len(folders) == 1 else f"{stem.parent.name}/{stem.name}"
         color, depth, pose_file = (stem.parent / f"{stem.name}.{kind}" for kind in _KINDS)
         missing = [what for kind, what in _KINDS.items() if not Path(f"{stem}.{kind}").is_file()]
         if missing:
-            left.add(name, f"a missing {missing[0]}")
+            dropped.lacks(name, f"no {missing[0]}")
             continue
-        try:
-            values = images.read_numbers(pose_file)
-        except CaptureError:
-            values = np.empty(0)
-        if values.shape != (4, 4):
-            left.add(name, "a pose file that is not 4x4 numbers")
-            continue
-        pose = left.pose(name, values, pose_file)
+        pose = dropped.attempt(name, partial(read_pose, pose_file))
         if pose is not None:
             entries.append(layouts.Entry(name, color, depth, pose, (pose_file,)))
-    entries, size, depth_size = layouts.of_one_size(entries, left)
-    left.report(entries)
+    entries, size, depth_size = layouts.of_one_size(entries, dropped)
 
     if intrinsics is None and (size, depth_size) != (_SIZE, _SIZE):
         raise CaptureError(
@@ -81,7 +76,7 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
             f"{_SIZE[0]}x{_SIZE[1]} only. Pass --intrinsics fx,fy,cx,cy"
         )
     camera = images.make_camera(intrinsics or _INTRINSICS, size, "--intrinsics" if intrinsics else path)
-    depth_camera = layouts.resampled(camera, depth_size, entries[0].depth)
+    depth_camera = images.resized(camera, depth_size, "depth image", entries[0].depth)
     frames = []
     for entry in entries:
         frame = images.file_frame(
@@ -95,8 +90,10 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
             files=entry.files,
         )
         frames.append(replace(frame, depth=partial(_depth, entry.depth, depth_camera)))
+    frames = dropped.keep_near(frames)
+    dropped.settle(len(frames))
     up = images.guess_up(frames)
-    return Scene(path.resolve().name, tuple(frames), up, skipped=left.skipped)
+    return Scene(path.resolve().name, tuple(frames), up, skipped=dropped.lost)
 
 
 def _files(path: Path, kind: str) -> list[Path]:

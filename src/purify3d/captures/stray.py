@@ -178,7 +178,7 @@ def _frame(
         return None
     own = [float(row[key]) for key in _LENS] if set(_LENS) <= row.keys() else shared
     camera = phones.make_camera(intrinsics, own or [], size, size, odometry)
-    depth_camera = phones.resized(camera, images.image_size(depth), "depth image", depth)
+    depth_camera = images.resized(camera, images.image_size(depth), "depth image", depth)
     return Frame(
         name=name,
         camera=camera,

@@ -104,7 +104,7 @@ def read(
     for color, depth, pose in listed:
         lacking = [what for what, file in (("colour", color), ("depth", depth)) if not file.is_file()]
         if lacking:
-            dropped.missing[color.name] = f"no {' and no '.join(lacking)} file"
+            dropped.lacks(color.name, f"no {' and no '.join(lacking)} file")
         else:
             usable.append((color, depth, pose))
     if not usable:
