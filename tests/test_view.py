@@ -7,13 +7,14 @@ import pytest
 import torch
 from PIL import ImageDraw
 
+from purify3d.runs.pictures import _errors
 from purify3d.types import Camera, Frame, PointCloud, Scene
 from purify3d.view import lettering as lettering_module
-from purify3d.view.drawing import render
+from purify3d.view.drawing import render, shading, visible
 from purify3d.view.lettering import lettering
 from purify3d.view.palettes import APART, NO_LABEL_COLOR, colors_of_labels, heat_colors, lab, label_colors
 from purify3d.view.pictures import picture
-from purify3d.view.viewpoints import inside_view, overview_camera
+from purify3d.view.viewpoints import inside_views, overview_camera
 
 CAMERA = Camera(100.0, 100.0, 49.5, 39.5, 100, 80)
 
@@ -72,6 +73,23 @@ def test_picture_has_a_column_per_panel_and_needs_no_frames() -> None:
     gray = np.full((len(points), 3), 90, np.uint8)
     image = picture(Scene("s", (), np.array([0.0, 0, 1]), points), [("a", gray), ("b", gray)], ["x", "y"])
     assert image.width == 2 * 560
+
+
+def test_shapes_are_shaded_and_photos_are_not() -> None:
+    facing, edge = cloud(wall(2.0), (0, 0, -1)), cloud(wall(2.0), (1, 0, 0))
+    shown, _ = visible(facing, CAMERA, np.eye(4), cull=False)
+    middle = np.s_[38:42, 48:52]
+    assert shading(facing, shown, np.eye(4))[middle].min() > 0.999
+    assert shading(edge, shown, np.eye(4))[middle].max() < 0.73
+    assert (shading(cloud(wall(2.0), (0, 0, 0)), shown, np.eye(4)) == 1).all()  # no normal, no shade
+
+
+def test_errors_are_where_labels_differ_from_the_truth() -> None:
+    label, truth = np.array([0, 1, -1, 2]), np.array([0, 0, 1, -1])
+    right, wrong, none, unknown = _errors(label, truth).tolist()
+    assert len({tuple(color) for color in (right, wrong, none, unknown)}) == 4
+    assert unknown == list(NO_LABEL_COLOR)
+    assert _errors(np.array([1]), np.array([1])).tolist() == [right]
 
 
 def dotted(step: float) -> PointCloud:
@@ -201,9 +219,15 @@ def test_the_view_with_most_to_see_is_chosen() -> None:
 
     frames = [frame("plain", np.eye(4)), frame("close", close), frame("rich", back)]
     for order in (frames, frames[::-1]):
-        assert inside_view(order, points, colors, 0.02).name == "rich"
+        assert inside_views(order, points, colors, 0.02)[0].name == "rich"
+    # The second one shows what the first does not, though less; a third would show nothing new.
+    assert [frame.name for frame in inside_views(frames, points, colors, 0.02, count=3)] == ["rich", "plain"]
+    changed = np.arange(len(points)) < len(plain)
+    colors[len(plain) :, 0] = 100 * (np.arange(len(rich)) // 5000)  # two colours beside one
+    assert inside_views(frames, points, colors, 0.02)[0].name == "rich"
+    assert inside_views(frames, points, colors, 0.02, changed=changed)[0].name == "plain"
     colors[len(plain) :] = NO_LABEL_COLOR  # however much there is of it, it is nothing to see
-    assert inside_view(frames[::-1], points, colors, 0.02).name == "plain"
+    assert inside_views(frames[::-1], points, colors, 0.02)[0].name == "plain"
 
 
 def test_a_single_point_has_a_picture() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from PIL import Image
 
 from purify3d.asking import Answer
@@ -9,18 +10,29 @@ from purify3d.regions import heat_range
 from purify3d.segmentation import Segmentation
 from purify3d.truth import in_vocabulary
 from purify3d.types import Scene
-from purify3d.view.palettes import colors_of_labels, heat_colors
+from purify3d.view.palettes import NO_LABEL_COLOR, colors_of_labels, heat_colors
 from purify3d.view.pictures import picture
+
+# Told apart by the colour-blind, too.
+_RIGHT, _WRONG, _UNLABELLED = (222, 226, 230), (213, 94, 0), (0, 114, 178)
 
 
 def labels_picture(scene: Scene, raw: Segmentation, purified: Segmentation) -> Image.Image:
-    """Photo, raw and purified labels side by side, and the truth where there is one."""
+    """Photo, raw and purified labels side by side; with truth also where they differ from it, and itself."""
     points = scene.cloud()
     panels = [("photo", points.rgb.numpy()), ("raw", raw.colors()), ("purified", purified.colors())]
     if scene.truth:
         truth = in_vocabulary(points.label, scene.truth, purified.vocabulary)
+        panels.insert(3, ("errors", _errors(purified.numpy(), truth.numpy())))
         panels.append(("truth", colors_of_labels(truth.numpy(), purified.names)))
-    return picture(scene, panels, purified.names)
+    changed = (raw.label != purified.label).numpy()
+    return picture(scene, panels, purified.names, changed=changed)
+
+
+def _errors(label: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """(N, 3) uint8: pale = right, orange = wrong, blue = no label, dark grey = no truth."""
+    kind = np.select([truth < 0, label < 0, label != truth], [0, 1, 2], default=3)
+    return np.array([NO_LABEL_COLOR, _UNLABELLED, _WRONG, _RIGHT], dtype=np.uint8)[kind]
 
 
 def heat_picture(scene: Scene, answer: Answer) -> Image.Image:

@@ -15,6 +15,7 @@ _BACKGROUND = 255
 #: neighbours are far.
 _COVER = 1.8
 _WIDEST = 48  # pixels; nearer points leave gaps rather than cover everything
+_DIM = 0.72  # brightness of what is seen edge-on: shapes show, and colours stay those of the legend
 _NEAR = 1.0  # metres, or half of how far most points are: nearer points are drawn no larger than there
 
 
@@ -40,6 +41,24 @@ def render(
 def paint(shown: np.ndarray, colors: np.ndarray) -> np.ndarray:
     """(H, W) points of `visible` -> (H, W, 3) uint8 of their (N, 3) colours."""
     return np.concatenate([colors, np.full((1, 3), _BACKGROUND, dtype=np.uint8)])[shown]
+
+
+def shading(points: PointCloud, shown: np.ndarray, world_from_camera: np.ndarray) -> np.ndarray:
+    """(H, W) float32 brightness, 1 where a surface faces the camera and `_DIM` where it is seen edge-on.
+
+    Args:
+        shown: (H, W) points of `visible`; where there is none, or no normal, nothing is dimmed.
+    """
+    pixel = np.nonzero(shown >= 0)
+    number = torch.from_numpy(shown[pixel])
+    ray = torch.nn.functional.normalize(
+        points.xyz[number] - torch.from_numpy(world_from_camera[:3, 3]).float(), dim=1
+    )
+    normal = points.normal[number]
+    facing = (ray * normal).sum(1).abs()
+    bright = np.ones(shown.shape, dtype=np.float32)
+    bright[pixel] = torch.where(normal.any(1), _DIM + (1 - _DIM) * facing, 1.0).numpy()
+    return bright
 
 
 def visible(

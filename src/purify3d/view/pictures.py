@@ -9,10 +9,10 @@ from PIL import Image, ImageDraw
 
 from purify3d.spatial import spacing
 from purify3d.types import Scene
-from purify3d.view.drawing import paint, visible
+from purify3d.view.drawing import paint, shading, visible
 from purify3d.view.lettering import Font, fitted, lettering
 from purify3d.view.palettes import NO_LABEL_COLOR, heat_colors, label_colors
-from purify3d.view.viewpoints import fit_camera, inside_view, overview_camera
+from purify3d.view.viewpoints import fit_camera, inside_views, overview_camera
 
 _TITLE, _TEXT = 20, 15  # pixels of the fonts
 _HEAD, _ROW, _MARGIN = 34, 30, 10  # pixels: title line, line of the legend, white around
@@ -28,21 +28,25 @@ def picture(
     legend: Sequence[str] = (),
     *,
     scale: tuple[float, float, str] | None = None,
+    changed: np.ndarray | None = None,
     width: int = 560,
     height: int = 420,
 ) -> Image.Image:
-    """Side-by-side panels of the same scene in different colours, seen from outside and from one frame.
+    """Side-by-side panels of the same scene in different colours, seen from outside and from two frames.
+
+    All panels but the first, the photo, are shaded: shapes are seen, not only areas.
 
     Args:
         scene: with points.
         panels: title and (N, 3) uint8 colours of each column.
         legend: label names, which stand beside their `palettes.label_colors`.
         scale: the values that the ends of `palettes.heat_colors` stand for, and what they measure: a bar.
+        changed: (N,) bool, points that frames should show.
         width, height: of one panel in pixels.
 
     Returns:
-        RGB image: one column a panel; first row from above with the ceiling and near walls cut away, second
-        row through the camera of a frame that looks into the scene (if it has frames); the legend below.
+        RGB image: one column a panel; first row from above with the ceiling and near walls cut away, then
+        through the cameras of the frames that show most (if it has frames); the legend below.
 
     Raises:
         ValueError: the scene has no points.
@@ -51,9 +55,10 @@ def picture(
     apart = spacing(points.xyz)
     looks = [(*overview_camera(points, scene.up, width, height), True)]
     if scene.frames:
-        frame = inside_view(scene.frames, points, panels[-1][1], apart)
-        looks.append((fit_camera(frame.camera, width, height), frame.world_from_camera, False))
+        views = inside_views(scene.frames, points, panels[-1][1], apart, changed=changed)
+        looks += [(fit_camera(f.camera, width, height), f.world_from_camera, False) for f in views]
     shown = [visible(points, camera, pose, cull=cull, apart=apart)[0] for camera, pose, cull in looks]
+    light = [shading(points, seen, pose) for seen, (_, pose, _) in zip(shown, looks, strict=True)]
     across = len(panels) * width
     rows = _lines(_entries(legend, [colors for _, colors in panels[1:] or panels]), across)
     foot = _ROW * (len(rows) + (scale is not None))
@@ -66,8 +71,11 @@ def picture(
             (column * width + _MARGIN, 6), fitted(text, font, width - 2 * _MARGIN), fill="black", font=font
         )
         y = _HEAD
-        for seen in shown:
-            canvas.paste(Image.fromarray(paint(seen, colors)), (column * width, y))
+        for seen, bright in zip(shown, light, strict=True):
+            drawn = paint(seen, colors)
+            if column:
+                drawn = (drawn * bright[:, :, None]).round().astype(np.uint8)
+            canvas.paste(Image.fromarray(drawn), (column * width, y))
             y += len(seen)
     y = _HEAD + body + _MARGIN
     for row in rows:

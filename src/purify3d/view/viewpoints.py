@@ -15,6 +15,9 @@ _CANDIDATES = 24  # frames
 _SAMPLE = 40_000  # points that are drawn to judge a view
 _NEAR, _FAR = 1.0, 6.0  # metres: nearer things fill the picture, farther ones are hardly seen
 _SMALL = (96, 72)  # pixels of the picture that a view is judged by
+_CHANGED = 3.0  # weight of a point that pooling changed
+_AGAIN = 0.1  # weight of a point that another view shows
+_LITTLE = 0.05  # worth below which another view is not worth its place
 
 
 def overview_camera(points: PointCloud, up: np.ndarray, width: int, height: int) -> tuple[Camera, np.ndarray]:
@@ -46,29 +49,56 @@ def fit_camera(camera: Camera, width: int, height: int) -> Camera:
     return resize_camera(camera, max(1, round(camera.width * scale)), max(1, round(camera.height * scale)))
 
 
-def inside_view(frames: Sequence[Frame], points: PointCloud, colors: np.ndarray, apart: float) -> Frame:
-    """Of two dozen candidates the frame that shows most different colours, and much at a distance to see it.
+def inside_views(
+    frames: Sequence[Frame],
+    points: PointCloud,
+    colors: np.ndarray,
+    apart: float,
+    *,
+    changed: np.ndarray | None = None,
+    count: int = 2,
+) -> list[Frame]:
+    """Of two dozen candidates the frames that show most different colours, each what those before do not.
+
+    What counts are labels, at a distance to see them, and what pooling changed.
 
     Args:
         colors: (N, 3) uint8 of the panel that the view is for.
         apart: metres between the points.
+        changed: (N,) bool, points that are worth more; None: none is.
+        count: frames wanted; there may be fewer.
     """
     step = max(1, len(points) // _SAMPLE)
     few = PointCloud(points.xyz[::step], points.rgb[::step], points.normal[::step], points.label[::step])
     kind = _kinds(colors[::step])
+    weight = np.ones(len(few)) if changed is None else 1 + (_CHANGED - 1) * changed[::step]
     far = apart * float(np.sqrt(step))  # what is left of a surface lies that much farther apart
-
-    def worth(frame: Frame) -> float:
+    looks = []
+    for frame in frames[:: max(1, len(frames) // _CANDIDATES)]:
         camera = fit_camera(frame.camera, *_SMALL)
         shown, depth = visible(few, camera, frame.world_from_camera, cull=False, apart=far)
-        seen = kind[shown[(depth > _NEAR) & (depth < _FAR)]]
-        seen = seen[seen >= 0]
-        share = np.bincount(seen) / max(1, len(seen))
-        share = share[share > 0]
-        different = float(np.exp(-(share * np.log(share)).sum())) if len(share) else 0.0
-        return different * len(seen) / shown.size
+        seen = shown[(depth > _NEAR) & (depth < _FAR)]
+        looks.append((frame, seen[kind[seen] >= 0]))
+    new = np.ones(len(few))
+    chosen: list[Frame] = []
+    for _ in range(min(count, len(looks))):
+        frame, seen = max(looks, key=lambda look: _worth(kind[look[1]], (weight * new)[look[1]]))
+        if chosen and not _worth(kind[seen], (weight * new)[seen]) > _LITTLE:
+            break
+        chosen.append(frame)
+        new[seen] = _AGAIN
+        looks = [look for look in looks if look[0] is not frame]
+    return chosen
 
-    return max(frames[:: max(1, len(frames) // _CANDIDATES)], key=worth)
+
+def _worth(kind: np.ndarray, weight: np.ndarray) -> float:
+    """How many kinds of things a view shows (the exponential of their entropy), times how much of it."""
+    total = float(weight.sum())
+    if total == 0:
+        return 0.0
+    share = np.bincount(kind, weights=weight) / total
+    share = share[share > 0]
+    return float(np.exp(-(share * np.log(share)).sum())) * total / (_SMALL[0] * _SMALL[1])
 
 
 def _kinds(colors: np.ndarray) -> np.ndarray:
