@@ -15,10 +15,9 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import re
 import statistics
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from purify3d.affinities import Geometric, PurifyConfig, RegionVote, Uniform, jo
 from purify3d.backbones import Backbone, embed_vocabulary, load_backbone
 from purify3d.captures import open_capture
 from purify3d.checkpoints import digest_of
+from purify3d.datasets.listing import expanded
 from purify3d.lifting import lift
 from purify3d.metrics import Confusion
 from purify3d.pipeline import SegmentConfig, label_points
@@ -90,7 +90,7 @@ def main() -> None:
         name: Student.from_pretrained(folder) for name, _, folder in (s.partition("=") for s in args.student)
     }
     table: dict[str, list[Confusion]] = {}
-    names = list(expanded(args.captures))
+    names = expanded(args.captures)
     for number, name in enumerate(names):
         scene = ready(name, args.backbone, backbone, bank, args.cache)
         if args.prepare:
@@ -109,15 +109,6 @@ def main() -> None:
         args.json.write_text(
             json.dumps({"captures": names, "backbone": args.backbone, "miou": rows}, indent=1)
         )
-
-
-def expanded(captures: Sequence[str]) -> Iterator[str]:
-    """Each capture; `synthetic:A..B` one by one."""
-    for name in captures:
-        if rooms := re.fullmatch(r"synthetic:(\d+)\.\.(\d+)", name):
-            yield from (f"synthetic:{seed}" for seed in range(int(rooms[1]), int(rooms[2]) + 1))
-        else:
-            yield name
 
 
 def ready(name: str, model: str, backbone: Backbone, bank: TextBank, cache: Path) -> Ready:

@@ -20,12 +20,16 @@ class LabelSet:
         vocabulary: C labels in the benchmark's order.
         dataset_ids: (C,) the data set's own ids; None where it has none.
         base, novel: indices of the released base/novel split; None where there is none.
+        head, common, tail: indices of the classes by how often they occur (ScanNet200), or None.
     """
 
     vocabulary: Vocabulary
     dataset_ids: tuple[int, ...] | None
     base: tuple[int, ...] | None
     novel: tuple[int, ...] | None
+    head: tuple[int, ...] | None
+    common: tuple[int, ...] | None
+    tail: tuple[int, ...] | None
 
 
 def label_set_names() -> list[str]:
@@ -55,6 +59,9 @@ def load_label_set(name: str) -> LabelSet:
         dataset_ids=tuple(ids[:count]) if ids else None,
         base=indices("base"),
         novel=indices("novel"),
+        head=indices("head"),
+        common=indices("common"),
+        tail=indices("tail"),
     )
 
 

@@ -17,6 +17,7 @@ import click
 
 from purify3d import __version__
 from purify3d.cli import flags, show
+from purify3d.cli.benchmark import benchmark, compare
 from purify3d.cli.check import check
 from purify3d.cli.errors import leave
 from purify3d.cli.export import export
@@ -170,6 +171,8 @@ program.add_command(objects)
 program.add_command(export)
 program.add_command(check)
 program.add_command(prepare)
+program.add_command(benchmark)
+program.add_command(compare)
 program.add_command(select)
 program.add_command(train)
 program.add_command(view)

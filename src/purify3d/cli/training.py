@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -240,17 +239,13 @@ def _refuse_another(folder: Path, names: list[str], teacher: str) -> None:
 
 def _expanded(captures: tuple[str, ...]) -> list[str]:
     """The captures, `synthetic:A..B` as one for each room."""
-    found: list[str] = []
-    for name in captures:
-        rooms = re.fullmatch(r"synthetic:(\d+)\.\.(\d+)(\?.*)?", name)
-        if rooms is None:
-            found.append(name)
-        else:
-            first, last = int(rooms[1]), int(rooms[2])
-            if not first <= last < first + 100_000:
-                raise click.UsageError(f"found {name!r}; expected synthetic:FIRST..LAST")
-            found += [f"synthetic:{seed}{rooms[3] or ''}" for seed in range(first, last + 1)]
-    return found
+    from purify3d.datasets.listing import expanded
+    from purify3d.errors import CaptureError
+
+    try:
+        return expanded(captures)
+    except CaptureError as error:
+        raise click.UsageError(str(error)) from error
 
 
 def _prepared(names: list[str], recipe: Recipe, cache: Any) -> list[Path]:

@@ -1,0 +1,165 @@
+"""Results of a benchmark on the same scenes: what differs, and whether it may be chance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from purify3d.benchmarking import table
+from purify3d.benchmarking.scene import dense
+from purify3d.errors import RunError
+
+_MOST = 10  # scenes that are listed
+
+
+@dataclass(frozen=True)
+class Column:
+    """One method of one result.
+
+    Attributes:
+        title: what it is called; results: of `read_results`.
+    """
+
+    title: str
+    results: Mapping[str, Any]
+    method: str
+
+    def scenes(self, names: Sequence[str]) -> np.ndarray:
+        """(S, 3, C), see `table`."""
+        classes = len(self.results["labels"])
+        return np.stack(
+            [
+                table.parts(dense(self.results["scenes"][name]["methods"][self.method]["counts"], classes))
+                for name in names
+            ]
+        )
+
+
+def compare(columns: Sequence[Column], *, seed: int = 0) -> dict[str, Any]:
+    """Differences of each column to the first, scene by scene.
+
+    Returns:
+        `scenes`: the common ones; `left_out`: those that a column lacks; `notes`: what else differs, in
+        words; `columns`: of each but the first `title`, `against`, `means` and `classes` (name ->
+        `before`, `after`, `difference`, `interval` of 95 %; None where a class is absent or there is but one
+        scene), and `changed` (scenes by the size of their difference of mIoU, largest first).
+
+    Raises:
+        RunError: fewer than two columns, other labels, or no common scene.
+    """
+    if len(columns) < 2:
+        raise RunError("found one method of one result; expected two to compare. Name another result")
+    first = columns[0]
+    for column in columns[1:]:
+        if column.results["labels"] != first.results["labels"]:
+            raise RunError(
+                f"{column.title} is over {_labels(column)} and {first.title} over {_labels(first)}; expected "
+                "the same labels. Benchmark both with the same --labels"
+            )
+    every = dict.fromkeys(name for column in columns for name in column.results["scenes"])
+    common = [name for name in every if all(name in column.results["scenes"] for column in columns)]
+    if not common:
+        raise RunError(
+            f"{first.title} and {columns[1].title} have no scene in common; expected results of one data set"
+        )
+    each = [column.scenes(common) for column in columns]
+    groups = {key: list(indices) for key, indices in first.results["groups"].items()}
+    drawn = table.draws(len(common), seed)
+    against = _Against(first.title, each[0], drawn, groups, first.results["labels"], common)
+    return {
+        "scenes": common,
+        "left_out": [name for name in every if name not in common],
+        "notes": _notes(columns, each, common),
+        "columns": [
+            {"title": column.title, "against": first.title, **against.of(scenes)}
+            for column, scenes in zip(columns[1:], each[1:], strict=True)
+        ],
+    }
+
+
+@dataclass(frozen=True)
+class _Against:
+    """What columns are compared with."""
+
+    title: str
+    scenes: np.ndarray
+    drawn: np.ndarray
+    groups: Mapping[str, Sequence[int]]
+    labels: Sequence[str]
+    names: Sequence[str]
+
+    def of(self, scenes: np.ndarray) -> dict[str, Any]:
+        totals = [values.sum(0) for values in (self.scenes, scenes)]
+        # The same draws for both: scenes are paired.
+        sums = [np.tensordot(self.drawn, values, 1) for values in (self.scenes, scenes)]
+        before, after = (table.means(total, self.groups) for total in totals)
+        low, high = (table.means(values, self.groups) for values in sums)
+        iou = [table.per_class(values)[0] for values in (*totals, *sums)]
+        own = [table.means(values, self.groups)["miou"] for values in (self.scenes, scenes)]
+        change = own[1] - own[0]
+        order = np.argsort(-np.nan_to_num(np.abs(change)), kind="stable")[:_MOST]
+        return {
+            "means": {key: self._row(before[key], after[key], high[key] - low[key]) for key in before},
+            "classes": {
+                name: self._row(iou[0][i], iou[1][i], iou[3][:, i] - iou[2][:, i])
+                for i, name in enumerate(self.labels)
+            },
+            "better": int((change > 0).sum()),
+            "changed": [
+                {
+                    "scene": self.names[i],
+                    "before": table.number(own[0][i]),
+                    "after": table.number(own[1][i]),
+                    "difference": table.number(change[i]),
+                }
+                for i in order
+                if np.isfinite(change[i])
+            ],
+        }
+
+    def _row(self, before: Any, after: Any, resampled: np.ndarray) -> dict[str, Any]:
+        alone = len(self.names) < 2
+        return {
+            "before": table.number(before),
+            "after": table.number(after),
+            "difference": table.number(np.asarray(after) - before),
+            "interval": None if alone else table.interval(resampled),
+        }
+
+
+def _labels(column: Column) -> str:
+    return column.results["label_set"] or f"{len(column.results['labels'])} labels of its own"
+
+
+def _notes(columns: Sequence[Column], each: Sequence[np.ndarray], common: Sequence[str]) -> list[str]:
+    """Why a comparison may not be of like with like."""
+    notes = []
+    first = columns[0]
+    settings = _flat(first.results["settings"])
+    for column, scenes in zip(columns[1:], each[1:], strict=True):
+        if odd := int((scenes[:, 1] != each[0][:, 1]).any(1).sum()):
+            notes.append(
+                f"{column.title}: the truth of {odd} of {len(common)} scenes has other points than in "
+                f"{first.title}"
+            )
+        other = _flat(column.results["settings"])
+        differing = [key for key in settings.keys() | other.keys() if settings.get(key) != other.get(key)]
+        notes += [
+            f"{column.title}: {key} is {other.get(key)}, was {settings.get(key)}"
+            for key in sorted(differing)
+            if key != "device"
+        ]
+    return notes
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value)
+        elif key != "labels":
+            found[key] = value
+    return found

@@ -1,0 +1,203 @@
+"""Scenes into a folder of results: each measured once, whole or absent, then the table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+
+from purify3d import __version__
+from purify3d.benchmarking import report, table
+from purify3d.benchmarking.scene import Outcome, Task, dense, job_of, shown_of
+from purify3d.benchmarking.spread import Spread, serial
+from purify3d.errors import RunError
+from purify3d.files import write_text
+from purify3d.job import Job
+from purify3d.labelsets import set_name
+from purify3d.progress import Progress, silent
+from purify3d.settings import to_plain
+
+#: The numbers, and the page that shows them.
+RESULTS, PAGE = "results.json", "report.html"
+
+_SCENES, _SCORES, _LOCK = "scenes", "scores", ".lock"
+
+
+def benchmark(
+    captures: Mapping[str, str],
+    job: Job,
+    methods: Sequence[str],
+    folder: str | Path,
+    *,
+    spread: Spread = serial,
+    pictures: int = 12,
+    check: bool = True,
+    overwrite: bool = False,
+    command: Sequence[str] = (),
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Measure methods on captures with truth.
+
+    FOLDER/scenes/NAME is a run folder of each scene, FOLDER/scores/NAME.json what was measured of it;
+    the same call goes on where one was stopped, and repeats nothing that has the same inputs. A scene that
+    fails is in `failed` with its reason, and the others go on.
+
+    Args:
+        captures: by name; see `datasets.listing.captures_of`.
+        job: what is done to each; its path and affinity are replaced. Its seed is that of the resamples too.
+        methods: `raw`, or values of `affinity`.
+        spread: who does the scenes.
+        pictures: of how many scenes the page has pictures, worst first.
+
+    Returns:
+        What FOLDER/results.json holds, see docs/benchmarks.md.
+
+    Raises:
+        RunError: no scene could be measured, another process works there, or the folder cannot be written.
+        ValueError: no method, or one twice.
+    """
+    methods = tuple(methods)
+    if not methods or len(set(methods)) < len(methods):
+        raise ValueError(f"found methods {', '.join(methods) or 'none'}; expected at least one, each once")
+    if not captures:
+        raise ValueError("found no captures; expected at least one")
+    folder = Path(folder)
+    try:
+        (folder / _SCORES).mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / _LOCK, timeout=0):
+            results = _benchmark(
+                captures, job, methods, folder, spread, pictures, check, overwrite, command, progress
+            )
+    except Timeout as error:
+        raise RunError(
+            f"{folder}: another process measures there. Wait for it, or name another folder"
+        ) from error
+    except OSError as error:
+        raise RunError(
+            f"cannot write to {folder} ({error}); free some space or name another folder"
+        ) from error
+    return results
+
+
+def _benchmark(
+    captures: Mapping[str, str],
+    job: Job,
+    methods: tuple[str, ...],
+    folder: Path,
+    spread: Spread,
+    pictures: int,
+    check: bool,
+    overwrite: bool,
+    command: Sequence[str],
+    progress: Progress,
+) -> dict[str, Any]:
+    shown = job_of(job, shown_of(methods))
+    tasks = [
+        Task(
+            name,
+            replace(shown, capture=replace(shown.capture, path=path)),
+            methods,
+            (folder / _SCENES / name).absolute(),
+            _read_scores(folder / _SCORES / f"{name}.json"),
+            check,
+            overwrite,
+            tuple(command),
+        )
+        for name, path in captures.items()
+    ]
+    outcomes: dict[str, Outcome] = {}
+    for outcome in progress(spread(tasks), name="benchmark", total=len(tasks)):
+        outcomes[outcome.name] = outcome
+        if outcome.result is not None and not outcome.reused:
+            scores = folder / _SCORES / f"{outcome.name}.json"
+            write_text(scores, json.dumps(outcome.result, allow_nan=False) + "\n")
+    done = {name: o.result for name in captures if (o := outcomes[name]).result is not None}
+    failed = {name: outcomes[name].why for name in captures if name not in done}
+    if not done:
+        name, why = next(iter(failed.items()))
+        raise RunError(f"{folder}: none of {len(failed)} scenes could be measured; {name}: {why}")
+    results = _results(done, failed, job, shown, methods, command)
+    results["reused"] = [name for name in done if outcomes[name].reused]
+    write_text(folder / RESULTS, json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(folder / PAGE, report.page(results, folder / _SCENES, pictures=pictures))
+    return results
+
+
+def _results(
+    done: Mapping[str, Any],
+    failed: Mapping[str, str],
+    job: Job,
+    shown: Job,
+    methods: tuple[str, ...],
+    command: Sequence[str],
+) -> dict[str, Any]:
+    names = job.vocabulary().names
+    label_set = set_name(job.labels)
+    groups = table.groups_of(label_set, names)
+    overall: dict[str, Any] = {}
+    for method in methods:
+        each = np.stack(
+            [table.parts(dense(scene["methods"][method]["counts"], len(names))) for scene in done.values()]
+        )
+        overall[method] = table.summary(each, groups, job.seed)
+        own = table.means(each, groups)["miou"]
+        for scene, value in zip(done.values(), own, strict=True):
+            scene["methods"][method]["miou"] = table.number(value)
+    settings = to_plain(shown)
+    del settings["capture"]["path"], settings["method"]["purify"]["affinity"]
+    return {
+        "purify3d": __version__,
+        "torch": torch.__version__,
+        "command": list(command),
+        "labels": list(names),
+        "label_set": label_set,
+        "groups": groups,
+        "settings": settings,
+        "methods": list(methods),
+        "shown": shown_of(methods),
+        "resamples": table.RESAMPLES,
+        "overall": overall,
+        "scenes": dict(done),
+        "failed": dict(failed),
+    }
+
+
+def read_results(path: str | Path) -> dict[str, Any]:
+    """results.json, or that of a folder.
+
+    Raises:
+        RunError: missing, or not what `benchmark` writes.
+    """
+    file = Path(path) / RESULTS if Path(path).is_dir() else Path(path)
+    try:
+        results = json.loads(file.read_text(encoding="utf-8"))
+        classes = len(results["labels"])
+        for scene in results["scenes"].values():
+            for method in results["methods"]:
+                dense(scene["methods"][method]["counts"], classes)
+        results["groups"], results["label_set"], results["shown"], results["settings"]
+    except OSError as error:
+        raise RunError(
+            f"{file}: cannot be read ({error.strerror}); expected the --output of 'purify3d benchmark'"
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise RunError(
+            f"{file}: is not what 'purify3d benchmark' writes ({error!r}); make it again"
+        ) from error
+    return dict(results)
+
+
+def _read_scores(file: Path) -> dict[str, Any] | None:
+    """What was measured of a scene earlier; None where it is missing or not ours, which only repeats work."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        good = all(isinstance(entry["made_from"], str) for entry in found["methods"].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    return found if good else None

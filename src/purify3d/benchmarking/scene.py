@@ -1,0 +1,266 @@
+"""One scene of a benchmark: lifted once, labelled by every method, held against its truth."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from purify3d.affinities import Embedding, RegionVote, load_embedding
+from purify3d.backbones import Backbone, embed_vocabulary, load_backbone
+from purify3d.captures import is_procedural
+from purify3d.clouds.ply import read_written
+from purify3d.datasets import writing
+from purify3d.errors import CaptureError, PurifyError, PurifyWarning
+from purify3d.job import Job, changed
+from purify3d.labelsets import set_name
+from purify3d.metrics import Confusion
+from purify3d.pipeline import label_points
+from purify3d.runs import Prints, artefacts, metrics_of, segment_into
+from purify3d.spatial import grid_neighbors, voxelize
+from purify3d.stopwatch import Stopwatch
+from purify3d.truth import in_vocabulary
+from purify3d.types import Frame, Scene
+
+#: The method that does not pool.
+RAW = "raw"
+
+#: Label sets whose classes have the same names, so that the truth of one serves the others.
+_ALIKE = (
+    {"scannet20", "matterport21"},
+    {"scannet200"},
+    {"matterport40", "matterport80", "matterport160"},
+)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A scene to measure. It can be pickled and done anywhere that sees the same files.
+
+    Attributes:
+        name: of the scene.
+        job: what is done; its affinity is the method that the run folder and its picture show.
+        methods: `raw`, or values of `affinity`.
+        folder: run folder of the scene; made, or gone on with.
+        before: what was measured of the scene earlier; methods whose inputs are the same are not repeated.
+        check: look whether the frames agree with each other.
+        overwrite: do everything again.
+    """
+
+    name: str
+    job: Job
+    methods: tuple[str, ...]
+    folder: Path
+    before: dict[str, Any] | None = None
+    check: bool = True
+    overwrite: bool = False
+    command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a scene.
+
+    Attributes:
+        result: `capture`, `frames`, `points`, `labelled` (points whose truth counts), `seen` (share of points
+            seen by a camera), `stages` (seconds and peak_gb), `warnings`, and `methods`: of each the
+            `counts` of its confusion matrix as (truth, predicted, points) rows, predicted C = no label, with
+            `seconds`, `peak_gb` and what it was `made_from`. None: the scene failed.
+        why: it failed.
+        reused: all of it was measured before.
+    """
+
+    name: str
+    result: dict[str, Any] | None
+    why: str = ""
+    reused: bool = False
+
+
+def run_scene(task: Task) -> Outcome:
+    """Measure a scene. Whatever is wrong with it is said in the outcome: one scene never stops others."""
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", PurifyWarning)
+            result, reused = _measured(task)
+    except PurifyError as error:
+        return Outcome(task.name, None, " ".join(str(error).split()))
+    except Exception as error:  # of any library on any file: the other scenes go on, the reason is kept
+        return Outcome(task.name, None, f"{type(error).__name__}: {' '.join(str(error).split())}")
+    if not reused:  # a stage that was finished earlier says nothing again
+        before = [] if task.before is None or task.overwrite else task.before.get("warnings", [])
+        said = [str(w.message) for w in caught if issubclass(w.category, PurifyWarning)]
+        result["warnings"] = list(dict.fromkeys([*before, *said]))
+    return Outcome(task.name, result, reused=reused)
+
+
+def job_of(job: Job, method: str) -> Job:
+    """The job that labels by a method.
+
+    Raises:
+        ValueError: no affinity can have that name.
+    """
+    return changed(job, {"affinity": "uniform", "rounds": 0} if method == RAW else {"affinity": method})
+
+
+def shown_of(methods: Sequence[str]) -> str:
+    """The method that pictures and the confusion matrix show: the first that pools."""
+    return next((method for method in methods if method != RAW), RAW)
+
+
+def _measured(task: Task) -> tuple[dict[str, Any], bool]:
+    """What `Outcome.result` holds but warnings, and whether it was all there before."""
+    job = task.job.resolved()
+    _check_truth_fits(job)
+    scene = job.capture.open()
+    if not scene.truth:
+        raise CaptureError(
+            f"{scene.name} has no truth; expected points or images with true labels, as 'purify3d prepare' "
+            "makes them"
+        )
+    backbone = _backbone(job.backbone, job.device)
+    jobs = {method: job_of(job, method).resolved() for method in task.methods}
+    heard = {m: _embedding(j.method.purify.affinity, job.backbone, job.device) for m, j in jobs.items()}
+    prints = {m: Prints.of(jobs[m], scene, backbone, heard[m]).label for m in task.methods}
+    before = {} if task.before is None or task.overwrite else task.before
+    known = {
+        m: old
+        for m, old in before.get("methods", {}).items()
+        if m in prints and old["made_from"] == prints[m]
+    }
+    if len(known) == len(task.methods):
+        return {**before, "methods": {m: known[m] for m in task.methods}}, True
+    procedural = is_procedural(job.capture.path)
+    run, _ = segment_into(
+        task.folder,
+        job,
+        scene=_in_memory(scene) if procedural else scene,
+        backbone=backbone,
+        overwrite=task.overwrite,
+        check=task.check and not procedural,
+        command=task.command,
+    )
+    metrics = metrics_of(run)
+    kept = artefacts.read_scene(run)
+    points, vocabulary = kept.cloud(), job.vocabulary()
+    truth = in_vocabulary(points.label, kept.truth, vocabulary)
+    if not (truth >= 0).any():
+        raise CaptureError(
+            f"{scene.name}: found no point whose truth is among the {len(vocabulary)} labels; its truth is "
+            f"{', '.join(sorted(set(kept.truth.values()))[:8])}, .... Expected labels with these names"
+        )
+    features = artefacts.read_features(run, artefacts.FEATURES, points)
+    bank = embed_vocabulary(backbone, vocabulary)
+    neighbor: Tensor | None = None
+    methods: dict[str, dict[str, Any]] = {}
+    for method in task.methods:
+        if method in known:
+            methods[method] = known[method]
+            continue
+        watch = Stopwatch()
+        if method == job.method.purify.affinity and job.method.purify.rounds > 0:
+            label = read_written(run.folder / artefacts.LABELS).points.label
+            spent = metrics["stages"]["purify"]
+        else:
+            pools = method != RAW and not isinstance(heard[method], RegionVote)
+            with watch(method):
+                if pools and neighbor is None:
+                    voxels = voxelize(points.xyz, job.method.purify.voxel)
+                    neighbor = grid_neighbors(voxels.index, job.method.purify.neighbors)
+                label = label_points(
+                    points,
+                    features,
+                    bank,
+                    jobs[method].method,
+                    embedding=heard[method],
+                    neighbor=neighbor if pools else None,
+                ).label
+            spent = watch.stages[method]
+        confusion = Confusion(vocabulary.names)
+        confusion.add(truth, label)
+        methods[method] = {"made_from": prints[method], **spent, "counts": sparse(confusion.counts.numpy())}
+    return {
+        "capture": task.job.capture.path,
+        "frames": len(scene.frames),
+        "points": len(points),
+        "labelled": int((truth >= 0).sum()),
+        "seen": metrics["seen"],
+        "stages": metrics["stages"],
+        "methods": methods,
+    }, False
+
+
+def sparse(counts: np.ndarray) -> list[list[int]]:
+    """(C, C + 1) counts -> rows of truth, predicted and points, where there are any."""
+    row, column = np.nonzero(counts)
+    return [[int(r), int(c), int(counts[r, c])] for r, c in zip(row, column, strict=True)]
+
+
+def dense(rows: Sequence[Sequence[int]], classes: int) -> np.ndarray:
+    """(C, C + 1) int64 counts of `sparse`.
+
+    Raises:
+        ValueError: a label is not below C.
+    """
+    counts = np.zeros((classes, classes + 1), dtype=np.int64)
+    for row, column, points in rows:
+        if not (0 <= row < classes and 0 <= column <= classes and points >= 0):
+            raise ValueError(f"found counts of labels {row} and {column} among {classes}")
+        counts[row, column] += points
+    return counts
+
+
+def _check_truth_fits(job: Job) -> None:
+    """Names of another benchmark would match here and there, and the numbers would look like numbers."""
+    wanted = set_name(job.labels)
+    facts = None if is_procedural(job.capture.path) else writing.facts_of(Path(job.capture.path))
+    made_for = None if facts is None else facts["made_with"].get("labels")
+    if wanted is None or made_for is None or any({wanted, made_for} <= names for names in _ALIKE):
+        return
+    raise CaptureError(
+        f"{job.capture.path} was prepared with the truth of {made_for}; found --labels {wanted}. Prepare it "
+        f"with --labels {wanted} into another folder"
+    )
+
+
+@lru_cache(maxsize=1)
+def _backbone(name: str, device: str) -> Backbone:
+    return load_backbone(name, device=device)
+
+
+@lru_cache(maxsize=8)
+def _embedding(affinity: str, backbone: str, device: str) -> Embedding | RegionVote:
+    return load_embedding(affinity, _backbone(backbone, device))
+
+
+def forget() -> None:
+    """Let go of the models that scenes of this process share."""
+    _embedding.cache_clear()
+    _backbone.cache_clear()
+
+
+def use_threads(count: int) -> None:
+    """At most so many threads of this process for one scene."""
+    torch.set_num_threads(max(1, min(count, torch.get_num_threads())))
+
+
+def _in_memory(scene: Scene) -> Scene:
+    """The scene with its images rendered once: fusing, lifting and truth each read them."""
+
+    def kept(frame: Frame) -> Frame:
+        color, depth, label = frame.color(), frame.depth(), frame.label() if frame.label else None
+        return replace(
+            frame,
+            color=lambda: color,
+            depth=lambda: depth,
+            label=None if label is None else lambda: label,
+            instance=None,
+        )
+
+    return replace(scene, frames=tuple(kept(frame) for frame in scene.frames))

@@ -1,0 +1,282 @@
+"""`purify3d benchmark` and `compare`: the field's numbers over many scenes with truth."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from purify3d.cli import flags, show
+
+if TYPE_CHECKING:
+    from purify3d.benchmarking.spread import Spread
+
+_OTHER = "otherfurniture|other furniture"
+
+
+class BenchmarkCommand(flags.LazyJobOptions):
+    """Takes the settings of a job that hold for every scene and method as flags."""
+
+    but = ("path", "onto", "affinity", "format")
+
+
+@click.command(cls=BenchmarkCommand)
+@click.argument("dataset", nargs=-1, required=True)
+@click.option(
+    "--methods",
+    default="raw,geometric",
+    show_default=True,
+    help="raw (nothing is pooled), and values of --affinity: uniform, region-vote, geometric, student, ....",
+)
+@click.option("-o", "--output", required=True, help="Folder of the results; the same again goes on there.")
+@click.option("--other-furniture", is_flag=True, help="Count scannet20's 20th class too.")
+@click.option("--jobs", type=click.IntRange(1, 1024), default=1, show_default=True, help="Scenes at a time.")
+@click.option("--ray", help="Spread scenes over a Ray cluster at this address, or local.")
+@click.option(
+    "--pictures", type=click.IntRange(0, 10_000), default=12, show_default=True, help="Of the worst scenes."
+)
+@click.option("--no-check", is_flag=True, help="Do not look whether the frames agree with each other.")
+@flags.overwrite
+@flags.json
+def benchmark(
+    dataset: tuple[str, ...],
+    methods: str,
+    output: str,
+    other_furniture: bool,
+    jobs: int,
+    ray: str | None,
+    pictures: int,
+    no_check: bool,
+    overwrite: bool,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Measure methods on every scene of a DATASET with truth: mIoU, mAcc, per class and per scene.
+
+    DATASET is a folder of captures, such as 'purify3d prepare' makes, several captures, or procedural rooms:
+    synthetic:val, synthetic:test, synthetic:0..9. --labels is a set, names, or a file with one label a line.
+    A scene that fails is named with its reason, the others go on, and the exit code is 1.
+    """
+    from purify3d.benchmarking import PAGE, RESULTS
+    from purify3d.benchmarking import benchmark as benchmark_
+    from purify3d.datasets.listing import captures_of
+    from purify3d.job import CaptureConfig, Job, changed
+
+    if jobs > 1 and ray is not None:
+        raise click.UsageError("found --jobs and --ray; expected one of them")
+    given = {name: value for name, value in settings.items() if value is not None}
+    if "labels" not in given:
+        raise click.UsageError("found no --labels; expected a set such as scannet20, names, or a file")
+    labels = _labels(given.pop("labels"), other_furniture)
+    asked = [method.strip() for method in methods.split(",") if method.strip()]
+    folder = flags.folder(output, Path("benchmark"))
+    job = flags.checked(lambda: changed(Job(CaptureConfig("."), labels), given))
+    _check_methods(job, asked)
+    captures = captures_of(dataset, job.capture.reader)
+    click.echo(f"{len(captures)} scenes, {len(asked)} methods", err=True)
+    results = flags.checked(
+        lambda: benchmark_(
+            captures,
+            job,
+            asked,
+            folder,
+            spread=_spread(jobs, ray),
+            pictures=pictures,
+            check=not no_check,
+            overwrite=overwrite,
+            command=["purify3d", *sys.argv[1:]],
+            progress=show.progress,
+        )
+    )
+    if as_json:
+        click.echo(json.dumps(results))
+    else:
+        _show(results)
+        for name in (RESULTS, PAGE):
+            click.echo(f"wrote {folder / name}")
+    if results["failed"]:
+        for name, why in results["failed"].items():
+            click.echo(f"{name} failed: {why}", err=True)
+        sys.exit(1)
+
+
+@click.command()
+@click.argument("results", nargs=-1, required=True)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31), help="Of the intervals.")
+@flags.json
+def compare(results: tuple[str, ...], seed: int, as_json: bool) -> None:
+    """What differs between RESULTS of benchmarks on the same scenes, per class and overall.
+
+    A RESULT is a folder of 'purify3d benchmark' or its results.json, with @METHOD for another method than the
+    first that pools. A single RESULT compares its methods. Each is held against the first.
+    """
+    from purify3d.benchmarking.compare import compare as compare_
+
+    found = compare_([column for text in results for column in _columns(text, len(results) == 1)], seed=seed)
+    if as_json:
+        return click.echo(json.dumps(found))
+    _show_comparison(found)
+
+
+def _labels(text: str, other_furniture: bool) -> str | tuple[str, ...]:
+    from purify3d.errors import LabelError
+    from purify3d.labelsets import load_label_set
+
+    if other_furniture:
+        if text.strip() != "scannet20":
+            raise click.UsageError(f"found --other-furniture with --labels {text!r}; expected scannet20")
+        return (*load_label_set("scannet20").vocabulary.names, _OTHER)
+    if not Path(text).is_file():
+        return text
+    try:
+        lines = Path(text).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise LabelError(f"{text}: cannot be read as text ({error}); expected one label a line") from error
+    labels = tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
+    if not labels:
+        raise LabelError(f"{text}: found no label; expected one a line, synonyms joined by a bar")
+    return labels
+
+
+def _check_methods(job: Any, methods: list[str]) -> None:
+    """A wrong name fails before hours of work, and once instead of in every scene."""
+    from purify3d.affinities import load_embedding
+    from purify3d.benchmarking import RAW
+    from purify3d.benchmarking.scene import job_of
+
+    if not methods or len(set(methods)) < len(methods):
+        raise click.UsageError(f"found --methods {', '.join(methods) or 'none'}; expected each once")
+    for method in methods:
+        affinity = flags.checked(partial(job_of, job, method)).resolved().method.purify.affinity
+        if method != RAW:
+            load_embedding(affinity)
+
+
+def _spread(jobs: int, ray: str | None) -> Spread:
+    from purify3d.benchmarking import spread
+
+    if ray is not None:
+        return spread.OnRay(ray)
+    return spread.Processes(jobs) if jobs > 1 else spread.serial
+
+
+def _columns(text: str, alone: bool) -> list[Any]:
+    from purify3d.benchmarking import read_results
+    from purify3d.benchmarking.compare import Column
+    from purify3d.errors import RunError
+
+    path, at, method = text.rpartition("@")
+    if not at or Path(text).exists():
+        path, method = text, ""
+    results = read_results(path)
+    if method and method not in results["methods"]:
+        raise RunError(f"{path}: found method {method!r}; expected one of {', '.join(results['methods'])}")
+    if alone and not method:
+        return [Column(name, results, name) for name in results["methods"]]
+    method = method or results["shown"]
+    return [Column(f"{path}@{method}", results, method)]
+
+
+def _show(results: Mapping[str, Any]) -> None:
+    from purify3d.benchmarking.report import cost, percent, shown_means, worst_first
+
+    means, methods = shown_means(results), results["methods"]
+    overall, scenes = results["overall"], results["scenes"]
+    rows = [
+        [
+            label,
+            *(percent(overall[m]["iou"][i]) for m in methods),
+        ]
+        for i, label in enumerate(results["labels"])
+        if overall[methods[0]]["iou"][i] is not None
+    ]
+    show.table(["IoU, %", *methods], rows)
+    absent = len(results["labels"]) - len(rows)
+    click.echo(
+        f"{absent} of {len(results['labels'])} classes are in no scene, so in no mean" if absent else ""
+    )
+    show.table(
+        ["all scenes", *means.values(), "mIoU, 95 %"],
+        [
+            [m, *(percent(overall[m][key]) for key in means), _ends(overall[m]["interval"]["miou"])]
+            for m in methods
+        ],
+    )
+    click.echo()
+    averages = {m: overall[m]["scene_mean"] for m in methods}
+    show.table(
+        ["mean of scenes", *means.values(), "mIoU, 95 %"],
+        [
+            [m, *(percent(averages[m][key]["mean"]) for key in means), _ends(averages[m]["miou"]["interval"])]
+            for m in methods
+        ],
+    )
+    click.echo()
+    costs = {name: cost(scene, methods) for name, scene in scenes.items()}
+    show.table(
+        ["scene, worst first", *methods, "seconds", "peak GB"],
+        [
+            [
+                name,
+                *(percent(scenes[name]["methods"][m]["miou"]) for m in methods),
+                f"{costs[name][0]:.1f}",
+                f"{costs[name][1]:.2f}",
+            ]
+            for name in worst_first(results)
+        ],
+    )
+    if results["reused"]:
+        click.echo(f"{len(results['reused'])} scenes were measured before, not repeated")
+    for name, scene in scenes.items():
+        for said in scene.get("warnings", []):
+            click.echo(f"{name}: {said}")
+
+
+def _show_comparison(found: Mapping[str, Any]) -> None:
+    from purify3d.benchmarking.report import MEANS, percent
+
+    left = f"; {len(found['left_out'])} are not in all results and left out" if found["left_out"] else ""
+    click.echo(f"{len(found['scenes'])} common scenes{left}")
+    for note in found["notes"]:
+        click.echo(f"note: {note}")
+    for column in found["columns"]:
+        click.echo()
+        click.echo(f"{column['title']} against {column['against']}")
+        rows = {MEANS[key]: row for key, row in column["means"].items() if key in MEANS} | column["classes"]
+        show.table(
+            ["%", "before", "after", "difference", "95 %"],
+            [
+                [
+                    name,
+                    percent(row["before"]),
+                    percent(row["after"]),
+                    _signed(row["difference"]),
+                    _ends(row["interval"], signed=True),
+                ]
+                for name, row in rows.items()
+                if row["difference"] is not None
+            ],
+        )
+        click.echo(f"better on {column['better']} of {len(found['scenes'])} scenes; those that changed most:")
+        show.table(
+            ["scene", "before", "after", "difference"],
+            [
+                [row["scene"], percent(row["before"]), percent(row["after"]), _signed(row["difference"])]
+                for row in column["changed"]
+            ],
+        )
+
+
+def _signed(value: float) -> str:
+    return f"{100 * value:+.1f}"
+
+
+def _ends(ends: list[float] | None, *, signed: bool = False) -> str:
+    if ends is None:
+        return "-"
+    return " to ".join(_signed(end) if signed else f"{100 * end:.1f}" for end in ends)
