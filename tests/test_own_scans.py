@@ -2,21 +2,26 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 from test_captures import CAMERA, edit_json, shots, transforms, write_scannet, write_transforms, write_tum
 
-from purify3d.captures import nerfstudio, scannet, tum
+from purify3d.captures import nerfstudio, open_capture, scannet, sound, tum
+from purify3d.captures.exchange import write_nerfstudio
 from purify3d.captures.images import make_camera
 from purify3d.captures.naming import unique_names
 from purify3d.captures.poses import far_away, read_pose
 from purify3d.errors import CaptureError, PurifyWarning
-from purify3d.types import Camera
+from purify3d.runs import Run, artefacts
+from purify3d.types import Camera, Scene
 
 GIVEN = (20.0, 21.0, 7.25, 4.75)
 
@@ -308,3 +313,86 @@ def test_names_with_spaces_quotes_and_backslashes(tmp_path: Path) -> None:
     frames = tum.read(folder, intrinsics=GIVEN).frames
     assert [frame.name for frame in frames] == ["a b", "c d", "e"]
     assert np.array_equal(frames[2].color(), given[2].color)
+
+
+# --- images that are damaged --------------------------------------------------------------------------------
+
+
+def room(folder: Path) -> Path:
+    """A procedural room on disk."""
+    return write_nerfstudio(open_capture("synthetic:1?frames=6"), folder)
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+@pytest.mark.filterwarnings("default::purify3d.errors.PurifyWarning")
+@pytest.mark.parametrize(
+    ("bad", "onto"), [("images/00002.jpg", False), ("depth/00002.png", False), ("images/00002.jpg", True)]
+)
+def test_a_damaged_image_costs_its_frame_and_nothing_else(
+    tmp_path: Path, purify3d: Any, bad: str, onto: bool
+) -> None:
+    """Points, features and truth are those of the capture without this frame."""
+    whole, spoilt = room(tmp_path / "whole"), room(tmp_path / "spoilt")
+    edit_json(whole, lambda meta: meta["frames"].pop(2))
+    cut(spoilt / bad)
+    flags = ["--voxel", "0.05", "--rounds", "1", "--labels", "wall, floor, chair"]
+    if onto:
+        first = purify3d("segment", str(whole), "-o", str(tmp_path / "first"), *flags)
+        assert first[0] == 0, first
+        flags += ["--onto", str(tmp_path / "first/points.ply")]
+    for name in ("whole", "spoilt"):
+        code, _, said = purify3d("segment", str(tmp_path / name), "-o", str(tmp_path / f"run-{name}"), *flags)
+        assert code == 0, said
+        left_out = re.search(r"1 frame is left out: (images|depth)/\*\.\w+: .*truncated.* \(00002\)", said)
+        assert bool(left_out) == (name == "spoilt"), said
+    runs = [artefacts.read_scene(Run(tmp_path / f"run-{name}")).cloud() for name in ("whole", "spoilt")]
+    assert torch.equal(runs[0].xyz, runs[1].xyz)
+    assert torch.equal(runs[0].label, runs[1].label)
+    files = [tmp_path / f"run-{name}" / "features.safetensors" for name in ("whole", "spoilt")]
+    first, second = (load_file(file) for file in files)
+    assert torch.equal(first["views"], second["views"])
+    assert torch.allclose(first["values"].float(), second["values"].float(), atol=1e-3)
+    back = write_nerfstudio(_quiet(spoilt), tmp_path / "back")
+    assert len(json.loads((back / "transforms.json").read_text())["frames"]) == 5
+
+
+def _quiet(folder: Path) -> Scene:
+    scene = open_capture(folder)
+    with pytest.warns(PurifyWarning, match="1 frame is left out"):
+        scene.frames[2].depth()
+    assert not scene.frames[2].color().any()
+    assert scene.frames[2].label is not None
+    assert (scene.frames[2].label() == -1).all()
+    return scene
+
+
+def test_most_images_are_damaged(tmp_path: Path) -> None:
+    folder = room(tmp_path / "room")
+    for number in (1, 2, 4, 5):
+        cut(folder / f"images/0000{number}.jpg")
+    frames = open_capture(folder).frames
+    frames[0].depth()
+    with pytest.raises(
+        CaptureError, match=r"room: 4 of 6 frames cannot be used; 00001: .*00001\.jpg: .*trunc"
+    ):
+        frames[2].color()
+
+
+def test_damaged_images_beyond_the_first_look_are_told_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sound, "_SWEEP", 3)  # the first, the third and the last
+    folder = room(tmp_path / "room")
+    for number in (1, 3, 4, 5):
+        cut(folder / f"images/0000{number}.jpg")
+    frames = open_capture(folder).frames
+    with pytest.warns(PurifyWarning, match=r"2 frames are left out: .*\(00001.*\(00005\)"):
+        frames[1].depth()
+    with pytest.warns(PurifyWarning, match=r"1 frame is left out: .*\(00003\)"):
+        frames[3].depth()
+    frames[2].depth()
+    with pytest.raises(CaptureError, match="4 of 6 frames cannot be used"):
+        frames[4].depth()

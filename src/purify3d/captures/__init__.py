@@ -21,6 +21,7 @@ import numpy as np
 
 from purify3d import axes, geometry
 from purify3d.captures.conventions import MAX_DEPTH, Convention, Direction, Stored, near_origin, reread
+from purify3d.captures.sound import guarded
 from purify3d.errors import CaptureError, UpWarning
 from purify3d.types import Frame, Scene
 
@@ -69,6 +70,8 @@ def open_capture(
 ) -> Scene:
     """Open a capture. Only headers and text files are read; images are read and checked frame by frame later.
 
+    A frame with a damaged image sees nothing, and is named in a warning when it is read (see `sound`).
+
     Args:
         path: a folder or file in one of `FORMATS`, or `synthetic:SEED` (`synthetic:SEED?frames=24`).
         reader: a name of `FORMATS`; None: found from the path.
@@ -111,9 +114,10 @@ def open_capture(
         pose_direction=pose_direction,
         scale=scale,
         interpolate=interpolate,
+        guard=False,  # those that are picked are guarded below
     )
     frames = [_upright(frame, scene.up) for frame in _pick(scene.frames, every, limit)]
-    return replace(scene, frames=tuple(frames))
+    return replace(scene, frames=_guarded(frames, path))
 
 
 def read_whole(
@@ -128,11 +132,13 @@ def read_whole(
     pose_direction: Direction | None = None,
     scale: float = 1.0,
     interpolate: bool = False,
+    guard: bool = True,
 ) -> tuple[Scene, Stored]:
     """All frames of a capture, none of them turned, and how its poses were taken to be stored.
 
     Args:
-        see `open_capture`.
+        guard: a damaged frame sees nothing (see `sound`); otherwise reading its image is an error.
+        others: see `open_capture`.
 
     Raises:
         CaptureError, ValueError: see `open_capture`.
@@ -157,7 +163,12 @@ def read_whole(
         world_up = scene.up if up is None else axes.parse_direction(up)
     except ValueError as error:
         raise CaptureError(f"--up: {error}") from error
-    return near_origin(replace(scene, up=world_up)), said
+    scene = near_origin(replace(scene, up=world_up))
+    return (replace(scene, frames=_guarded(scene.frames, path)) if guard else scene), said
+
+
+def _guarded(frames: Sequence[Frame], path: str | Path) -> tuple[Frame, ...]:
+    return tuple(frames) if is_procedural(str(path)) else guarded(frames, Path(path))
 
 
 def is_procedural(path: str) -> bool:

@@ -20,6 +20,7 @@ from scipy.spatial.transform import Rotation
 
 from purify3d import geometry
 from purify3d.captures import images, phones, tum
+from purify3d.captures.naming import listed
 from purify3d.errors import CaptureError
 from purify3d.types import Frame, Scene
 
@@ -104,14 +105,13 @@ def _timed(folder: Path, suffix: str) -> tuple[list[Path], np.ndarray]:
     """Files in order of the seconds in their names, VIDEO_SECONDS, and these (N,)."""
     found = []
     if folder.is_dir():
-        for file in folder.iterdir():
-            if file.suffix == suffix:
-                try:
-                    found.append((float(file.stem.rpartition("_")[2]), file))
-                except ValueError as error:
-                    raise CaptureError(
-                        f"{file}: expected a name of a video and seconds, such as 47333462_123.456{suffix}"
-                    ) from error
+        for file in listed(folder, (suffix,)):
+            try:
+                found.append((float(file.stem.rpartition("_")[2]), file))
+            except ValueError as error:
+                raise CaptureError(
+                    f"{file}: expected a name of a video and seconds, such as 47333462_123.456{suffix}"
+                ) from error
     found.sort()
     return [file for _, file in found], np.array([time for time, _ in found], dtype=np.float64)
 

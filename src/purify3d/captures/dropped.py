@@ -105,11 +105,15 @@ class Dropped:
 
     def _short(self, why: str) -> str:
         """What was found without the folder all share, the number in the name of the file and the advice."""
-        found = why.split("; ")[0]
+        found = re.split(r"; |\. (?=[A-Z])", why)[0]
         head, _, rest = found.partition(": ")
         home = self.where.parent if self.where.is_file() else self.where
+        member, _, archive = head.rpartition(" in ")
         file = head.split(", ")[0]
-        if not rest or not file.startswith(str(home)):
+        if archive == str(self.where):
+            inside = member
+        elif rest and file.startswith(str(home)):
+            inside = "" if file == str(self.where) else file.removeprefix(str(home)).lstrip("/")
+        else:
             return found
-        inside = "" if file == str(self.where) else file.removeprefix(str(home)).lstrip("/")
         return f"{re.sub('[0-9]+', '*', inside)}: {rest}" if inside else rest

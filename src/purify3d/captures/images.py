@@ -19,6 +19,8 @@ from purify3d.captures.poses import read_numbers, rigid_pose
 from purify3d.errors import CaptureError, PurifyWarning, UpWarning
 from purify3d.types import Camera, Frame
 
+#: Names of colour images end with one of these; of several of one name the first is taken.
+COLOR_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".pgm")
 #: Pillow modes of a single channel of integers; 16-bit files open as one of the last four.
 _INTEGER_MODES = ("L", "P", "I", "I;16", "I;16B", "I;16L")
 #: Per cent of the pixels of a 16-bit grey image that may become black, and as many white.
@@ -29,6 +31,7 @@ _OFF_CENTRE, _ALIKE, _OTHER_SIZE = 0.2, 0.02, 0.08
 
 
 __all__ = [
+    "COLOR_SUFFIXES",
     "Lens",
     "file_frame",
     "guess_up",

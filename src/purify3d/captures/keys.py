@@ -21,12 +21,21 @@ def read_json(path: Path) -> Any:
     Raises:
         CaptureError: no ordinary file, over 256 MB, no JSON, or nested deeper than anything real.
     """
+    return parse_json(read_text(path), path)
+
+
+def parse_json(text: str | bytes, source: Path | str) -> Any:
+    """What JSON from `source` holds.
+
+    Raises:
+        CaptureError: no JSON, or nested deeper than anything real.
+    """
     try:
-        return json.loads(read_text(path))
+        return json.loads(text)
     except RecursionError as error:
-        raise CaptureError(f"{path}: is not JSON of a capture (nested too deeply); re-export it") from error
+        raise CaptureError(f"{source}: is not JSON of a capture (nested too deeply); re-export it") from error
     except ValueError as error:
-        raise CaptureError(f"{path}: is not JSON ({error}); re-export the capture") from error
+        raise CaptureError(f"{source}: is not JSON ({error}); re-export the capture") from error
 
 
 def number(keys: Mapping[str, Any], key: str, where: str, default: float | None = None) -> float:

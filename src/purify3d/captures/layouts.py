@@ -14,9 +14,6 @@ from purify3d.captures import images
 from purify3d.captures.dropped import Dropped
 from purify3d.captures.opening import read_text
 
-#: Suffixes of colour images.
-COLORS = (".jpg", ".jpeg", ".png")
-
 
 @dataclass(frozen=True)
 class Entry:

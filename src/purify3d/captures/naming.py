@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +33,16 @@ def unique_names(paths: Sequence[str]) -> list[str]:
         taken.add(candidate)
         unique.append(candidate)
     return unique
+
+
+def listed(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    """Ordinary files of a folder with one of these suffixes, in small letters, sorted by name.
+
+    Names that begin with a dot are notes of file managers, such as ._0.png of macOS.
+    """
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_file()]
+    return [folder / name for name in sorted(names) if PurePosixPath(name).suffix.lower() in suffixes]
 
 
 def natural(stem: str) -> list[tuple[int, str]]:

@@ -19,8 +19,8 @@ MOST_PIXELS = 64_000_000
 #: Bytes of the text files of a capture: a transforms.json of 50,000 frames has 50 MB.
 MOST_TEXT = 256_000_000
 
-#: What Pillow raises for files that are no images, cut off, damaged, or far too large.
-_BROKEN = (
+#: What Pillow raises for data that are no images, cut off, damaged, or far too large.
+BROKEN = (
     OSError,
     SyntaxError,
     ValueError,
@@ -65,8 +65,13 @@ def opened_image(path: Path) -> Iterator[Image.Image]:
             f"{path}: found an image of too many pixels ({error}); expected at most "
             f"{MOST_PIXELS // 10**6} megapixels. Scale the images and the intrinsics down"
         ) from error
-    except _BROKEN as error:
+    except BROKEN as error:
         raise unreadable(path, error) from error
+
+
+def reason(error: Exception) -> str:
+    """What Pillow says of bytes, without their address in memory."""
+    return "no image" if isinstance(error, UnidentifiedImageError) else str(error)
 
 
 def unreadable(path: Path, error: Exception) -> CaptureError:

@@ -7,7 +7,6 @@ ARKit's principal points are offsets from the top left corner of the image (ARCa
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -19,6 +18,7 @@ import numpy as np
 from purify3d import geometry
 from purify3d.captures import images
 from purify3d.captures.dropped import Dropped
+from purify3d.captures.keys import parse_json
 from purify3d.errors import CaptureError, PurifyWarning
 from purify3d.types import Camera, Frame
 
@@ -97,10 +97,7 @@ def read_json(text: str | bytes, source: Path | str) -> dict[str, Any]:
     Raises:
         CaptureError: it is none.
     """
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise CaptureError(f"{source}: is not JSON ({error}); copy or export the capture again") from error
+    found = parse_json(text, source)
     if not isinstance(found, dict):
         raise CaptureError(f"{source}: found {type(found).__name__}; expected an object of JSON")
     return found

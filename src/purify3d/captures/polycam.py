@@ -20,6 +20,7 @@ import numpy as np
 
 from purify3d import geometry
 from purify3d.captures import images, phones
+from purify3d.captures.naming import listed
 from purify3d.captures.opening import read_text
 from purify3d.errors import CaptureError, PurifyWarning
 from purify3d.types import Frame, Scene
@@ -29,7 +30,6 @@ EXPECTS = "keyframes/ with images/, cameras/ and depth/"
 CONVENTION = "opengl"
 DIRECTION = "camera-to-world"
 
-_IMAGES = (".jpg", ".jpeg", ".png")
 #: Folders of images and cameras, the better ones first.
 _PAIRS = (("corrected_images", "corrected_cameras"), ("images", "cameras"))
 
@@ -72,7 +72,10 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
             PurifyWarning,
             stacklevel=2,
         )
-    colors, cameras = _by_stem(folder / pair[0], _IMAGES), _by_stem(folder / pair[1], (".json",))
+    colors, cameras = (
+        _by_stem(folder / pair[0], images.COLOR_SUFFIXES),
+        _by_stem(folder / pair[1], (".json",)),
+    )
     depths = _by_stem(folder / "depth", (".png",))
     kept = _by_stem(folder / "confidence", (".png",)) if (folder / "confidence").is_dir() else {}
     sieve, whole = phones.Sieve(folder), []
@@ -100,7 +103,7 @@ def _parts(*found: dict[str, Path]) -> list[tuple[str, dict[str, Path]]]:
 
 
 def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    return {file.stem: file for file in sorted(folder.iterdir()) if file.suffix.lower() in suffixes}
+    return {file.stem: file for file in listed(folder, suffixes)}
 
 
 def _frame(

@@ -31,7 +31,7 @@ from PIL import Image
 
 from purify3d import geometry
 from purify3d.captures import archives, exr, images, phones
-from purify3d.captures.opening import check_pixels
+from purify3d.captures.opening import BROKEN, check_pixels, reason
 from purify3d.errors import CaptureError, require
 from purify3d.types import Camera, Frame, Scene
 
@@ -40,7 +40,6 @@ EXPECTS = "a .r3d file, or metadata.json with rgb/ and depth/*.exr"
 CONVENTION = "opengl"
 DIRECTION = "camera-to-world"
 
-_COLOR = (".jpg", ".jpeg", ".png")
 _NUMBERED = re.compile(r"(?:(.*)/)?([^/]+)/([0-9]{1,9})(\.\w+)")
 
 
@@ -144,7 +143,9 @@ def _join(folder: str, name: str) -> str:
 
 
 def _images(folder: Mapping[str, dict[int, str]]) -> dict[int, str]:
-    return {number: name for suffix in _COLOR for number, name in folder.get(suffix, {}).items()}
+    return {
+        number: name for suffix in images.COLOR_SUFFIXES for number, name in folder.get(suffix, {}).items()
+    }
 
 
 class _Cameras:
@@ -219,21 +220,21 @@ def _color(path: Path, name: str, camera: Camera) -> np.ndarray:
             )
         try:
             return np.array(image.convert("RGB"))
-        except (OSError, SyntaxError, ValueError) as error:
+        except BROKEN as error:
             raise _unreadable(path, name, error) from error
 
 
 def _image(path: Path, name: str) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(archives.read_member(path, name)))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except BROKEN as error:
         raise _unreadable(path, name, error) from error
     check_pixels(path / name, *image.size)
     return image
 
 
 def _unreadable(path: Path, name: str, error: Exception) -> CaptureError:
-    return CaptureError(f"{name} in {path}: is damaged ({error}); copy or export the capture again")
+    return CaptureError(f"{name} in {path}: is damaged ({reason(error)}); copy or export the capture again")
 
 
 def _depth_size(

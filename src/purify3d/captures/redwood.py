@@ -23,7 +23,7 @@ from purify3d import geometry
 from purify3d.captures import images, layouts
 from purify3d.captures.dropped import Dropped
 from purify3d.captures.keys import read_json
-from purify3d.captures.naming import natural
+from purify3d.captures.naming import listed, natural
 from purify3d.errors import CaptureError
 from purify3d.types import Scene
 
@@ -80,7 +80,7 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
         )
     trajectory = found[0]
     records = _read_json(trajectory) if trajectory.suffix == ".json" else _read_log(trajectory)
-    colors, depths = _by_key(folder, layouts.COLORS), _by_key(path / "depth", (".png",))
+    colors, depths = _by_key(folder, images.COLOR_SUFFIXES), _by_key(path / "depth", (".png",))
     dropped = Dropped(path)
     entries, used = [], {}
     for key, record in _assign(sorted(colors, key=natural), records, trajectory).items():
@@ -156,7 +156,7 @@ def _begins_with_numbers(file: Path) -> bool:
 
 def _by_key(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
     """Images by what colour and depth share of their names: all, or the number before a time stamp."""
-    files = [file for file in sorted(folder.iterdir()) if file.suffix.lower() in suffixes]
+    files = listed(folder, suffixes)
     if all(re.fullmatch(r"\d+-\d+", file.stem) for file in files):
         return {file.stem.split("-")[0]: file for file in files}
     return {file.stem: file for file in files}

@@ -17,6 +17,7 @@ import numpy as np
 from purify3d.captures import images, layouts
 from purify3d.captures.dropped import Dropped
 from purify3d.captures.keys import read_json
+from purify3d.captures.naming import listed
 from purify3d.errors import CaptureError
 from purify3d.types import Scene
 
@@ -101,10 +102,8 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
 
 
 def _numbered(path: Path, kind: str) -> dict[int, Path]:
-    suffixes = layouts.COLORS if kind == "frame" else (".png",)
-    files = [
-        file for file in sorted((path / "results").glob(f"{kind}*.*")) if file.suffix.lower() in suffixes
-    ]
+    suffixes = images.COLOR_SUFFIXES if kind == "frame" else (".png",)
+    files = listed(path / "results", suffixes) if (path / "results").is_dir() else []
     return {int(file.stem[len(kind) :]): file for file in files if re.fullmatch(f"{kind}[0-9]+", file.stem)}
 
 

@@ -14,7 +14,6 @@ depth camera, of object id + 1, 0 = none; an object has one id in all frames.
 from __future__ import annotations
 
 import json
-import os
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -26,7 +25,7 @@ import numpy as np
 from purify3d.captures import images
 from purify3d.captures.depths import DEPTH_SUFFIXES
 from purify3d.captures.dropped import Dropped
-from purify3d.captures.naming import match_by_number, natural
+from purify3d.captures.naming import listed, match_by_number, natural
 from purify3d.captures.opening import read_text
 from purify3d.captures.poses import read_pose
 from purify3d.clouds import read_cloud
@@ -40,8 +39,7 @@ EXPECTS = "folders color/ depth/ pose/ intrinsic/"
 CONVENTION, DIRECTION = "opencv", "camera-to-world"
 
 _FOLDERS = ("color", "depth", "pose")
-_IMAGES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".ppm", ".pgm")
-_SUFFIXES = {"color": _IMAGES, "depth": DEPTH_SUFFIXES, "pose": (".txt", ".npy")}
+_SUFFIXES = {"color": images.COLOR_SUFFIXES, "depth": DEPTH_SUFFIXES, "pose": (".txt", ".npy")}
 
 #: What names of files say about where they come from.
 _ELSEWHERE = (
@@ -71,7 +69,7 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
     missing = [name for name in _FOLDERS if not (path / name).is_dir()]
     if missing:
         raise CaptureError(
-            f"{path}: expected {EXPECTS}; missing are {', '.join(missing)}{_elsewhere(_listed(path))}"
+            f"{path}: expected {EXPECTS}; missing are {', '.join(missing)}{_elsewhere(_held(path))}"
         )
     files = match_by_number({name: _by_stem(path / name, _SUFFIXES[name]) for name in _FOLDERS})
     dropped, whole = Dropped(path), []
@@ -126,28 +124,19 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
 
 def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     """Ordinary files by stem; of several with one stem the kind that comes first in `suffixes`."""
-    with os.scandir(folder) as entries:
-        # Names that begin with a dot are notes of file managers, such as ._0.png of macOS.
-        names = [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_file()]
+    files = listed(folder, suffixes)
     found: dict[str, Path] = {}
-    for name in sorted(names, key=lambda name: (_rank(name, suffixes), name)):
-        if _rank(name, suffixes) < len(suffixes):
-            found.setdefault(Path(name).stem, folder / name)
-    used = {file.name for file in found.values()}
-    twice = [name for name in names if _rank(name, suffixes) < len(suffixes) and name not in used]
+    for file in sorted(files, key=lambda file: suffixes.index(file.suffix.lower())):
+        found.setdefault(file.stem, file)
+    twice = sorted(set(files) - set(found.values()))
     if twice:
         warnings.warn(
-            f"{folder}: {len(twice)} files are left out, such as {min(twice)}: one of the same name is used "
-            "in its place",
+            f"{folder}: {len(twice)} files are left out, such as {twice[0].name}: one of the same name is "
+            "used in its place",
             PurifyWarning,
             stacklevel=3,
         )
     return found
-
-
-def _rank(name: str, suffixes: tuple[str, ...]) -> int:
-    suffix = Path(name).suffix.lower()
-    return suffixes.index(suffix) if suffix in suffixes else len(suffixes)
 
 
 def _first_size(paths: Sequence[Path]) -> tuple[int, int]:
@@ -160,7 +149,7 @@ def _first_size(paths: Sequence[Path]) -> tuple[int, int]:
     return images.image_size(paths[-1])
 
 
-def _listed(folder: Path) -> list[str]:
+def _held(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir())
 
 
@@ -168,7 +157,7 @@ def _instead(path: Path) -> str:
     """What lies in the folders where nothing goes together, and what that suggests."""
     held, every = [], []
     for name in _FOLDERS:
-        names = _listed(path / name)
+        names = _held(path / name)
         every += names
         some = ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
         held.append(f"{name}/ holds {some or 'nothing'}")

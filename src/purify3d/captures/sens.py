@@ -28,7 +28,7 @@ from PIL import Image
 
 from purify3d.captures import images, scannet_truth
 from purify3d.captures.dropped import Dropped
-from purify3d.captures.opening import check_pixels
+from purify3d.captures.opening import BROKEN, check_pixels, reason
 from purify3d.captures.poses import rigid_pose
 from purify3d.clouds import read_cloud
 from purify3d.errors import CaptureError, PurifyWarning
@@ -50,18 +50,6 @@ _COLORS = {0: "raw", 1: "png", 2: "jpg"}
 _DEPTHS = {0: "raw", 1: "zlib"}
 _OTHERS = {-1: "unknown", 2: "occi"}
 _NO_DEPTH = 65535
-_BROKEN = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    EOFError,
-    OverflowError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
 
 
 @dataclass(frozen=True)
@@ -345,9 +333,9 @@ def _color(name: str, file: Path, start: int, count: int, kind: str, camera: Cam
             if image.size == (camera.width, camera.height):
                 return np.array(image.convert("RGB"))
             found = image.size
-    except _BROKEN as error:
+    except BROKEN as error:
         raise CaptureError(
-            f"{name}: the colour image is damaged ({error}); download the file again"
+            f"{name}: the colour image is damaged ({reason(error)}); download the file again"
         ) from error
     raise CaptureError(
         f"{name}: found a colour image of {found[0]}x{found[1]} pixels; the header says "

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from purify3d.captures import images, phones, video
+from purify3d.captures.naming import listed
 from purify3d.captures.opening import read_text
 from purify3d.errors import CaptureError, PurifyWarning
 from purify3d.types import Frame, Scene
@@ -142,7 +143,7 @@ def _say_unused(movie: Path, frames: int, rows: dict[int, dict[str, str]], shift
 def _numbered(folder: Path, suffixes: tuple[str, ...]) -> dict[int, Path]:
     if not folder.is_dir():
         return {}
-    files = (file for file in sorted(folder.iterdir()) if file.suffix.lower() in suffixes)
+    files = listed(folder, suffixes)
     return {int(file.stem): file for file in files if re.fullmatch("[0-9]{1,9}", file.stem)}
 
 
