@@ -16,7 +16,6 @@ from torch import Tensor
 from purify3d.affinities import Embedding, RegionVote, load_embedding
 from purify3d.backbones import Backbone, embed_vocabulary, load_backbone
 from purify3d.captures import is_procedural
-from purify3d.clouds.ply import read_written
 from purify3d.datasets import writing
 from purify3d.errors import CaptureError, PurifyError, PurifyWarning
 from purify3d.job import Job, changed
@@ -165,7 +164,7 @@ def _measured(task: Task) -> tuple[dict[str, Any], bool]:
             continue
         watch = Stopwatch()
         if method == job.method.purify.affinity and job.method.purify.rounds > 0:
-            label = read_written(run.folder / artefacts.LABELS).points.label
+            label = artefacts.read_labels(run, kept)[0].label
             spent = metrics["stages"]["purify"]
         else:
             pools = method != RAW and not isinstance(heard[method], RegionVote)
