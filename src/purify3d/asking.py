@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from purify3d.backbones import Backbone, embed_vocabulary
+from purify3d.backbones import Backbone, TextEncoder, embed_vocabulary
 from purify3d.errors import LabelError
 from purify3d.regions import Region, find_regions, heat
 from purify3d.segmentation import Segmentation
@@ -118,9 +118,9 @@ def query(
         raise ValueError(f"found {len(points)} points and {len(features)} features; expected as many")
     bank = embed_vocabulary(backbone, [text])
     score = bank.best(scores(features, bank))[:, 0]
-    hottest = _hottest(score)
+    hottest = hottest_points(score)
     peak = float(score[hottest].mean()) if len(hottest) else 0.0
-    better = _share_better(features, hottest, peak, backbone)
+    better = share_better(features, hottest, peak, backbone)
     found = better <= MOST_BETTER if threshold is None else peak >= threshold
     regions = find_regions(points.xyz, score, limit=limit) if found else []
     return Answer(bank.vocabulary.names[0], score, heat(score), regions, found, peak, better)
@@ -131,13 +131,13 @@ def _check_threshold(threshold: float | None) -> None:
         raise ValueError(f"found threshold = {threshold}; expected a cosine from -1 to 1")
 
 
-def _hottest(score: Tensor) -> Tensor:
+def hottest_points(score: Tensor) -> Tensor:
     """Indices of the highest scores among points of which something is known."""
     known = torch.nonzero(score)[:, 0]
     return known[score[known].topk(min(len(known), max(1, round(_HOTTEST * len(known))))).indices]
 
 
-def _share_better(features: PointFeatures, place: Tensor, peak: float, backbone: Backbone) -> float:
+def share_better(features: PointFeatures, place: Tensor, peak: float, backbone: TextEncoder) -> float:
     """Share of the common words whose mean cosine at these points is above `peak`; 1 where there are none.
 
     Stored features whose words are a closed table have no common words to ask: then 0.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from purify3d.asking import MOST_BETTER, _hottest, _share_better
+from purify3d.asking import MOST_BETTER, hottest_points, share_better
 from purify3d.clouds.ply import write_ply
 from purify3d.types import PointCloud, TextBank, Vocabulary
 from purify3d.view.palettes import NO_LABEL_COLOR, heat_colors, label_colors
@@ -168,9 +168,9 @@ def verdict(subject: Subject, look: Look, words: Words) -> str:
         return ""
     features = subject.version(look.purified).features
     score = subject.warmth(look.question, look.purified)[0]
-    hottest = _hottest(score)
+    hottest = hottest_points(score)
     peak = float(score[hottest].mean()) if len(hottest) else 0.0
-    better = _share_better(features, hottest, peak, words)  # type: ignore[arg-type]  # it only encodes
+    better = share_better(features, hottest, peak, words)
     said = "found" if better <= MOST_BETTER else "nothing like this here"
     return f"{said}: peak {peak:.3f}, {better:.0%} of common words fit its hottest place better"
 
