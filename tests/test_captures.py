@@ -14,7 +14,7 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from purify3d import axes, geometry
-from purify3d.captures import FORMATS, images, nerfstudio, open_capture, read_whole, tum
+from purify3d.captures import FORMATS, images, nerfstudio, open_capture, tum
 from purify3d.captures.images import Lens
 from purify3d.captures.nerfstudio import write_nerfstudio
 from purify3d.errors import CaptureError, PurifyWarning
@@ -409,7 +409,6 @@ def test_writing_is_all_or_nothing(tmp_path):
     with pytest.raises(CaptureError, match="new or empty folder"):
         write_nerfstudio(scene, tmp_path / "full")
     (tmp_path / "scan/depth/2.png").write_bytes(b"")
-    scene, _ = read_whole(tmp_path / "scan", guard=False)
     with pytest.raises(CaptureError, match=r"2\.png"):
         write_nerfstudio(scene, tmp_path / "out")
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["full", "scan"]
@@ -634,7 +633,7 @@ def test_what_bad_images_say(tmp_path):
     Image.fromarray(np.zeros((24, 32), np.uint16)).save(folder / "depth/2.png")
     Image.fromarray(np.zeros((24, 32, 3), np.uint8)).save(folder / "color/2.png")
     (folder / "depth/3.png").write_bytes(b"not an image")
-    scene, _ = read_whole(folder, guard=False)  # nothing has been read yet
+    scene = open_capture(folder)  # nothing has been read yet
     truncated = r"color.0\.png: .*truncated or unreadable .*re-copy the capture, or delete this frame's files"
     with pytest.raises(CaptureError, match=truncated):
         scene.frames[0].color()

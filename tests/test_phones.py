@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from purify3d.captures import FORMATS, open_capture, read_whole, video
+from purify3d.captures import FORMATS, open_capture, video
 from purify3d.cli import program
 from purify3d.errors import CaptureError, PurifyWarning
 from purify3d.types import Frame, Scene
@@ -495,7 +495,7 @@ def test_record3d_depth_that_cannot_be_read(tmp_path: Path) -> None:
     for i, content in enumerate(bad):
         parts[f"rgbd/{i}.depth"] = content
     parts["rgbd/5.conf"] = lzfse.compress(bytes(7))
-    frames = read_whole(zipped(tmp_path / "a.r3d", parts), guard=False)[0].frames
+    frames = open_capture(zipped(tmp_path / "a.r3d", parts)).frames
     with pytest.raises(CaptureError, match=r"rgbd/0\.depth in .*: found 764 bytes; expected 768 of 12x16"):
         frames[0].depth()
     for i in range(1, len(bad)):
@@ -510,7 +510,7 @@ def test_record3d_images_that_cannot_be_read(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (9, 9)).save(buffer, "jpeg")
     parts |= {"rgbd/1.jpg": b"none", "rgbd/2.jpg": parts["rgbd/2.jpg"][:300], "rgbd/3.jpg": buffer.getvalue()}
-    frames = read_whole(zipped(tmp_path / "a.r3d", parts), guard=False)[0].frames
+    frames = open_capture(zipped(tmp_path / "a.r3d", parts)).frames
     for i, match in ((1, "is damaged"), (2, "is damaged"), (3, "found 9x9 pixels")):
         with pytest.raises(CaptureError, match=rf"rgbd/{i}\.jpg in .*{match}"):
             frames[i].color()
@@ -580,7 +580,7 @@ def test_confidence_of_another_size_is_refused(tmp_path: Path, format_: str) -> 
     file = find(folder, "confidence/")[1]
     save(file.parent, file.name, np.ones((6, 8), np.uint8))
     with pytest.raises(CaptureError, match="confidence"):
-        read_whole(folder, guard=False)[0].frames[1].depth()
+        open_capture(folder).frames[1].depth()
 
 
 def spoil_pose(folder: Path, format_: str, value: str) -> None:

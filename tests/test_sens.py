@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from purify3d.captures import FORMATS, open_capture, read_whole, sens
+from purify3d.captures import FORMATS, open_capture, sens
 from purify3d.captures.nyu40 import NYU40
 from purify3d.errors import CaptureError, PurifyWarning
 from purify3d.labelsets import load_label_set
@@ -270,7 +270,7 @@ def test_damaged_header(tmp_path: Path, data: bytes, message: str) -> None:
 )
 def test_damaged_frame(tmp_path: Path, color: bytes | None, depth: bytes | None, message: str) -> None:
     bad = frame(pose(0), color or jpeg(40), depth or zlib.compress(MM[0].tobytes()))
-    first = read_whole(write_scene(tmp_path, frames=[bad, *three()[1:]]), guard=False)[0].frames[0]
+    first = open_capture(write_scene(tmp_path, frames=[bad, *three()[1:]])).frames[0]
     with pytest.raises(CaptureError, match=f"frame 0: .*{message}"):
         (first.color if depth is None else first.depth)()
 

@@ -25,7 +25,7 @@ from purify3d.captures.sound import guarded
 from purify3d.errors import CaptureError, UpWarning
 from purify3d.types import Frame, Scene
 
-__all__ = ["FORMATS", "is_procedural", "open_capture", "read_whole"]
+__all__ = ["FORMATS", "guarded", "is_procedural", "open_capture", "read_whole"]
 
 #: Every format by name, in the order in which they are tried; a module is imported when it is needed.
 FORMATS = {
@@ -70,7 +70,7 @@ def open_capture(
 ) -> Scene:
     """Open a capture. Only headers and text files are read; images are read and checked frame by frame later.
 
-    A frame with a damaged image sees nothing, and is named in a warning when it is read (see `sound`).
+    Reading a damaged image is a CaptureError. `guarded` frames see nothing in its place, and work goes on.
 
     Args:
         path: a folder or file in one of `FORMATS`, or `synthetic:SEED` (`synthetic:SEED?frames=24`).
@@ -114,10 +114,10 @@ def open_capture(
         pose_direction=pose_direction,
         scale=scale,
         interpolate=interpolate,
-        guard=False,  # those that are picked are guarded below
+        guard=False,
     )
     frames = [_upright(frame, scene.up) for frame in _pick(scene.frames, every, limit)]
-    return replace(scene, frames=_guarded(frames, path))
+    return replace(scene, frames=tuple(frames))
 
 
 def read_whole(
@@ -137,7 +137,7 @@ def read_whole(
     """All frames of a capture, none of them turned, and how its poses were taken to be stored.
 
     Args:
-        guard: a damaged frame sees nothing (see `sound`); otherwise reading its image is an error.
+        guard: of frames whose images are damaged, see `sound.guarded`.
         others: see `open_capture`.
 
     Raises:
@@ -164,11 +164,7 @@ def read_whole(
     except ValueError as error:
         raise CaptureError(f"--up: {error}") from error
     scene = near_origin(replace(scene, up=world_up))
-    return (replace(scene, frames=_guarded(scene.frames, path)) if guard else scene), said
-
-
-def _guarded(frames: Sequence[Frame], path: str | Path) -> tuple[Frame, ...]:
-    return tuple(frames) if is_procedural(str(path)) else guarded(frames, Path(path))
+    return (replace(scene, frames=guarded(scene.frames, path)) if guard else scene), said
 
 
 def is_procedural(path: str) -> bool:

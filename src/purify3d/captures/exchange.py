@@ -13,7 +13,6 @@ import numpy as np
 from PIL import Image
 
 from purify3d import geometry
-from purify3d.captures.sound import is_damaged
 from purify3d.errors import CaptureError
 from purify3d.types import Camera, Scene
 
@@ -23,8 +22,7 @@ _MM = 1000
 def write_nerfstudio(scene: Scene, folder: str | Path, *, color: Literal["jpg", "png"] = "jpg") -> Path:
     """Write a capture that `read` gives back: images, poses, up and all truth, not `scene.points`.
 
-    The folder appears only when it is whole: it is built beside its place and renamed. Damaged frames of a
-    capture are left out, see `sound`.
+    The folder appears only when it is whole: it is built beside its place and renamed.
 
     Args:
         folder: made; may exist only if it is empty.
@@ -69,9 +67,6 @@ def _write(scene: Scene, folder: Path, suffix: str) -> None:
         (folder / name).mkdir()
     entries = []
     for index, frame in enumerate(scene.frames):
-        depth, photo = frame.depth(), frame.color()
-        if is_damaged(frame):
-            continue
         world_from_camera = frame.world_from_camera.copy()
         world_from_camera[:3, 3] += scene.origin
         entry: dict[str, Any] = {
@@ -85,13 +80,13 @@ def _write(scene: Scene, folder: Path, suffix: str) -> None:
         like_color = geometry.resize_camera(frame.camera, depth_camera.width, depth_camera.height)
         if not np.allclose(astuple(depth_camera), astuple(like_color), rtol=0, atol=1e-6):
             entry["depth_camera"] = _camera_keys(depth_camera)
-        image = Image.fromarray(photo)
+        image = Image.fromarray(frame.color())
         if suffix == "jpg":
             # Full resolution of colour: what quality 95 keeps should not be lost by halving it.
             image.save(folder / entry["file_path"], quality=95, subsampling=0)
         else:
             image.save(folder / entry["file_path"])
-        Image.fromarray(_millimetres(depth)).save(folder / entry["depth_file_path"])
+        Image.fromarray(_millimetres(frame.depth())).save(folder / entry["depth_file_path"])
         for what, read_ids in (("label", frame.label), ("instance", frame.instance)):
             if read_ids is None:
                 continue

@@ -23,11 +23,14 @@ _PARTS = ("color", "depth", "label", "instance")
 _SWEEP = 300
 
 
-def guarded(frames: Sequence[Frame], where: Path) -> tuple[Frame, ...]:
+def guarded(frames: Sequence[Frame], where: str | Path) -> tuple[Frame, ...]:
     """The same frames, of which a damaged one sees nothing.
 
     Of a frame all images are decoded when one is first asked for, and the others kept until they are. When
     the first damaged one is found, up to 300 others are decoded, so that they are told together.
+
+    Args:
+        where: what the capture is called in messages, its path.
 
     Raises:
         (while images are read) CaptureError: more of the frames are damaged than can be used.
@@ -35,7 +38,7 @@ def guarded(frames: Sequence[Frame], where: Path) -> tuple[Frame, ...]:
     Warns:
         (while images are read) PurifyWarning: damaged frames, with their names.
     """
-    guard = _Guard(tuple(frames), where)
+    guard = _Guard(tuple(frames), Path(where))
     return tuple(
         replace(
             frame,
@@ -46,13 +49,6 @@ def guarded(frames: Sequence[Frame], where: Path) -> tuple[Frame, ...]:
         )
         for number, frame in enumerate(frames)
     )
-
-
-def is_damaged(frame: Frame) -> bool:
-    """Whether a guarded frame of which an image was read turned out to be damaged."""
-    read = frame.depth
-    guard = getattr(read.func, "__self__", None) if isinstance(read, partial) else None
-    return isinstance(guard, _Guard) and isinstance(read, partial) and guard.is_bad(read.args[0])
 
 
 class _Guard:
@@ -85,9 +81,6 @@ class _Guard:
             return np.zeros((frame.camera.height, frame.camera.width, 3), dtype=np.uint8)
         size = frame.depth_camera.height, frame.depth_camera.width
         return np.zeros(size, np.float32) if part == "depth" else np.full(size, NO_LABEL, dtype=np.int32)
-
-    def is_bad(self, number: int) -> bool:
-        return number in self._bad
 
     def _tell(self, number: int, why: str) -> None:
         first = not self._bad

@@ -16,6 +16,7 @@ import torch
 from purify3d import __version__
 from purify3d.affinities import Embedding, RegionVote, load_embedding
 from purify3d.backbones import Backbone, StoredBackbone, embed_vocabulary, load_backbone
+from purify3d.captures import guarded
 from purify3d.checkpoints import file_digest
 from purify3d.errors import PurifyWarning, RunError
 from purify3d.job import Job
@@ -95,6 +96,7 @@ def segment_into(
     """
     job = job.resolved()
     scene = job.capture.open() if scene is None else scene
+    scene = replace(scene, frames=guarded(scene.frames, job.capture.path))
     backbone = load_backbone(job.backbone, device=job.device) if backbone is None else backbone
     embedding = load_embedding(job.method.purify.affinity, backbone)  # a wrong name fails before the work
     prints = Prints.of(job, scene, backbone, embedding)
