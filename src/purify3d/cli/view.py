@@ -10,13 +10,19 @@ import click
 from purify3d.cli import flags, show
 
 if TYPE_CHECKING:
+    from purify3d.viewing.boxes import Box
     from purify3d.viewing.subject import Subject
     from purify3d.viewing.words import Words
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--text", default="", help="A question that is asked at once.")
+@click.option(
+    "--text",
+    "texts",
+    multiple=True,
+    help="A question that is asked at once; with --share several, whose heat is on the page.",
+)
 @click.option(
     "--host",
     default="localhost",
@@ -32,14 +38,31 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write a picture instead of serving.",
 )
+@click.option(
+    "--share",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write one .html file that opens anywhere, without a server and without the network.",
+)
 @flags.device
 def view(
-    run: Path, text: str, host: str, port: int, no_open: bool, screenshot: Path | None, device: str
+    run: Path,
+    texts: tuple[str, ...],
+    host: str,
+    port: int,
+    no_open: bool,
+    screenshot: Path | None,
+    share: Path | None,
+    device: str,
 ) -> None:
     """A finished RUN in the browser: ask, compare, click, measure. Ctrl-C ends it.
 
     The first view pools the features and keeps them in the run folder, as the first question does.
     """
+    if share is not None and screenshot is not None:
+        raise click.UsageError("found --share and --screenshot; expected one of them")
+    if share is None and len(texts) > 1:
+        raise click.UsageError("found --text several times; expected it once, or --share")
+    text = "".join(texts)
     click.echo(f"viewing {run}", err=True)
     import torch
 
@@ -49,11 +72,14 @@ def view(
     from purify3d.viewing.boxes import boxes
     from purify3d.viewing.page import Page, check_installed
     from purify3d.viewing.photos import photos
+    from purify3d.viewing.share import check_place
     from purify3d.viewing.subject import Subject
     from purify3d.viewing.words import Words
 
-    if screenshot is None:
-        check_installed()  # before the work
+    if share is not None:
+        check_place(share)  # before the work
+    elif screenshot is None:
+        check_installed()
     finished = Run.finished(run)
     backbone = load_backbone(finished.job.backbone, device=device)
     words = Words(backbone)
@@ -66,6 +92,8 @@ def view(
         things = boxes(finished, offset)
     except PurifyError as error:
         notes.append(f"no objects are shown: {error}")
+    if share is not None:
+        return _share(subject, words, texts, things, notes, share)
     seen = photos(finished, offset)
     for note in (*notes, *([seen.missing] if seen.missing else [])):
         click.echo(f"note: {note}", err=True)
@@ -99,3 +127,19 @@ def _screenshot(subject: Subject, words: Words, text: str, file: Path) -> None:
 
     screenshot(subject, words, text).save(file)
     click.echo(f"wrote {file}")
+
+
+def _share(
+    subject: Subject, words: Words, texts: tuple[str, ...], things: list[Box], notes: list[str], file: Path
+) -> None:
+    from purify3d.viewing.detail import BUDGET
+    from purify3d.viewing.share import questions, write_page
+    from purify3d.viewing.share import share as page_of
+
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
+    page = page_of(subject, words, questions(subject, words, texts), things=things)
+    write_page(file, page)
+    left = max(len(subject) - BUDGET, 0)
+    said = f", a fair sample: {left:,} of {len(subject):,} are left out" if left else ""
+    click.echo(f"wrote {file} ({len(page) / 1e6:.1f} MB, {len(subject) - left:,} points{said})")
