@@ -8,7 +8,7 @@ import shlex
 import shutil
 import signal
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from test_sens import frame, ply, write_scene
 
-from purify3d.benchmarking import Outcome, Task, benchmark, read_results, table
+from purify3d.benchmarking import Outcome, Task, benchmark, read_results, run_scene, table
 from purify3d.benchmarking.compare import Column, compare
 from purify3d.benchmarking.scene import dense, sparse
 from purify3d.benchmarking.spread import OnRay, Processes
@@ -226,11 +226,11 @@ def numbers(results: dict[str, Any]) -> dict[str, Any]:
 def test_a_scene_has_the_numbers_of_its_run(measured: Path) -> None:
     """The run folder of a scene was written by `segment`, which scores by itself."""
     results = read_results(measured)
-    assert results["shown"] == "uniform"
+    assert results["shown"] == "geometric"
     for name, scene in results["scenes"].items():
         metrics = json.loads((measured / "scenes" / name / "metrics.json").read_text())
         assert scene["methods"]["raw"]["miou"] == pytest.approx(metrics["raw"]["miou"], abs=1e-12)
-        assert scene["methods"]["uniform"]["miou"] == pytest.approx(metrics["purified"]["miou"], abs=1e-12)
+        assert scene["methods"]["geometric"]["miou"] == pytest.approx(metrics["purified"]["miou"], abs=1e-12)
         assert scene["labelled"] == metrics["raw"]["points"]
         assert scene["frames"] == 4
         assert scene["points"] > 1000
@@ -262,6 +262,19 @@ def test_nothing_is_done_twice(measured: Path, tmp_path: Path, monkeypatch: pyte
     # What would need other features is refused for each scene, not replaced.
     with pytest.raises(RunError, match=r"none of 2 scenes.*holds a run of another capture"):
         benchmark(rooms(2), job(".", LABELS, voxel=0.05, margin=3), ["raw"], folder)
+
+
+def test_what_was_finished_before_an_interruption_is_kept(measured: Path, tmp_path: Path) -> None:
+    def stopped(tasks: Sequence[Task], do: Callable[[Task], Outcome] = run_scene) -> Iterator[Outcome]:
+        yield do(tasks[0])
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        benchmark(rooms(2), HERE, METHODS, tmp_path, spread=stopped)
+    assert not (tmp_path / "results.json").exists()
+    results = benchmark(rooms(2), HERE, METHODS, tmp_path)
+    assert results["reused"] == list(rooms(1))
+    assert numbers(results) == numbers(read_results(measured))
 
 
 def test_processes_give_the_same_numbers(measured: Path, tmp_path: Path) -> None:
@@ -426,7 +439,7 @@ def test_the_page_has_the_numbers_of_the_file(measured: Path) -> None:
     true = np.sum([dense(s["methods"]["raw"]["counts"], 5) for s in results["scenes"].values()], axis=(0, 2))
     assert [int(row[-1]) for row in rows] == true.tolist()
     head, *rows = found.tables["scenes"]
-    worst = [results["scenes"][row[0]]["methods"]["uniform"]["miou"] for row in rows]
+    worst = [results["scenes"][row[0]]["methods"]["geometric"]["miou"] for row in rows]
     assert worst == sorted(worst)
     for row in rows:
         scene = results["scenes"][row[0]]

@@ -109,8 +109,8 @@ def job_of(job: Job, method: str) -> Job:
 
 
 def shown_of(methods: Sequence[str]) -> str:
-    """The method that pictures and the confusion matrix show: the first that pools."""
-    return next((method for method in methods if method != RAW), RAW)
+    """The method that pictures and the confusion matrix show: the last that pools."""
+    return next((method for method in reversed(methods) if method != RAW), RAW)
 
 
 def _measured(task: Task) -> tuple[dict[str, Any], bool]:

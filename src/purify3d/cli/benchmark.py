@@ -113,7 +113,7 @@ def compare(results: tuple[str, ...], seed: int, as_json: bool) -> None:
     """What differs between RESULTS of benchmarks on the same scenes, per class and overall.
 
     A RESULT is a folder of 'purify3d benchmark' or its results.json, with @METHOD for another method than the
-    first that pools. A single RESULT compares its methods. Each is held against the first.
+    last that pools. A single RESULT compares its methods. Each is held against the first.
     """
     from purify3d.benchmarking.compare import compare as compare_
 
