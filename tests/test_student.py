@@ -1,4 +1,7 @@
 import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,13 +9,14 @@ import torch
 from recorded import Recorded
 from safetensors.torch import load_file, save_file
 
-from purify3d.affinities import geometric_embedding, joined
-from purify3d.errors import CheckpointError
+from purify3d.affinities import PurifyConfig, affinity, geometric_embedding, joined
+from purify3d.errors import CheckpointError, PurifyWarning
 from purify3d.sparse import KernelMap
 from purify3d.spatial import voxelize
 from purify3d.student import (
     COMPACT,
     PAPER,
+    SHIPPED,
     Student,
     StudentConfig,
     load_released,
@@ -337,3 +341,25 @@ def test_squared_distances_of_student_and_geometry_add_up() -> None:
     torch.testing.assert_close(160 * distance(both), expected)
     alone = StudentConfig(width=8, blocks=1, out_channels=4)
     assert joined(own, cloud, voxels, alone) is own
+
+
+def test_at_other_voxels_normals_and_colours_stand_in_for_the_shipped_student(tmp_path: Path) -> None:
+    rng = torch.Generator().manual_seed(0)
+    xyz = torch.rand(400, 3, generator=rng)
+    points = PointCloud.from_arrays(
+        xyz, rgb=(xyz * 255).to(torch.uint8), normal=torch.randn(400, 3, generator=rng)
+    )
+    features = PointFeatures(
+        torch.ones(400, 1), torch.ones(400, dtype=torch.int32), FeatureSpace("test", 1, 1.0)
+    )
+    coarse = PurifyConfig(affinity="student", voxel=0.05, confidence=0)
+    with pytest.warns(PurifyWarning, match=r"trained on voxels of 0\.02 m; those of 0\.05 m .* normals and"):
+        _, stands_in = affinity(points, features, coarse)
+    _, geometric = affinity(points, features, replace(coarse, affinity="geometric"))
+    assert torch.equal(stands_in.weight, geometric.weight)  # type: ignore[union-attr]
+    _, own = affinity(points, features, replace(coarse, voxel=0.02))
+    _, other = affinity(points, features, replace(coarse, affinity="geometric", voxel=0.02))
+    assert not torch.allclose(own.weight, other.weight)  # type: ignore[union-attr]
+    mine = shutil.copytree(SHIPPED, tmp_path / "mine")
+    with pytest.raises(CheckpointError, match=r"found voxels of 0\.05 m"):  # one's own is never left out
+        affinity(points, features, replace(coarse, affinity=str(mine)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -14,7 +15,7 @@ from torch.nn.functional import normalize
 from purify3d.backbones import TextEncoder, embed_vocabulary
 from purify3d.checkpoints import file_digest
 from purify3d.colors import rgb_to_lab
-from purify3d.errors import CheckpointError, LabelError
+from purify3d.errors import CheckpointError, LabelError, PurifyWarning
 from purify3d.progress import Progress, silent
 from purify3d.settings import check, setting
 from purify3d.spatial import first_points, grid_neighbors, voxelize
@@ -124,15 +125,34 @@ class Learned:
     Attributes:
         bank: the student's words in the words of the features' model; None: it does not hear them.
         fingerprint: of weights and configuration.
+        otherwise: what stands in where voxels are not those it was trained for; None: that is an error.
     """
 
     student: Student
     fingerprint: str
     bank: TextBank | None = None
+    otherwise: Geometric | None = None
 
     @property
     def sharpness(self) -> float:
         return self.student.config.sharpness
+
+    def at(self, voxel: float) -> Learned | Geometric:
+        """What to compare voxels of this edge by, metres.
+
+        Warns:
+            PurifyWarning: the student knows voxels of another size, and `otherwise` stands in.
+        """
+        own = self.student.config.voxel_size
+        if self.otherwise is None or abs(voxel / own - 1) < 1e-6:
+            return self
+        warnings.warn(
+            f"the student was trained on voxels of {own:g} m; those of {voxel:g} m are compared by normals "
+            "and colours alone (--affinity geometric says the same)",
+            PurifyWarning,
+            stacklevel=3,
+        )
+        return self.otherwise
 
     def __call__(self, points: PointCloud, voxels: Voxels, features: PointFeatures) -> Tensor:
         own = self.student.embed(points, voxels, features, bank=self.bank)
@@ -185,7 +205,8 @@ def load_embedding(name: str, backbone: TextEncoder | None = None) -> Embedding 
     if name.startswith("released:"):
         file = Path(name.removeprefix("released:"))
         return Learned(load_released(file), file_digest(file))
-    if name == "student":
+    shipped = name == "student"
+    if shipped:
         name = str(SHIPPED)
     if not Path(name).exists() and name.count("/") != 1:
         raise CheckpointError(
@@ -194,7 +215,8 @@ def load_embedding(name: str, backbone: TextEncoder | None = None) -> Embedding 
         )
     student = Student.from_pretrained(name)
     bank = None if backbone is None else words_of(student.config, backbone)
-    return Learned(student, f"{student.digest()} {'hears words' if bank else ''}", bank)
+    print_ = f"{student.digest()} {'hears words' if bank else ''}"
+    return Learned(student, print_, bank, Geometric() if shipped else None)
 
 
 def words_of(config: StudentConfig, backbone: TextEncoder) -> TextBank | None:
@@ -239,6 +261,8 @@ def affinity(
     embedding = embedding or load_embedding(config.affinity, backbone)
     if isinstance(embedding, RegionVote):
         return voxels, embedding.regions(points, voxels)
+    if isinstance(embedding, Learned):
+        embedding = embedding.at(config.voxel)
     if neighbor is None:
         neighbor = grid_neighbors(voxels.index, config.neighbors, progress=progress)
     sharpness = embedding.sharpness if config.sharpness is None else config.sharpness
