@@ -22,7 +22,7 @@ from purify3d.regions import heat, heat_range
 from purify3d.runs import Run, artefacts, segment_into
 from purify3d.runs.objects import objects_of
 from purify3d.segmentation import Segmentation
-from purify3d.types import PointCloud
+from purify3d.types import PointCloud, Vocabulary
 from purify3d.viewing import state
 from purify3d.viewing.boxes import boxes
 from purify3d.viewing.share import questions, share, write_page
@@ -194,6 +194,21 @@ def test_many_points_are_a_fair_sample(subject: Subject, words: Words) -> None:
     assert np.abs(some - all_of_them).max() < 0.03
     assert dict(map(tuple, facts["legends"]["purified"]))[1] == (state.assigned(subject, Look()) == 1).sum()
     assert share(subject, words, [], budget=4000) == share(subject, words, [], budget=4000)
+
+
+def test_300_labels(subject: Subject, words: Words) -> None:
+    vocabulary = Vocabulary.parse([f"thing {i}" for i in range(300)])
+    label = torch.arange(600, dtype=torch.int32) % 301 - 1
+
+    def load(purified: bool) -> Version:
+        version = grown(subject, 600).version(purified)
+        return Version(version.features, Segmentation(label, version.labels.score, vocabulary))
+
+    few = grown(subject, 600, truth={})
+    facts, arrays = opened(share(Subject(few.scene, vocabulary, few.views, load), words, []))
+    assert np.array_equal(np.where(arrays["label raw"] == 300, -1, arrays["label raw"].astype(int)), label)
+    assert facts["names"][299:] == ["thing 299", "(no label)"]
+    assert len(facts["colors"]) == 301
 
 
 def test_no_truth_no_truth(subject: Subject, words: Words) -> None:

@@ -78,7 +78,7 @@ def opened(browser: Browser, page: Path) -> Iterator[Callable[..., Tab]]:
         tab.on("pageerror", lambda error: wrong.append(str(error)))
         tab.on("request", lambda request: asked.append(request.url))
         tab.goto(page.as_uri())
-        tab.get_by_text("points are here").wait_for()
+        tab.get_by_text("points are here").wait_for(state="attached")
         until(lambda: has(tab, WALL) > 500)
         tabs.append(tab)
         return tab

@@ -1,6 +1,6 @@
 """A run as one HTML file that opens without a server and without a network.
 
-The file holds a small renderer (`share.html`, `share.js`), facts as JSON, and the arrays of all points: one
+The file holds a small renderer (`share.html`, `share*.js`), facts as JSON, and the arrays of all points: one
 after the other, little-endian, deflated (RFC 1950), base64. What each is and how long stands in the facts.
 """
 
@@ -244,7 +244,11 @@ def _boxes(things: Sequence[Box], middle: np.ndarray) -> list[dict[str, Any]]:
 def _page(facts: dict[str, Any], data: bytes) -> bytes:
     """The template with everything in its place; nothing but the page's own script may run."""
     room = resources.files("purify3d.viewing")
-    page, script = (room.joinpath(name).read_text(encoding="utf-8") for name in ("share.html", "share.js"))
+    page, *scripts = (
+        room.joinpath(name).read_text(encoding="utf-8")
+        for name in ("share.html", "share_scene.js", "share.js")
+    )
+    script = "".join(scripts)
     # "<" could end the element that holds the facts; what is not ASCII is escaped by json itself.
     said = json.dumps(facts, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
