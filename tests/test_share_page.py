@@ -258,3 +258,12 @@ def test_fingers_on_a_phone(opened: Callable[..., Tab]) -> None:
     assert after[0] == now[0]
     assert after[1] == pytest.approx(distance / 2, rel=0.05)  # twice as far apart: twice as near
     assert after[2] != target
+
+
+def test_a_lost_picture_comes_back(opened: Callable[..., Tab]) -> None:
+    tab = opened()
+    before = picture(tab)
+    tab.evaluate("window.lose = gl.getExtension('WEBGL_lose_context'); lose.loseContext()")
+    until(lambda: has(tab, WALL) == 0)
+    tab.evaluate("lose.restoreContext()")
+    until(lambda: bool((picture(tab) == before).all()))
