@@ -13,8 +13,11 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from test_captures import CAMERA, edit_json, shots, transforms, write_scannet, write_transforms, write_tum
+from test_layouts import write_colmap, write_open3d, write_redwood, write_replica, write_sevenscenes
+from test_phones import arkitscenes
 
 from purify3d.captures import guarded, nerfstudio, open_capture, scannet, sound, tum
+from purify3d.captures.dropped import Dropped
 from purify3d.captures.exchange import write_nerfstudio
 from purify3d.captures.images import make_camera
 from purify3d.captures.naming import unique_names
@@ -390,3 +393,106 @@ def test_damaged_images_beyond_the_first_look_are_told_one_by_one(
     frames[2].depth()
     with pytest.raises(CaptureError, match="4 of 6 frames cannot be used"):
         frames[4].depth()
+
+
+# --- folders as they are handed over ------------------------------------------------------------------------
+
+WRITERS: dict[str, Any] = {
+    "scannet": lambda folder: write_scannet(folder, shots()),
+    "nerfstudio": lambda folder: write_transforms(folder, shots()),
+    "tum": lambda folder: write_tum(folder, shots()),
+    "colmap": write_colmap,
+    "7scenes": write_sevenscenes,
+    "redwood": write_redwood,
+    "replica": write_replica,
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_suffixes_in_capitals(tmp_path: Path, name: str) -> None:
+    """Lists name 0.png and the folder, of a camera or from Windows, holds 0.PNG."""
+    folder = WRITERS[name](tmp_path / "Büro №3 (neu)")
+    for file in [*folder.rglob("*.png")]:
+        file.rename(file.with_suffix(".PNG"))
+    frames = open_capture(folder, intrinsics=GIVEN).frames
+    assert len(frames) == 3
+    for frame in frames:
+        assert frame.color().any()
+        assert frame.depth().any()
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_folder_too_high_or_too_deep(tmp_path: Path, name: str) -> None:
+    folder = WRITERS[name](tmp_path / "above" / "cap")
+    said = rf"found no capture there; {re.escape(str(folder))} is one \({name}\). Point to that"
+    with pytest.raises(CaptureError, match=said):
+        open_capture(tmp_path)
+    with pytest.raises(CaptureError, match=said):
+        open_capture(folder.parent)
+    inside = [entry for entry in folder.iterdir() if entry.is_dir()]
+    if inside:
+        with pytest.raises(CaptureError, match=said):
+            open_capture(inside[0])
+
+
+def test_a_packed_folder(tmp_path: Path) -> None:
+    write_scannet(tmp_path / "in" / "cap", shots())
+    packed = shutil.make_archive(str(tmp_path / "cap"), "zip", tmp_path / "in")
+    with pytest.raises(CaptureError, match=r"cap\.zip: found a ZIP file; .*Unpack it"):
+        open_capture(packed)
+
+
+def test_notes_of_macos_are_no_files_of_a_capture(tmp_path: Path) -> None:
+    """A drive that is not Apple's gets ._NAME beside each NAME."""
+    open3d = write_open3d(tmp_path / "open3d")
+    (open3d / "._camera_trajectory.json").write_bytes(b"\0\5\x16\7")
+    assert len(open_capture(open3d).frames) == 3
+    cloud = write_scannet(tmp_path / "scene0000_00", shots())
+    (cloud / "._scene0000_00_vh_clean_2.ply").write_bytes(b"\0\5\x16\7")
+    assert open_capture(cloud).points is None
+
+
+def test_a_long_trajectory_of_arkitscenes(tmp_path: Path) -> None:
+    folder = arkitscenes(tmp_path / "a")
+    file = folder / "lowres_wide.traj"
+    line = "{:.6f} 0.123456789 -0.123456789 0.123456789 1.123456789 -2.123456789 3.123456789"
+    lines = [line.format(9000 + number / 10) for number in range(20_000)]
+    file.write_text(file.read_text().rstrip() + "\n" + "\n".join(lines))
+    assert file.stat().st_size > 1_500_000
+    assert len(open_capture(folder).frames) == 12
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_trajectories_saved_on_windows(tmp_path: Path, encoding: str) -> None:
+    for name, file in (("replica", "traj.txt"), ("redwood", "trajectory.log")):
+        folder = WRITERS[name](tmp_path / encoding / name)
+        lines = (folder / file).read_text().splitlines()
+        (folder / file).write_bytes("\r\n".join(lines).encode(encoding))
+        assert len(open_capture(folder, intrinsics=GIVEN).frames) == 3
+
+
+def test_reasons_are_grouped(tmp_path: Path) -> None:
+    """Three names of each reason, four reasons; the number in a file's name makes no other reason."""
+    dropped = Dropped(tmp_path)
+    for number in range(5):
+        dropped.refuse(
+            str(number), f"{tmp_path}/pose/{number}.txt: found a pose of zeros; expected another. Do"
+        )
+    dropped.lacks("7", "no depth image")
+    for number in range(4):
+        dropped.lacks(str(20 + number), f"reason {chr(97 + number)}")
+    said = (
+        f"{tmp_path}: 10 frames are left out: pose/*.txt: found a pose of zeros (0, 1, 2 and 2 more); "
+        "no depth image (7); reason a (20); reason b (21); and 2 more"
+    )
+    with pytest.warns(PurifyWarning, match=f"^{re.escape(said)}$"):
+        dropped.settle(5)
+    with pytest.raises(
+        CaptureError, match=r"5 of 9 frames cannot be used; 0: .*0\.txt: .*expected another\. Do$"
+    ):
+        dropped.settle(4)
+    lost = Dropped(tmp_path)
+    assert lost.attempt("0", lambda: None) is None
+    lost.settle(1)
+    with pytest.raises(CaptureError, match="no usable frame: 1 have a pose that is not finite; expected"):
+        lost.settle(0)

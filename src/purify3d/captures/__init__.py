@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -49,6 +50,9 @@ _SYNTHETIC = "synthetic:"
 
 #: Videos repeat themselves: beyond this many frames only those that see something new are kept.
 _LONG = 300
+#: Files that are a capture by themselves, and how many places are looked at for a capture near a path.
+_FILES = (".sens", ".r3d", ".zip", ".mcap", ".db3")
+_LOOKED_AT = 200
 _NEW_METRES = 0.10
 _NEW_DEGREES = 10.0
 
@@ -184,12 +188,39 @@ def _format(path: Path, name: str | None) -> Any:
         if name is not None or module.recognises(path):
             return module
         looked_for.append(f"{module.EXPECTS} ({candidate})")
+    if path.is_file() and zipfile.is_zipfile(path):
+        raise CaptureError(
+            f"{path}: found a ZIP file; expected a capture's folder, since only Record3D's files are read "
+            "packed. Unpack it and point to the folder inside"
+        )
+    near = _near(path)
+    if near is not None:
+        raise CaptureError(f"{path}: found no capture there; {near[0]} is one ({near[1]}). Point to that")
     inside = sorted(entry.name for entry in path.iterdir()) if path.is_dir() else ["a file"]
     held = ", ".join(inside[:8]) + (f" and {len(inside) - 8} more" if len(inside) > 8 else "")
     raise CaptureError(
         f"{path}: found {held or 'an empty folder'}; expected one of: {'; '.join(looked_for)}. Point to the "
         "folder that holds these files itself, or name the format"
     )
+
+
+def _near(path: Path) -> tuple[Path, str] | None:
+    """A capture at most two levels inside a folder or above it, and the name of its format."""
+    if path.is_file():
+        return None
+    inside = [entry for entry in sorted(path.iterdir()) if not entry.name.startswith(".")][:_LOOKED_AT]
+    deeper = [entry for one in inside if one.is_dir() for entry in sorted(one.glob("[!.]*"))][:_LOOKED_AT]
+    above = path.resolve().parents[:2]
+    for candidate in (*inside, *above, *deeper):
+        if not candidate.is_dir() and candidate.suffix.lower() not in _FILES:
+            continue
+        for name, module in FORMATS.items():
+            try:
+                if import_module(module).recognises(candidate):
+                    return candidate, name
+            except (CaptureError, OSError):
+                continue
+    return None
 
 
 def _synthetic(address: str) -> Scene:

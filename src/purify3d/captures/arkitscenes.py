@@ -21,6 +21,7 @@ from scipy.spatial.transform import Rotation
 from purify3d import geometry
 from purify3d.captures import images, phones, tum
 from purify3d.captures.naming import listed
+from purify3d.captures.opening import MOST_TEXT
 from purify3d.errors import CaptureError
 from purify3d.types import Frame, Scene
 
@@ -124,7 +125,7 @@ def _beside(folder: Path, suffix: str, at: np.ndarray) -> dict[int, Path]:
 
 def _trajectory(file: Path) -> tuple[np.ndarray, np.ndarray]:
     """Seconds (P,) and rows (P, 6) of axis-angle and translation."""
-    table = images.read_numbers(file)
+    table = images.read_numbers(file, MOST_TEXT)
     if table.ndim != 2 or table.shape[1] != 7:
         raise CaptureError(
             f"{file}: expected lines of 7 numbers: seconds, rotation, translation; re-download it"

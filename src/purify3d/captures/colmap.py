@@ -23,7 +23,7 @@ from purify3d.captures import images
 from purify3d.captures.colmap_model import read_model
 from purify3d.captures.dropped import Dropped
 from purify3d.captures.images import Lens
-from purify3d.captures.naming import natural
+from purify3d.captures.naming import any_case, natural
 from purify3d.errors import CaptureError
 from purify3d.types import Camera, Frame, Scene
 
@@ -84,7 +84,7 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
         if image.camera_id not in cameras:
             dropped.refuse(image.name, "a camera that the model lacks")
             continue
-        color, depth = root / "images" / image.name, _depth_file(depths, image.name)
+        color, depth = any_case(root / "images" / image.name), _depth_file(depths, image.name)
         if not color.is_file() or depth is None:
             dropped.lacks(image.name, f"no {'depth image' if color.is_file() else 'photo'}")
             continue
@@ -124,12 +124,12 @@ def _part(model: Path, what: str) -> Path | None:
 
 def _depth_file(folder: Path, name: str) -> Path | None:
     stem = folder / Path(name).with_suffix("")
-    candidates = [Path(f"{stem}{suffix}") for suffix in (".png", ".npy")]
-    return next((file for file in (*candidates, folder / f"{name}.geometric.bin") if file.is_file()), None)
+    candidates = [Path(f"{stem}.png"), Path(f"{stem}.npy"), folder / f"{name}.geometric.bin"]
+    return next((found for file in candidates if (found := any_case(file)).is_file()), None)
 
 
 def _frame(name: str, color: Path, depth: Path, pose: np.ndarray, camera: Camera, lens: Lens | None) -> Frame:
-    width, height = images.image_size(depth) if depth.suffix == ".png" else _floats(depth).shape[::-1]
+    width, height = images.image_size(depth) if depth.suffix.lower() == ".png" else _floats(depth).shape[::-1]
     depth_camera = images.resized(camera, (width, height), "depth image", depth)
     frame = images.file_frame(
         name,
@@ -141,7 +141,7 @@ def _frame(name: str, color: Path, depth: Path, pose: np.ndarray, camera: Camera
         metres_per_unit=0.001,
         lens=lens,
     )
-    if depth.suffix == ".png":
+    if depth.suffix.lower() == ".png":
         return frame
     return replace(frame, depth=partial(_float_depth, depth, depth_camera, lens), depth_unit=None)
 
@@ -166,7 +166,7 @@ def _floats(path: Path) -> np.ndarray:
         CaptureError: cut off, not of the format, or not floats of one channel.
     """
     try:
-        if path.suffix == ".npy":
+        if path.suffix.lower() == ".npy":
             stored: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
         else:
             with path.open("rb") as file:

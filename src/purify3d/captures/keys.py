@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from purify3d.captures.naming import any_case
 from purify3d.captures.opening import read_text
 from purify3d.errors import CaptureError
 
@@ -107,8 +108,9 @@ def find_file(folder: Path, value: Any, key: str, where: str, suffixes: Sequence
             )
         endings = [""] if path.suffix.lower() in suffixes else ["", *suffixes]
         for candidate in (folder / (name + ending) for ending in endings):
-            if os.path.isfile(candidate):
-                return candidate
+            found = any_case(candidate)
+            if os.path.isfile(found):
+                return found
         first = folder / name
     assert first is not None
     return first

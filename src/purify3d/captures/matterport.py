@@ -26,7 +26,7 @@ import numpy as np
 from purify3d import geometry
 from purify3d.captures import images, layouts, matterport_truth
 from purify3d.captures.dropped import Dropped
-from purify3d.captures.naming import natural
+from purify3d.captures.naming import any_case, listed, natural
 from purify3d.captures.opening import read_text
 from purify3d.clouds import read_cloud
 from purify3d.errors import CaptureError, PurifyWarning
@@ -127,7 +127,7 @@ def read(
     shots, entries = {}, []
     for shot in _within(read_conf(conf), points.xyz.numpy()):
         name = _name(shot.color)
-        color, depth = house / _COLOR / shot.color, house / _DEPTH / shot.depth
+        color, depth = any_case(house / _COLOR / shot.color), any_case(house / _DEPTH / shot.depth)
         missing = [what for what, file in (("colour", color), ("depth", depth)) if not file.is_file()]
         if missing:
             dropped.lacks(name, f"no {missing[0]} image")
@@ -175,7 +175,7 @@ def conf_of(house: Path) -> Path:
     Raises:
         CaptureError: there is none, or several.
     """
-    found = sorted((house / _CONF).glob("*.conf"))
+    found = listed(house / _CONF, (".conf",)) if (house / _CONF).is_dir() else []
     if len(found) != 1:
         raise CaptureError(
             f"{house / _CONF}: found {len(found)} .conf files; expected one. Download the folder again"

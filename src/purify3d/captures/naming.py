@@ -6,6 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
@@ -43,6 +44,27 @@ def listed(folder: Path, suffixes: Sequence[str]) -> list[Path]:
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_file()]
     return [folder / name for name in sorted(names) if PurePosixPath(name).suffix.lower() in suffixes]
+
+
+def any_case(file: Path) -> Path:
+    """The file, or the one whose name differs from it only in capitals: IMG.JPG of a list that has IMG.jpg.
+
+    Windows and macOS hold them for the same. Where there is neither, the path as it is.
+    """
+    if os.path.isfile(file):
+        return file
+    try:
+        return file.with_name(
+            _by_small_letters(file.parent, file.parent.stat().st_mtime_ns)[file.name.lower()]
+        )
+    except (OSError, KeyError, ValueError):
+        return file
+
+
+@lru_cache(maxsize=8)
+def _by_small_letters(folder: Path, changed: int) -> dict[str, str]:
+    with os.scandir(folder) as entries:
+        return {entry.name.lower(): entry.name for entry in entries if entry.is_file()}
 
 
 def natural(stem: str) -> list[tuple[int, str]]:

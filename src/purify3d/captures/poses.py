@@ -19,14 +19,17 @@ _MOST_BYTES = 1_000_000
 _BRACKETS = str.maketrans(",;[]()", "      ")
 
 
-def read_numbers(path: Path) -> np.ndarray:
-    """The numbers of a small text file as a float64 matrix, inf and nan included; commas count as space.
+def read_numbers(path: Path, most: int = _MOST_BYTES) -> np.ndarray:
+    """The numbers of a text file as a float64 matrix, inf and nan included; commas count as space.
+
+    Args:
+        most: bytes; one matrix needs few, a trajectory many.
 
     Raises:
         CaptureError: not a table of numbers.
     """
     rows: list[list[float]] = []
-    for number, line in enumerate(read_text(path, _MOST_BYTES).splitlines(), start=1):
+    for number, line in enumerate(read_text(path, most).splitlines(), start=1):
         words = line.translate(_BRACKETS).split()
         if not words or words[0].startswith("#"):
             continue

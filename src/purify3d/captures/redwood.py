@@ -138,8 +138,8 @@ def _trajectories(path: Path) -> list[Path]:
         return []
     usual = [path / "trajectory.log", path / "trajectory.json", path / "scene/trajectory.log"]
     there = [file for file in usual if file.is_file()][:1]
-    logs = [file for file in path.glob("*.log") if _begins_with_numbers(file)]
-    return there or sorted([*logs, *path.glob("*trajectory*.json")])
+    logs = [file for file in listed(path, (".log",)) if _begins_with_numbers(file)]
+    return there or sorted([*logs, *(f for f in listed(path, (".json",)) if "trajectory" in f.stem)])
 
 
 def _begins_with_numbers(file: Path) -> bool:

@@ -20,7 +20,7 @@ def find_bag(path: Path) -> Path | None:
     """What `rosbags` opens: a folder with metadata.yaml, or one file."""
     if path.is_file():
         return path if path.suffix in (".mcap", ".db3") else None
-    stored = sorted([*path.glob("*.mcap*"), *path.glob("*.db3*")])
+    stored = _stored(path)
     if (path / "metadata.yaml").is_file() and stored:
         return path
     return stored[0] if len(stored) == 1 and stored[0].suffix in (".mcap", ".db3") else None
@@ -30,7 +30,13 @@ def bag_files(bag: Path) -> tuple[Path, ...]:
     """The files of a bag that `find_bag` found."""
     if bag.is_file():
         return (bag,)
-    return tuple(sorted([bag / "metadata.yaml", *bag.glob("*.mcap*"), *bag.glob("*.db3*")]))
+    return tuple(sorted([bag / "metadata.yaml", *_stored(bag)]))
+
+
+def _stored(folder: Path) -> list[Path]:
+    """Files of the recording, also packed ones; a dot before the name is a note of macOS."""
+    found = sorted([*folder.glob("*.mcap*"), *folder.glob("*.db3*")])
+    return [file for file in found if not file.name.startswith(".")]
 
 
 @contextmanager

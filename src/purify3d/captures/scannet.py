@@ -110,7 +110,7 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
     frames = dropped.keep_near(frames)
     dropped.settle(len(frames))
     released = re.match(r"scene\d{4}_\d{2}", path.resolve().name)
-    clouds = sorted(path.glob("*_vh_clean_2.ply"))
+    clouds = [file for file in listed(path, (".ply",)) if file.stem.endswith("_vh_clean_2")]
     return Scene(
         name=path.resolve().name,
         frames=tuple(frames),
@@ -178,7 +178,10 @@ def _matrix(path: Path) -> tuple[float, float, float, float] | None:
         return None
     k = images.read_numbers(path)
     if k.shape not in ((3, 3), (3, 4), (4, 4)):
-        raise CaptureError(f"{path}: found a matrix of shape {k.shape}; expected 3x3 or 4x4 intrinsics")
+        raise CaptureError(
+            f"{path}: found a matrix of shape {k.shape}; expected 3x3 or 4x4 intrinsics, fx 0 cx / 0 fy cy / "
+            "0 0 1. Write it so, or pass --intrinsics fx,fy,cx,cy"
+        )
     if abs(k[0, 1]) > 0.5:
         raise CaptureError(
             f"{path}: found a skew of {k[0, 1]:g} pixels (first row, second column); expected 0, since "

@@ -9,6 +9,8 @@ regression forests for camera relocalization in RGB-D images" (CVPR 2013) and th
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +19,7 @@ import numpy as np
 
 from purify3d.captures import images, layouts
 from purify3d.captures.dropped import Dropped
-from purify3d.captures.naming import natural
+from purify3d.captures.naming import any_case, natural
 from purify3d.captures.poses import read_pose
 from purify3d.errors import CaptureError
 from purify3d.types import Camera, Scene
@@ -35,7 +37,7 @@ _KINDS = {"color.png": "colour image", "depth.png": "depth image", "pose.txt": "
 
 def recognises(path: Path) -> bool:
     """Does the path look like this format?"""
-    return any(path.glob("frame-*.color.png")) or any(path.glob("seq-*/frame-*.color.png"))
+    return path.is_dir() and next(_files(path, "color.png"), None) is not None
 
 
 def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = None) -> Scene:
@@ -59,8 +61,9 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
     entries = []
     for stem in sorted(stems, key=lambda stem: natural(str(stem))):
         name = stem.name if len(folders) == 1 else f"{stem.parent.name}/{stem.name}"
-        color, depth, pose_file = (stem.parent / f"{stem.name}.{kind}" for kind in _KINDS)
-        missing = [what for kind, what in _KINDS.items() if not Path(f"{stem}.{kind}").is_file()]
+        color, depth, pose_file = (any_case(stem.parent / f"{stem.name}.{kind}") for kind in _KINDS)
+        files = zip((color, depth, pose_file), _KINDS.values(), strict=True)
+        missing = [what for file, what in files if not file.is_file()]
         if missing:
             dropped.lacks(name, f"no {missing[0]}")
             continue
@@ -96,8 +99,10 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
     return Scene(path.resolve().name, tuple(frames), up, skipped=dropped.lost)
 
 
-def _files(path: Path, kind: str) -> list[Path]:
-    return [*path.glob(f"frame-*.{kind}"), *path.glob(f"seq-*/frame-*.{kind}")]
+def _files(path: Path, kind: str) -> Iterator[Path]:
+    pattern = re.compile(rf"frame-.*\.{re.escape(kind)}", re.IGNORECASE)
+    for folder in (path, *path.glob("seq-*/")):
+        yield from (file for file in folder.glob("frame-*") if pattern.fullmatch(file.name))
 
 
 def _depth(path: Path, camera: Camera) -> np.ndarray:

@@ -19,7 +19,7 @@ from purify3d import geometry
 from purify3d.captures import images
 from purify3d.captures.dropped import Dropped
 from purify3d.captures.images import Lens
-from purify3d.captures.naming import unique_names
+from purify3d.captures.naming import any_case, unique_names
 from purify3d.captures.opening import read_text
 from purify3d.errors import CaptureError, PurifyWarning
 from purify3d.types import Scene
@@ -173,8 +173,8 @@ def _interpolated(
 
 def _file(path: Path, name: str) -> Path:
     """A file of a list, which may have been written on Windows."""
-    file = path / name
-    return file if "\\" not in name or file.is_file() else path / name.replace("\\", "/")
+    file = any_case(path / name)
+    return file if "\\" not in name or file.is_file() else any_case(path / name.replace("\\", "/"))
 
 
 def associate(a: np.ndarray, b: np.ndarray, max_seconds: float = _MAX_SECONDS) -> np.ndarray:
