@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -329,6 +330,16 @@ def test_ray_gives_the_same_numbers(measured: Path, tmp_path: Path) -> None:
     finally:
         ray.shutdown()
         cluster.shutdown()
+
+
+def test_no_cluster_there(purify3d: Program, tmp_path: Path) -> None:
+    with socket.socket() as taken:  # a port that nobody listens at
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        arguments = ("benchmark", f"synthetic:3{TINY}", "--labels", LABELS, "-o", tmp_path, "--ray", address)
+        code, _, err = purify3d(*arguments)
+    assert code == 1
+    assert f"found no Ray cluster at {address}" in err
 
 
 def _dying(flag: Path, name: str) -> Callable[[Task], Outcome]:

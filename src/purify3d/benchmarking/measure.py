@@ -101,7 +101,7 @@ def _benchmark(
     tasks = [
         Task(
             name,
-            replace(shown, capture=replace(shown.capture, path=path)),
+            replace(shown, capture=replace(shown.capture, path=path)).resolved(),  # for any working directory
             methods,
             (folder / _SCENES / name).absolute(),
             _read_scores(folder / _SCORES / f"{name}.json"),

@@ -7,6 +7,8 @@ scene with it: its scene is tried again, and then given up with the reason.
 from __future__ import annotations
 
 import os
+import re
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -101,6 +103,7 @@ class OnRay:
     def _begin(self, ray: Any) -> None:
         quiet = {"log_to_driver": False, "logging_level": "ERROR"}
         try:
+            _knock(self.address)
             if self.address == "local":
                 ray.init(address="local", include_dashboard=False, **quiet)
             else:
@@ -124,3 +127,13 @@ class OnRay:
             except ray.exceptions.RayError as error:
                 why = " ".join(str(error).split())[:300]
                 yield Outcome(name_of[done], None, f"was tried {RETRIES + 1} times on the cluster: {why}")
+
+
+def _knock(address: str) -> None:
+    """Ray looks for a cluster that is not there for minutes.
+
+    Raises:
+        OSError: nobody answers at HOST:PORT.
+    """
+    if place := re.fullmatch(r"(?:ray://)?\[?([^/]+?)\]?:(\d{1,5})", address):
+        socket.create_connection((place[1], int(place[2])), timeout=10).close()
