@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -84,10 +84,20 @@ class Outcome:
 
 def run_scene(task: Task) -> Outcome:
     """Measure a scene. Whatever is wrong with it is said in the outcome: one scene never stops others."""
+    return _attempted(task, _measured)
+
+
+def segment_scene(task: Task) -> Outcome:
+    """Label a capture, truth or not; the outcome's result has `points`, `given` (share with a label), `seen`,
+    `seconds` and `warnings`. Whatever is wrong with it is said in the outcome."""
+    return _attempted(task, _segmented)
+
+
+def _attempted(task: Task, do: Callable[[Task], tuple[dict[str, Any], bool]]) -> Outcome:
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", PurifyWarning)
-            result, reused = _measured(task)
+            result, reused = do(task)
     except PurifyError as error:
         return Outcome(task.name, None, " ".join(str(error).split()))
     except Exception as error:  # of any library on any file: the other scenes go on, the reason is kept
@@ -193,6 +203,26 @@ def _measured(task: Task) -> tuple[dict[str, Any], bool]:
         "stages": metrics["stages"],
         "methods": methods,
     }, False
+
+
+def _segmented(task: Task) -> tuple[dict[str, Any], bool]:
+    """What `segment_scene` says of a capture but warnings, and whether it was all there before."""
+    job = task.job.resolved()
+    run, reused = segment_into(
+        task.folder,
+        job,
+        backbone=_backbone(job.backbone, job.device),
+        overwrite=task.overwrite,
+        check=task.check,
+        command=task.command,
+    )
+    metrics = metrics_of(run)
+    none = run.read_json(artefacts.LEGEND)[-1]["points"]
+    seconds = sum(stage["seconds"] for stage in metrics["stages"].values())
+    count = metrics["points"]
+    given = 1 - none / max(count, 1)
+    facts = {"points": count, "given": given, "seen": metrics["seen"], "seconds": seconds}
+    return facts, "label" in reused
 
 
 def sparse(counts: np.ndarray) -> list[list[int]]:

@@ -11,7 +11,7 @@ import sys
 import warnings
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -23,13 +23,10 @@ from purify3d.cli.errors import leave
 from purify3d.cli.export import export
 from purify3d.cli.objects import objects
 from purify3d.cli.prepare import prepare
+from purify3d.cli.segment import segment, segment_one
 from purify3d.cli.training import select, train
 from purify3d.cli.view import view
 from purify3d.errors import PurifyWarning
-
-if TYPE_CHECKING:
-    from purify3d.job import Job
-    from purify3d.runs import Run
 
 
 def main() -> None:
@@ -55,32 +52,6 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__
 @click.version_option(__version__)
 def program() -> None:
     """Open-vocabulary 3D segmentation of posed RGB-D scans."""
-
-
-@program.command(cls=flags.JobCommand)
-@click.argument("capture", required=False)
-@click.option("--config", type=click.Path(path_type=Path), help="config.json of a run to repeat.")
-@flags.output
-@flags.overwrite
-@click.option("--no-check", is_flag=True, help="Do not look whether the frames agree with each other.")
-@flags.json
-def segment(
-    capture: str | None,
-    config: Path | None,
-    output: str | None,
-    overwrite: bool,
-    no_check: bool,
-    as_json: bool,
-    **settings: Any,
-) -> None:
-    """Label every point of a CAPTURE with words.
-
-    CAPTURE is a folder in one of the known formats, a transforms.json, or synthetic:SEED. What a run was made
-    with lies in its config.json: `purify3d segment --config FILE` repeats it, and flags change it.
-    """
-    job = _job(capture, config, settings)
-    folder = flags.folder(output, Path("runs") / flags.name_of(job.capture.path))
-    show.report(_segment_into(folder, job, overwrite=overwrite, check=not no_check), as_json)
 
 
 @program.command()
@@ -164,9 +135,10 @@ def demo(frames: int, room: int, output: str | None, **model: Any) -> None:
     if not capture.exists():
         write_nerfstudio(synthetic_scene(room, frames=frames), capture)
     given = {name: value for name, value in model.items() if value is not None}
-    show.report(_segment_into(folder / "run", job(capture, CLASSES, **given), overwrite=True), as_json=False)
+    show.report(segment_one(folder / "run", job(capture, CLASSES, **given), overwrite=True), as_json=False)
 
 
+program.add_command(segment)
 program.add_command(objects)
 program.add_command(export)
 program.add_command(check)
@@ -176,48 +148,3 @@ program.add_command(compare)
 program.add_command(select)
 program.add_command(train)
 program.add_command(view)
-
-
-# --------------------------------------------------------------------------------------------------- helpers
-
-
-def _job(capture: str | None, config: Path | None, settings: dict[str, Any]) -> Job:
-    """What the flags ask for, on top of a configuration where one is named."""
-    from purify3d.job import CaptureConfig, Job, changed
-
-    given = {name: value for name, value in settings.items() if value is not None}
-    if capture is not None:
-        given["path"] = capture
-    if config is not None:
-        return flags.checked(lambda: Job.read(config, **given))
-    if capture is None:
-        raise click.UsageError("found no CAPTURE; expected one, or --config with the settings of a run")
-    if "labels" not in given:
-        raise click.UsageError('found no --labels; expected names ("chair, table, sofa|couch") or a set')
-    base = flags.checked(lambda: Job(CaptureConfig(capture), given["labels"]))
-    return flags.checked(lambda: changed(base, given))
-
-
-def _segment_into(folder: Path, job: Job, *, overwrite: bool, check: bool = True) -> Run:
-    from purify3d.axes import describe_axis
-    from purify3d.runs import Run, check_writable, segment_into
-
-    Run(folder)
-    check_writable(folder)
-    scene = job.capture.open()
-    skipped = f", {scene.skipped} skipped (pose not finite)" if scene.skipped else ""
-    click.echo(
-        f"{scene.name}: {len(scene.frames)} frames{skipped}, up is {describe_axis(scene.up)}", err=True
-    )
-    run, reused = segment_into(
-        folder,
-        job,
-        scene=scene,
-        overwrite=overwrite,
-        check=check,
-        command=["purify3d", *sys.argv[1:]],
-        progress=show.progress,
-    )
-    for stage in reused:
-        click.echo(f"{stage}: already done in {folder}, not repeated", err=True)
-    return run

@@ -15,6 +15,7 @@ from purify3d.progress import progress_bars
 
 if TYPE_CHECKING:
     from purify3d.asking import Answer
+    from purify3d.benchmarking.scene import Outcome
     from purify3d.runs import Run
 
 T = TypeVar("T")
@@ -92,6 +93,27 @@ def report(run: Run, as_json: bool) -> None:
     )
     for file in files:
         click.echo(f"wrote {file}")
+
+
+def summary(outcomes: Sequence[Outcome], folder: Path) -> None:
+    """What became of several captures."""
+    rows = [
+        [
+            one.name,
+            f"{one.result['points']}",
+            f"{one.result['given']:.1%}",
+            f"{one.result['seconds']:.1f}",
+            str(folder / one.name),
+        ]
+        for one in outcomes
+        if one.result is not None
+    ]
+    if rows:
+        table(["capture", "points", "labelled", "seconds", "folder"], rows)
+    failed = [one for one in outcomes if one.result is None]
+    for one in failed:
+        click.echo(f"failed: {one.name}: {one.why}")
+    click.echo(f"{len(rows)} of {len(outcomes)} captures are labelled")
 
 
 def answer(found: Answer, files: Sequence[Path]) -> None:

@@ -1,0 +1,161 @@
+"""`purify3d segment`: one capture, or many."""
+
+from __future__ import annotations
+
+import glob
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from purify3d.cli import flags, show
+
+if TYPE_CHECKING:
+    from purify3d.job import Job
+    from purify3d.runs import Run
+
+
+@click.command(cls=flags.JobCommand)
+@click.argument("captures", nargs=-1)
+@click.option("--config", type=click.Path(path_type=Path), help="config.json of a run to repeat.")
+@flags.output
+@flags.overwrite
+@click.option("--no-check", is_flag=True, help="Do not look whether the frames agree with each other.")
+@click.option(
+    "--jobs",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 256),
+    help="Of several captures at a time.",
+)
+@flags.json
+def segment(
+    captures: tuple[str, ...],
+    config: Path | None,
+    output: str | None,
+    overwrite: bool,
+    no_check: bool,
+    jobs: int,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Label every point of a capture with words.
+
+    CAPTURES are folders in one of the known formats, a transforms.json, or synthetic:SEED. What a run was
+    made with lies in its config.json: `purify3d segment --config FILE` repeats it, and flags change it. Of
+    several captures (also as a quoted pattern, "scans/*") each gets a folder of its name in --output
+    [default: runs], one that fails stops no other, and the summary says which did.
+    """
+    paths = [path for capture in captures for path in _matching(capture)]
+    if len(paths) > 1:
+        return _many(paths, config, output, overwrite, no_check, jobs, as_json, settings)
+    job = _job(paths[0] if paths else None, config, settings)
+    folder = flags.folder(output, Path("runs") / flags.name_of(job.capture.path))
+    show.report(segment_one(folder, job, overwrite=overwrite, check=not no_check), as_json)
+
+
+def segment_one(folder: Path, job: Job, *, overwrite: bool, check: bool = True) -> Run:
+    """Do a job and say what is reused."""
+    from purify3d.axes import describe_axis
+    from purify3d.runs import Run, check_writable, segment_into
+
+    Run(folder)
+    check_writable(folder)
+    scene = job.capture.open()
+    skipped = f", {scene.skipped} skipped (pose not finite)" if scene.skipped else ""
+    click.echo(
+        f"{scene.name}: {len(scene.frames)} frames{skipped}, up is {describe_axis(scene.up)}", err=True
+    )
+    run, reused = segment_into(
+        folder,
+        job,
+        scene=scene,
+        overwrite=overwrite,
+        check=check,
+        command=["purify3d", *sys.argv[1:]],
+        progress=show.progress,
+    )
+    for stage in reused:
+        click.echo(f"{stage}: already done in {folder}, not repeated", err=True)
+    return run
+
+
+def _many(
+    paths: list[str],
+    config: Path | None,
+    output: str | None,
+    overwrite: bool,
+    no_check: bool,
+    jobs: int,
+    as_json: bool,
+    settings: dict[str, Any],
+) -> None:
+    """Several captures, each into a folder of its own; one summary."""
+    from purify3d.benchmarking import spread
+    from purify3d.benchmarking.scene import Outcome, Task, segment_scene
+    from purify3d.datasets.listing import captures_of
+
+    job = _job(paths[0], config, settings)
+    if job.capture.onto is not None:
+        raise click.UsageError("found --onto and several captures; expected one capture for one cloud")
+    named = captures_of(paths, job.capture.reader)
+    folder = flags.folder(output, Path("runs"))
+    tasks = [
+        Task(
+            name,
+            replace(job, capture=replace(job.capture, path=path)),
+            (),
+            folder / name,
+            check=not no_check,
+            overwrite=overwrite,
+            command=("purify3d", *sys.argv[1:]),
+        )
+        for name, path in named.items()
+    ]
+    do = spread.Processes(jobs) if jobs > 1 else spread.serial
+    done: dict[str, Outcome] = {}
+    for outcome in do(tasks, segment_scene):
+        done[outcome.name] = outcome
+        for warning in (outcome.result or {}).get("warnings", []):
+            click.echo(f"warning: {outcome.name}: {warning}", err=True)
+        said = f"failed: {outcome.why}" if outcome.result is None else "done"
+        click.echo(f"{len(done)}/{len(tasks)} {outcome.name}: {said}", err=True)
+    outcomes = [done[task.name] for task in tasks]
+    if as_json:
+        click.echo(json.dumps({o.name: o.result or {"failed": o.why} for o in outcomes}))
+    else:
+        show.summary(outcomes, folder)
+    if any(outcome.result is None for outcome in outcomes):
+        click.get_current_context().exit(1)
+
+
+def _matching(capture: str) -> list[str]:
+    """The capture, or those that a quoted pattern stands for."""
+    if Path(capture).exists() or not glob.has_magic(capture):
+        return [capture]
+    found = sorted(glob.glob(capture))
+    if not found:
+        raise click.UsageError(
+            f"found nothing that matches {capture!r}; expected captures. Check the pattern"
+        )
+    return found
+
+
+def _job(capture: str | None, config: Path | None, settings: dict[str, Any]) -> Job:
+    """What the flags ask for, on top of a configuration where one is named."""
+    from purify3d.job import CaptureConfig, Job, changed
+
+    given = {name: value for name, value in settings.items() if value is not None}
+    if capture is not None:
+        given["path"] = capture
+    if config is not None:
+        return flags.checked(lambda: Job.read(config, **given))
+    if capture is None:
+        raise click.UsageError("found no CAPTURE; expected one, or --config with the settings of a run")
+    if "labels" not in given:
+        raise click.UsageError('found no --labels; expected names ("chair, table, sofa|couch") or a set')
+    base = flags.checked(lambda: Job(CaptureConfig(capture), given["labels"]))
+    return flags.checked(lambda: changed(base, given))
