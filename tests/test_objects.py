@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation
 
 from purify3d.affinities import PurifyConfig, affinity
 from purify3d.errors import PurifyWarning, RunError
-from purify3d.job import job
+from purify3d.job import changed, job
 from purify3d.objects import Object, ObjectConfig, box, find_objects
 from purify3d.runs import Run, segment_into
 from purify3d.runs.objects import Found, as_json, objects_of, write_boxes
@@ -395,3 +395,11 @@ def test_matching_by_hand(measure: Any) -> None:
     assert values["AP50"] == pytest.approx((1 + 2 / 3) / 3)
     assert values["AP25"] == pytest.approx((1 + 2 / 3 + 3 / 4) / 3)
     assert (values["precision 50"], values["recall 50"]) == pytest.approx((2 / 4, 2 / 3))
+
+
+def test_objects_of_other_labels_are_not_kept(run: Path) -> None:
+    _, files = objects_of(Run.finished(run))
+    assert all(file.is_file() for file in files)
+    job = Run.finished(run).job
+    segment_into(run, changed(job, {"labels": "floor, wall"}))
+    assert not any(file.exists() for file in files)

@@ -67,3 +67,11 @@ def _umask() -> int:
     current = os.umask(0)
     os.umask(current)
     return current
+
+
+def name_of(capture: str) -> str:
+    """A file name for the results of a capture: its folder's, with letters, digits, - _ and . alone."""
+    path = Path(os.path.abspath(capture))  # "scan/.." is a folder of another name
+    if path.suffix == ".json":
+        path = path.parent
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in path.name).lstrip(".") or "root"

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from purify3d.cli import flags, show
+from purify3d.files import name_of
 
 
 @click.command(cls=flags.CaptureCommand)
@@ -50,7 +51,7 @@ def check(
     if onto is not None:
         fit = cloud_fit(read_cloud(onto, origin=scene.origin).xyz.numpy(), views.within(config.max_depth))
         good, verdict = good and fit.good, f"{verdict}. {onto}: {fit.sentence()}"
-    picture = Path(output) if output else Path("runs") / f"{flags.name_of(path)}-check.png"
+    picture = Path(output) if output else Path("runs") / f"{name_of(path)}-check.png"
     picture.parent.mkdir(parents=True, exist_ok=True)
     overlay(scene.frames, views).save(picture)
     written: Path | None = None

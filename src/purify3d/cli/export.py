@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from purify3d.cli import flags, show
+from purify3d.files import name_of
 
 _FORMATS = ("ply", "las", "laz", "glb", "rrd", "npz", "scannet", "coco")
 _COLORS = ("label", "photo", "heat", "pca")
@@ -54,7 +55,7 @@ def export(
         lambda: Wishes(shown, text, mesh, features, limit, device)  # type: ignore[arg-type]
     )
     content = Content(Run.finished(run), wishes, show.progress)
-    name = flags.name_of(content.scene.name) if FORMATS[to].suffix else to
+    name = name_of(content.scene.name) if FORMATS[to].suffix else to
     path = flags.folder(output, run / "export" / f"{name}{FORMATS[to].suffix}")
     made = write(content, to, path, overwrite=overwrite)
     if as_json:

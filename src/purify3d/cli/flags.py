@@ -5,7 +5,6 @@ Those of a job are made from its settings: name, type, default and words stand b
 
 from __future__ import annotations
 
-import os
 import typing
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -148,11 +147,3 @@ def folder(text: str | None, otherwise: Path) -> Path:
     if not text.strip():
         raise click.BadParameter("found an empty name; expected a folder", param_hint="--output")
     return Path(text)
-
-
-def name_of(capture: str) -> str:
-    """A file name for the results of a capture."""
-    path = Path(os.path.abspath(capture))  # "scan/.." is a folder of another name
-    if path.suffix == ".json":
-        path = path.parent
-    return "".join(c if c.isalnum() or c in "-_." else "-" for c in path.name) or "root"

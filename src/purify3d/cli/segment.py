@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from purify3d.cli import flags, show
+from purify3d.files import name_of
 
 if TYPE_CHECKING:
     from purify3d.job import Job
@@ -53,7 +54,7 @@ def segment(
     if len(paths) > 1:
         return _many(paths, config, output, overwrite, no_check, jobs, as_json, settings)
     job = _job(paths[0] if paths else None, config, settings)
-    folder = flags.folder(output, Path("runs") / flags.name_of(job.capture.path))
+    folder = flags.folder(output, Path("runs") / name_of(job.capture.path))
     show.report(segment_one(folder, job, overwrite=overwrite, check=not no_check), as_json)
 
 

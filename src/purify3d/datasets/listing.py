@@ -12,6 +12,7 @@ from pathlib import Path
 
 from purify3d.captures import FORMATS, is_procedural
 from purify3d.errors import CaptureError, PurifyWarning
+from purify3d.files import name_of
 
 #: Procedural rooms that have a name: what was looked at while choosing, and what nothing was chosen by.
 ROOMS = {"val": (200, 219), "test": (300, 319)}
@@ -57,26 +58,18 @@ def captures_of(names: Sequence[str], reader: str | None = None) -> dict[str, st
         found += [name] if is_procedural(name) else _below(Path(name), reader)
     if twice := [name for name, times in Counter(map(os.path.abspath, found)).items() if times > 1]:
         raise CaptureError(f"found {twice[0]} twice; expected each capture once")
-    short = {capture: scene_name(capture) for capture in found}
+    short = {capture: name_of(capture) for capture in found}
     times = Counter(short.values())
     named: dict[str, str] = {}
     for capture, name in short.items():
         if times[name] > 1:  # scans/a/rgbd and scans/b/rgbd
-            name = f"{scene_name(os.path.dirname(os.path.abspath(capture)))}-{name}"
+            name = f"{name_of(os.path.dirname(os.path.abspath(capture)))}-{name}"
         if name in named:
             raise CaptureError(
                 f"found {named[name]} and {capture}, which would both be called {name}; rename one of them"
             )
         named[name] = capture
     return named
-
-
-def scene_name(capture: str) -> str:
-    """A file name for the results of a capture: its folder's, with letters, digits, - _ and . alone."""
-    path = Path(os.path.abspath(capture))
-    if path.name == "transforms.json":
-        path = path.parent
-    return "".join(c if c.isalnum() or c in "-_." else "-" for c in path.name).lstrip(".") or "root"
 
 
 def _below(path: Path, reader: str | None) -> list[str]:

@@ -204,8 +204,14 @@ def _labels(
     raw = label_points(points, features, bank, replace(method, purify=replace(method.purify, rounds=0)))
     with watch("picture"):
         (image,) = (labels_picture(scene, raw, purified) for _ in progress([0], name="picture", total=1))
-    old = [] if run.print_of("purify") == prints.purify else [n for n in run.stages if n not in _MADE_BEFORE]
-    with run.making("label", prints.label, drops=[name for name in old if name != "label"]) as stage:
+    # Objects are those of the labels; questions those of the pooled features.
+    pooled_anew = run.print_of("purify") != prints.purify
+    old = [
+        name
+        for name in run.stages
+        if name.startswith("objects") or (pooled_anew and name not in (*_MADE_BEFORE, "label"))
+    ]
+    with run.making("label", prints.label, drops=old) as stage:
         artefacts.write_labels(stage, scene, purified, features.views, job.capture.onto)
         if job.format == "scannet":
             artefacts.write_benchmark_ids(stage, points, purified, job.dataset_ids())
