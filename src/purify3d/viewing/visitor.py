@@ -67,6 +67,7 @@ class Visitor:
         self._typed, self.chosen = "", -1
         self.points: list[int] = []  # clicked at, the last two
         self._rows: dict[int, Any] = {}
+        self._unlisted: Any = None  # the line on labels beyond the last of the legend
         self._legend_of: tuple[Any, ...] = ()
         self._widgets(notes)
         self._cameras()
@@ -184,10 +185,17 @@ class Visitor:
             for row in self._rows.values():
                 for handle in row:
                     handle.remove()
-            self._rows, self._legend_of = {}, of
+            if self._unlisted is not None:
+                self._unlisted.remove()
+            self._rows, self._legend_of, self._unlisted = {}, of, None
+            rows = state.legend(self.subject, look)
             with self._legend:
-                for row in state.legend(self.subject, look)[:_LINES]:
+                for row in rows[:_LINES]:
                     self._add_row(row)
+                if left := rows[_LINES:]:
+                    points = sum(row.points for row in left)
+                    said = f"*{len(left)} more labels, {points:,} points in all, are not listed*"
+                    self._unlisted = self.client.gui.add_markdown(said)
         for index, (box, _) in self._rows.items():
             shown = index not in look.hidden
             if box.value != shown:
