@@ -2,8 +2,9 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,6 +35,18 @@ def chromium() -> str:
     if program is None:
         pytest.skip(_NO_BROWSER)
     return program
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Any]:
+    """Headless, with WebGL drawn by the processor."""
+    from playwright.sync_api import sync_playwright
+
+    drawn = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=chromium, args=drawn)
+        yield browser
+        browser.close()
 
 
 def _note_skip(report: pytest.TestReport | pytest.CollectReport) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 from playwright.sync_api import Page as Tab
 
 from purify3d.backbones import load_backbone
@@ -30,16 +30,7 @@ LABELS = ["wall", "floor", "chair", "table", "sofa", "cabinet", EVIL]
 NAME = "<img src=x onerror=window.broken=1>"
 FLOOR = colors_of_labels(np.array([1]), LABELS)[0]
 WALL = colors_of_labels(np.array([0]), LABELS)[0]
-_ARGUMENTS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 _BACK = np.array([0x14, 0x16, 0x1B])
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=chromium, args=_ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

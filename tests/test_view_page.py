@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Error, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Error
 from playwright.sync_api import Page as Tab
 
 from purify3d.asking import query
@@ -28,15 +28,6 @@ from purify3d.viewing.visitor import Visitor
 from purify3d.viewing.words import Words
 
 LABELS = ["wall", "floor", "chair", "table", "sofa", "cabinet", "<script>window.broken=1</script>"]
-_ARGUMENTS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=chromium, args=_ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
