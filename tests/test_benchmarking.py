@@ -177,6 +177,10 @@ def test_names_of_many_captures(tmp_path: Path) -> None:
     ]
     assert expanded(["synthetic:val"])[::19] == ["synthetic:200", "synthetic:219"]
     assert expanded(["synthetic:test"])[::19] == ["synthetic:300", "synthetic:319"]
+    assert expanded(["synthetic:stress?frames=2"])[::9] == [
+        "synthetic:700?stress=1&frames=2",
+        "synthetic:709?stress=1&frames=2",
+    ]
     with pytest.raises(CaptureError, match=r"synthetic:5\.\.3.*FIRST\.\.LAST"):
         expanded(["synthetic:5..3"])
     room = synthetic_scene(3, frames=2, width=32, height=24)

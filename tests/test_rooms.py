@@ -118,6 +118,20 @@ def test_big_furniture_does_not_interpenetrate():
             assert overlap.min() < 0.005, (seed, name, other, overlap)
 
 
+def test_rooms_of_the_stress_set_hold_more_of_what_pooling_fails_on():
+    def counted(stress: bool) -> dict[str, float]:
+        rooms = [furnish(seed, stress=stress) for seed in range(700, 706)]
+        labels = [item.label for room in rooms for item in room.items]
+        flat = sum(label in ("picture", "window", "rug") for label in labels)
+        small = sum(label in ("book", "cup", "box", "lamp") for label in labels)
+        return {"flat": flat / len(rooms), "small": small / len(rooms)}
+
+    usual, stress = counted(False), counted(True)
+    assert stress["flat"] > 1.5 * usual["flat"]
+    assert stress["small"] > 1.5 * usual["small"]
+    assert synthetic_scene(700, frames=1, stress=True).name == "synthetic-700-stress"
+
+
 def test_rooms_differ_and_together_show_every_class():
     rooms = [furnish(seed) for seed in range(16)]
     assert {item.label for room in rooms for item in room.items} == set(CLASSES)

@@ -15,13 +15,14 @@ from purify3d.errors import CaptureError, PurifyWarning
 from purify3d.files import name_of
 
 #: Procedural rooms that have a name: what was looked at while choosing, and what nothing was chosen by.
-ROOMS = {"val": (200, 219), "test": (300, 319)}
+ROOMS = {"val": (200, 219), "test": (300, 319), "stress": (700, 709)}
+_QUERY = {"stress": "stress=1"}
 
 _MOST = 100_000
 
 
 def expanded(names: Sequence[str]) -> list[str]:
-    """The captures, with `synthetic:A..B`, `synthetic:val` and `synthetic:test` as one for each room; what
+    """The captures, with `synthetic:A..B`, `synthetic:val`, `test` and `stress` as one for each room; what
     follows a question mark goes to each.
 
     Raises:
@@ -36,7 +37,8 @@ def expanded(names: Sequence[str]) -> list[str]:
         first, last = ROOMS[rooms[3]] if rooms[3] else (int(rooms[1]), int(rooms[2]))
         if not first <= last < first + _MOST:
             raise CaptureError(f"found {name!r}; expected synthetic:FIRST..LAST, at most {_MOST} rooms")
-        found += [f"synthetic:{seed}{rooms[4] or ''}" for seed in range(first, last + 1)]
+        options = "&".join(filter(None, [_QUERY.get(rooms[3], ""), (rooms[4] or "")[1:]]))
+        found += [f"synthetic:{seed}{'?' if options else ''}{options}" for seed in range(first, last + 1)]
     return found
 
 

@@ -34,7 +34,13 @@ _KEPT = 4  # ray casts kept in memory: the images of a frame share one
 
 
 def synthetic_scene(
-    seed: int, *, frames: int = 48, width: int = 320, height: int = 240, noise: bool = True
+    seed: int,
+    *,
+    frames: int = 48,
+    width: int = 320,
+    height: int = 240,
+    noise: bool = True,
+    stress: bool = False,
 ) -> Scene:
     """A furnished room filmed by a hand-held RGB-D camera.
 
@@ -47,6 +53,7 @@ def synthetic_scene(
         frames: views along the path.
         width, height: of colour and depth, which share one camera of 66 degrees horizontal view.
         noise: record as a real sensor would; False gives exact depth and clean colour.
+        stress: a room of what pooling is known to fail on (`room.STRESS`).
 
     Raises:
         ValueError: no frame, an image without pixels, or more of them than a room takes minutes to film.
@@ -59,7 +66,7 @@ def synthetic_scene(
             f"found {frames} frames of {width}x{height}; expected at most {_MOST_FRAMES} of {_WIDEST} pixels "
             "a side"
         )
-    film = _Film(seed, frames, width, height, noise)
+    film = _Film(seed, frames, width, height, noise, stress)
     views = tuple(
         Frame(
             name=f"{i:04d}",
@@ -74,16 +81,19 @@ def synthetic_scene(
         for i in range(frames)
     )
     return Scene(
-        name=f"synthetic-{seed}", frames=views, up=np.array([0.0, 0.0, 1.0]), truth=dict(enumerate(CLASSES))
+        name=f"synthetic-{seed}{'-stress' if stress else ''}",
+        frames=views,
+        up=np.array([0.0, 0.0, 1.0]),
+        truth=dict(enumerate(CLASSES)),
     )
 
 
 class _Film:
     """A room and the camera in it. Sent to another process it takes its settings along and is built again."""
 
-    def __init__(self, seed: int, frames: int, width: int, height: int, noise: bool) -> None:
-        self._settings = (seed, frames, width, height, noise)
-        room = furnish(seed)
+    def __init__(self, seed: int, frames: int, width: int, height: int, noise: bool, stress: bool) -> None:
+        self._settings = (seed, frames, width, height, noise, stress)
+        room = furnish(seed, stress=stress)
         renderer = Renderer(room)
         self.poses = walk(room, frames, np.random.default_rng([11, seed]))
         focal = width / 2 / np.tan(np.radians(_FIELD_OF_VIEW / 2))
@@ -93,11 +103,11 @@ class _Film:
             lambda i: renderer.cast(self.camera, self.poses[i], np.random.default_rng([13, seed, i]))
         )
 
-    def __reduce__(self) -> tuple[type[_Film], tuple[int, int, int, int, bool]]:
+    def __reduce__(self) -> tuple[type[_Film], tuple[int, int, int, int, bool, bool]]:
         return _Film, self._settings
 
     def color(self, i: int) -> np.ndarray:
-        seed, *_, noise = self._settings
+        seed, *_, noise, _ = self._settings
         cast = self._cast(i)
         return (
             self._sensor.color(cast, np.random.default_rng([17, seed, i]))
@@ -106,7 +116,7 @@ class _Film:
         )
 
     def depth(self, i: int) -> np.ndarray:
-        seed, *_, noise = self._settings
+        seed, *_, noise, _ = self._settings
         cast = self._cast(i)
         return self._sensor.depth(cast, np.random.default_rng([19, seed, i])) if noise else cast.depth
 
