@@ -19,7 +19,7 @@ demo: $(VENV)/.ready-demo
 	@echo "see it in the browser: $(BIN)/python -m pip install -e '.[view]' && $(BIN)/purify3d view runs/demo/run"
 
 test: $(VENV)/.ready-dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 mutants: $(VENV)/.ready-dev
 	$(BIN)/python tools/mutants.py

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+from purify3d.captures.conventions import Stored
 from purify3d.checking import GOOD, WRONG, cloud_fit, examine, look
 from purify3d.errors import CaptureError, PurifyWarning
 from purify3d.job import CaptureConfig
@@ -26,7 +27,10 @@ def look_before(scene: Scene, capture: CaptureConfig) -> None:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PurifyWarning)  # said when it was opened
-        whole, stored = capture.whole()
+        try:
+            whole, stored = capture.whole()
+        except CaptureError:  # a scene of one's own has no files to be read again
+            whole, stored = scene, Stored()
     report = examine(whole, stored, max_depth=capture.max_depth, count=_FRAMES)
     share = report.agreement.share
     if report.found is not None and not share >= WRONG:
