@@ -25,6 +25,8 @@ def look_before(scene: Scene, capture: CaptureConfig) -> None:
     Warns:
         PurifyWarning: frames contradict each other, or the cloud does not lie where they see it.
     """
+    if not scene.frames:
+        return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PurifyWarning)  # said when it was opened
         try:
