@@ -59,6 +59,12 @@ def test_processes_give_the_same(purify3d: Any, scans: Path, tmp_path: Path) -> 
     assert code == 0
 
 
+def test_an_address_of_a_room_is_no_pattern(purify3d: Any, tmp_path: Path) -> None:
+    address = "synthetic:3?frames=2&width=80&height=60"
+    code, _, err = purify3d("segment", address, "--labels", "wall", "--rounds", 1, "-o", tmp_path / "run")
+    assert code == 0, err
+
+
 def test_what_cannot_be_asked_of_several(purify3d: Any, scans: Path, tmp_path: Path) -> None:
     names = (scans / "attic", scans / "cellar")
     code, _, err = purify3d("segment", *names, "--labels", "wall", "--onto", tmp_path / "a.ply")
