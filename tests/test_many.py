@@ -60,7 +60,7 @@ def test_processes_give_the_same(purify3d: Any, scans: Path, tmp_path: Path) -> 
 
 
 def test_an_address_of_a_room_is_no_pattern(purify3d: Any, tmp_path: Path) -> None:
-    address = "synthetic:3?frames=2&width=80&height=60"
+    address = "synthetic:3?frames=8&width=160&height=120"
     code, _, err = purify3d("segment", address, "--labels", "wall", "--rounds", 1, "-o", tmp_path / "run")
     assert code == 0, err
 
