@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import permutations, product
 
 import numpy as np
 from scipy.spatial import cKDTree
 
 from purify3d.checking.agreement import Views
+from purify3d.checking.fixes import turns
 
 _POINTS = 3000  # of the cloud that are looked up in frames
 _TREE = 20_000  # of the cloud that are looked for around what frames measure
@@ -102,10 +102,8 @@ def _fit(xyz: np.ndarray, seen: np.ndarray, views: Views) -> CloudFit:
 
 def _readings(xyz: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     """The cloud in other units and with other axes, likely ones first."""
-    signs = [np.diag([x, y, z]) for x, y, z in product((1.0, -1.0), repeat=3)]
-    turns = [np.eye(3)[list(order)] @ sign for order in permutations(range(3)) for sign in signs]
-    turns.sort(key=lambda turn: (-np.trace(np.abs(turn)), np.linalg.det(turn) < 0))
-    for turn in turns:
+    likely = sorted(turns(), key=lambda turn: (-np.trace(np.abs(turn)), np.linalg.det(turn) < 0))
+    for turn in likely:
         for unit, name in _UNITS.items():
             said = [f"x y z as {_axes(turn)}"] if not np.allclose(turn, np.eye(3)) else []
             yield " and ".join([*said, *([f"taken {name}"] if name else [])]), xyz @ turn.T * unit

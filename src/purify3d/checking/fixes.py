@@ -105,16 +105,20 @@ def _scaled(frame: Frame, factor: float) -> np.ndarray:
     return np.asarray(frame.depth() * np.float32(factor))
 
 
+def turns() -> list[np.ndarray]:
+    """The 48 turns and mirrorings, (3, 3), that map axes onto axes."""
+    signs = [np.diag([x, y, z]) for x, y, z in product((1.0, -1.0), repeat=3)]
+    return [np.eye(3)[list(order)] @ sign for order in permutations(range(3)) for sign in signs]
+
+
 def axes_and_direction(stored: Stored) -> Iterator[Fix]:
     """Camera axes turned or mirrored, poses that map the world to the camera.
 
     Args:
         stored: how the poses were taken to be stored.
     """
-    signs = [np.diag([x, y, z]) for x, y, z in product((1.0, -1.0), repeat=3)]
-    turns = [np.eye(3)[list(order)] @ sign for order in permutations(range(3)) for sign in signs]
     for inverted in (False, True):
-        for turn in turns:
+        for turn in turns():
             axes = np.eye(4)
             axes[:3, :3] = turn
             if np.allclose(turn, np.eye(3)) and not inverted:

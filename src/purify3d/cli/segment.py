@@ -135,7 +135,9 @@ def _many(
 
 def _matching(capture: str) -> list[str]:
     """The capture, or those that a quoted pattern stands for; an address of a room is no pattern."""
-    if capture.startswith("synthetic:") or Path(capture).exists() or not glob.has_magic(capture):
+    from purify3d.captures import is_procedural
+
+    if is_procedural(capture) or Path(capture).exists() or not glob.has_magic(capture):
         return [capture]
     found = sorted(glob.glob(capture))
     if not found:
