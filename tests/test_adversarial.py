@@ -14,12 +14,12 @@ from torch import Tensor
 import purify3d as library
 from purify3d.backbones import embed_vocabulary
 from purify3d.checkpoints import read_checkpoint
+from purify3d.compact import compact
 from purify3d.errors import BackboneError, CheckpointError, LabelError, RunError
 from purify3d.job import Job, job, options
 from purify3d.lifting import lift
 from purify3d.purifying import purify
 from purify3d.runs import Run, segment_into
-from purify3d.runs.artefacts import stored_precision
 from purify3d.training import loop
 from purify3d.truth import in_vocabulary
 from purify3d.types import (
@@ -193,10 +193,10 @@ def test_a_model_of_ones_own_that_answers_wrongly(room: Scene, model: Any, messa
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e6, 1e-7])
-def test_half_precision_holds_features_of_any_range(scale: float) -> None:
+def test_what_is_stored_holds_features_of_any_range(scale: float) -> None:
     values = torch.rand(50, 2, generator=torch.Generator().manual_seed(0)) + 0.1
     features = PointFeatures(values * scale, torch.ones(50, dtype=torch.int32), SPACE)
-    kept = stored_precision(features).values
+    kept = compact(features).features().dense()
     cosine = torch.nn.functional.cosine_similarity(kept, values)
     assert cosine.min() > 0.99999
 

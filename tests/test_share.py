@@ -102,8 +102,7 @@ def grown(subject: Subject, count: int, **changes: Any) -> Subject:
     def load(purified: bool) -> Version:
         version = subject.version(purified)
         old, said = version.features, version.labels
-        length = None if old.length is None else old.length[index]
-        features = replace(old, values=old.values[index], views=old.views[index], length=length, gap=None)
+        features = old.at(index)
         return Version(features, Segmentation(said.label[index], said.score[index], said.vocabulary))
 
     scene = replace(subject.scene, points=cloud, **changes)

@@ -318,7 +318,7 @@ def weigh_by_agreement(
     Args:
         in_place: write into the affinity's own weights, which saves as much memory again.
     """
-    confidence = voxels.mean(features.values.norm(dim=1)).clamp_min(1e-6) ** exponent
+    confidence = voxels.mean(features.sure()).clamp_min(1e-6) ** exponent
     weight = affinity.weight if in_place else affinity.weight.clone()
     for rows, near in zip(weight.split(_AT_A_TIME), affinity.neighbor.split(_AT_A_TIME), strict=True):
         rows *= confidence[near]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -148,11 +148,4 @@ def share_better(features: PointFeatures, place: Tensor, peak: float, backbone: 
         bank = embed_vocabulary(backbone, COMMON_WORDS)
     except LabelError:
         return 0.0
-    here = replace(
-        features,
-        values=features.values[place],
-        views=features.views[place],
-        length=None if features.length is None else features.length[place],
-        gap=None if features.gap is None else features.gap[place],
-    )
-    return float((scores(here, bank).mean(0) > peak).float().mean())
+    return float((scores(features.at(place), bank).mean(0) > peak).float().mean())

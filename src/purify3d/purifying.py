@@ -74,7 +74,7 @@ def purify(
     columns = torch.cat([features.values, features.norm()[:, None]], dim=1)
     pooled = voxels.to_points(pool(affinity, voxels.mean(columns), rounds, progress=progress))
     pooled = torch.where(features.known[:, None], pooled, 0)
-    return replace(features, values=pooled[:, :-1], length=pooled[:, -1])
+    return replace(features, values=pooled[:, :-1], length=pooled[:, -1], agreement=None)
 
 
 def pooled_scores(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from purify3d.clouds.las import write_las
 from purify3d.clouds.ply import WrittenCloud, read_written, write_ply
+from purify3d.compact import compact, restore
 from purify3d.errors import CaptureError, RunError
 from purify3d.runs.folder import Making, Run
 from purify3d.segmentation import Segmentation
@@ -122,26 +122,16 @@ def write_picture(stage: Making, image: Image.Image, name: str = PICTURE) -> Pat
     return stage.write(name, image.save)
 
 
-def stored_precision(features: PointFeatures) -> PointFeatures:
-    """The features as they will be read back, so that a resumed run gives the very same labels.
+def write_features(stage: Making, name: str, features: PointFeatures) -> PointFeatures:
+    """Features in at most 64 bytes a point (see `compact`); the space goes into the metadata.
 
-    Half precision ends at 65504 and is coarse below 0.0001. Features of a range of their own are brought
-    into it by a power of two: cosines and weights depend on ratios of lengths alone.
+    Returns:
+        The features as they will be read back: whoever goes on with these gives what a resumed run gives.
     """
-    peak = float(features.values.abs().max()) if features.values.numel() else 0.0
-    scale = 2.0 ** -math.floor(math.log2(peak)) if peak > 2**15 or 0 < peak < 2**-7 else 1.0
-    length = None if features.length is None else features.length * scale
-    return replace(features, values=(features.values * scale).half().float(), length=length)
-
-
-def write_features(stage: Making, name: str, features: PointFeatures) -> None:
-    """Values in fp16, everything else as it is; the space goes into the metadata."""
-    optional = {"basis": features.basis, "length": features.length, "gap": features.gap}
-    tensors = {"values": features.values.half(), "views": features.views}
-    tensors |= {name: tensor for name, tensor in optional.items() if tensor is not None}
-    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    kept = compact(features)
     metadata = {"space": json.dumps(asdict(features.space))}
-    stage.write(name, lambda path: save_file(tensors, path, metadata=metadata))
+    stage.write(name, lambda path: save_file(kept.tensors(), path, metadata=metadata))
+    return kept.features()
 
 
 def read_features(run: Run, name: str, points: PointCloud) -> PointFeatures:
@@ -155,8 +145,7 @@ def read_features(run: Run, name: str, points: PointCloud) -> PointFeatures:
         tensors = load_file(path)
         with safe_open(path, framework="pt") as file:
             space = FeatureSpace(**json.loads((file.metadata() or {})["space"]))
-        optional = {key: tensors.get(key) for key in ("basis", "length", "gap")}
-        features = PointFeatures(tensors["values"].float(), tensors["views"], space, **optional)
+        features = restore(tensors, space)
     except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
         raise RunError(f"cannot read {path} ({error!r}); repeat the run with --overwrite") from error
     if len(features) != len(points):

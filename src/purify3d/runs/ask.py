@@ -99,7 +99,5 @@ def purified_features(
     bank.check_space(features.space)  # before anything is written
     voxels, neighbors = affinity(points, features, config, embedding=embedding, progress=progress)
     pooled = purify(features, voxels, neighbors, config.rounds, progress=progress)
-    purified = artefacts.stored_precision(pooled)
     with run.making("purify", print_) as stage:
-        artefacts.write_features(stage, artefacts.PURIFIED, purified)
-    return purified
+        return artefacts.write_features(stage, artefacts.PURIFIED, pooled)

@@ -169,10 +169,9 @@ def _features(
     watch = Stopwatch()
     with watch("lift"):
         lifted = lift(scene, backbone, job.vocabulary(), job.method.lift, progress=progress)
-    features = artefacts.stored_precision(lifted)
     drops = [name for name in run.stages if name not in ("points", "lift")]
     with run.making("lift", prints.lift, drops=drops) as stage:
-        artefacts.write_features(stage, artefacts.FEATURES, features)
+        features = artefacts.write_features(stage, artefacts.FEATURES, lifted)
         stage.notes["watch"] = watch.stages
     return features
 

@@ -93,6 +93,8 @@ class PointFeatures:
             the mean length of what was pooled, so that their scores are mean cosines.
         gap: (N,) float32, metres to the seen point that the feature was copied from, 0 where the point was
             seen itself; inf = says nothing, see `within`. None: 0 everywhere.
+        agreement: (N,) how long the fused values were, by which neighbours are weighed where lengths tell how
+            much views agree; None: the length of `values`.
     """
 
     values: Tensor
@@ -101,11 +103,13 @@ class PointFeatures:
     basis: Tensor | None = None
     length: Tensor | None = None
     gap: Tensor | None = None
+    agreement: Tensor | None = None
 
     def __post_init__(self) -> None:
         channels = self.values.shape[1] if self.basis is None else self.basis.shape[1]
         check(channels == self.space.dim, f"features have {channels} channels, their space {self.space.dim}")
-        for name, each in (("views", self.views), ("length", self.length), ("gap", self.gap)):
+        for name in ("views", "length", "gap", "agreement"):
+            each = getattr(self, name)
             check(each is None or each.shape == self.values.shape[:1], f"{name} must have a value per point")
 
     def __len__(self) -> int:
@@ -135,8 +139,20 @@ class PointFeatures:
         return replace(
             self,
             values=torch.where(known[:, None], self.values, 0),
+            length=None if self.length is None else torch.where(known, self.length, 0),
+            agreement=None if self.agreement is None else torch.where(known, self.agreement, 0),
             gap=torch.where(known, self.gap, torch.inf),
         )
+
+    def at(self, rows: Tensor | slice) -> PointFeatures:
+        """The features of some of the points."""
+        single = {name: getattr(self, name) for name in ("length", "gap", "agreement")}
+        single = {name: None if each is None else each[rows] for name, each in single.items()}
+        return replace(self, values=self.values[rows], views=self.views[rows], **single)
+
+    def sure(self) -> Tensor:
+        """(N,) `agreement`, or the length of the values."""
+        return self.values.norm(dim=1) if self.agreement is None else self.agreement
 
     def dense(self) -> Tensor:
         """(N, D) features."""

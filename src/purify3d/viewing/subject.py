@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -152,10 +152,7 @@ def _classified(features: PointFeatures, bank: TextBank, threshold: float | None
     parts = []
     for start in range(0, len(features), _ROWS):
         rows = slice(start, start + _ROWS)
-        length = None if features.length is None else features.length[rows]
-        part = replace(
-            features, values=features.values[rows], views=features.views[rows], length=length, gap=None
-        )
+        part = features.at(rows)
         parts.append(classify(scores(part, bank), bank, threshold=threshold))
     return Segmentation(
         torch.cat([part.label for part in parts]), torch.cat([part.score for part in parts]), bank.vocabulary
