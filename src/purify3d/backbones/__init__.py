@@ -98,6 +98,7 @@ FAMILIES = {
     "xdecoder": "purify3d.backbones.xdecoder:load",
     "lseg": "purify3d.backbones.lseg:load",
     "features": "purify3d.backbones.features:load",
+    "simulated": "purify3d.backbones.simulated:load",
 }
 
 
