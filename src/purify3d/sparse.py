@@ -3,7 +3,8 @@ Convolutional Networks", CVPR 2018) in plain torch.
 
 A 3x3x3 convolution that is evaluated at occupied voxels only and reads occupied voxels only. Which voxel
 reads which is the same for every layer of a network, so it is found once per scene (`KernelMap.of`); a layer
-is then 27 times gather, multiply, add. This needs no compiler and runs on any device torch has.
+then gathers what some voxels read side by side and multiplies it with the whole kernel at once. This needs no
+compiler and runs on any device torch has.
 """
 
 from __future__ import annotations
@@ -24,7 +25,11 @@ OFFSETS = tuple((x, y, z) for z in (-1, 0, 1) for y in (-1, 0, 1) for x in (-1, 
 CENTRE = len(OFFSETS) // 2
 
 _MAX_EXTENT = (1 << 21) - 2  # what pack_cells takes, less a free layer on each side
-_PIECE = 1 << 22  # values gathered at a time: they stay in the cache, and narrow layers take few pieces
+_PIECE = 1 << 19  # values gathered at a time: they stay in the cache
+_FEWEST = 256  # voxels at a time at least: fewer do not keep a multiplication busy
+#: From so many channels on, multiplying the zeros of cells that are not occupied costs more than it saves to
+#: multiply all offsets at once. Not in half precision, where products of ever other shapes are slow.
+_WIDE = 96
 
 
 @dataclass(frozen=True)
@@ -32,14 +37,13 @@ class KernelMap:
     """Which voxel reads which voxel through which offset of a 3x3x3 kernel.
 
     Attributes:
-        count: V, the number of voxels.
-        half: for each of the first 13 offsets (source (P,), target (P,)) int64, where
-            index[source] == index[target] + offset. The centre reads itself and the last 13 offsets are
-            the first 13 with source and target exchanged, so neither is stored.
+        source: (V, 27) int32, for each voxel the one at each of OFFSETS from it; V where none is.
     """
 
-    count: int
-    half: tuple[tuple[Tensor, Tensor], ...]
+    source: Tensor
+
+    def __len__(self) -> int:
+        return len(self.source)
 
     @classmethod
     def of(cls, index: Tensor) -> KernelMap:
@@ -58,37 +62,30 @@ class KernelMap:
         if cells.max() > _MAX_EXTENT:
             raise ValueError(f"the voxels span {cells.max()} cells along an axis, at most {_MAX_EXTENT} fit")
         keys = pack_cells(cells)
-        order = np.argsort(keys, kind="stable")
+        order = np.argsort(keys, kind="stable").astype(np.int32)
         keys = keys[order]
         if (keys[1:] == keys[:-1]).any():
             raise ValueError("a cell occurs twice; expected one row per occupied cell, as in Voxels.index")
-        half = []
-        for offset in np.array(OFFSETS[:CENTRE]):
+        source = np.full((len(OFFSETS), len(cells)), len(cells), dtype=np.int32)
+        source[CENTRE] = np.arange(len(cells))
+        for k, offset in enumerate(np.array(OFFSETS[:CENTRE])):
             # Packing is linear: an offset moves every key by the same amount.
             step = pack_cells(offset[None] + 1) - pack_cells(np.ones((1, 3), dtype=np.int64))
             wanted = keys + step
             found = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
             hit = np.flatnonzero(keys[found] == wanted)
-            half.append((torch.from_numpy(order[found[hit]]), torch.from_numpy(order[hit])))
-        return cls(len(cells), tuple(half)).to(index.device)
-
-    def pairs(self, k: int) -> tuple[Tensor, Tensor]:
-        """(source, target) of offset k, both (P,) int64; no voxel occurs twice in either of them."""
-        if k < CENTRE:
-            return self.half[k]
-        if k > CENTRE:
-            source, target = self.half[len(OFFSETS) - 1 - k]
-            return target, source
-        device = self.half[0][0].device
-        return torch.arange(self.count, device=device), torch.arange(self.count, device=device)
+            here, there = order[hit], order[found[hit]]
+            source[k, here] = there
+            source[len(OFFSETS) - 1 - k, there] = here
+        return cls(torch.from_numpy(np.ascontiguousarray(source.T))).to(index.device)
 
     def pairs_per_voxel(self) -> float:
         """Mean number of occupied cells under the kernel, 1 (isolated voxels) to 27."""
-        return 1 + 2 * sum(len(source) for source, _ in self.half) / self.count
+        return int((self.source < len(self)).sum()) / len(self)
 
     def to(self, device: torch.device | str) -> KernelMap:
         """The same map on another device."""
-        return KernelMap(self.count, tuple((s.to(device), t.to(device)) for s, t in self.half))
+        return KernelMap(self.source.to(device))
 
 
 def submanifold_conv(features: Tensor, kernel: Tensor, kernel_map: KernelMap) -> Tensor:
@@ -111,11 +108,11 @@ def submanifold_conv(features: Tensor, kernel: Tensor, kernel_map: KernelMap) ->
     if (
         kernel.dim() != 3
         or len(kernel) != len(OFFSETS)
-        or features.shape != (kernel_map.count, kernel.shape[1])
+        or features.shape != (len(kernel_map), kernel.shape[1])
         or features.dtype != kernel.dtype
     ):
         raise ValueError(
-            f"expected features ({kernel_map.count}, Cin) and a kernel (27, Cin, Cout) of one dtype, found "
+            f"expected features ({len(kernel_map)}, Cin) and a kernel (27, Cin, Cout) of one dtype, found "
             f"{tuple(features.shape)} {features.dtype} and {tuple(kernel.shape)} {kernel.dtype}"
         )
     result: Tensor = _SubmanifoldConv.apply(features, kernel, kernel_map)
@@ -126,29 +123,67 @@ def _accumulator(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
-def _pieces(kernel_map: KernelMap, k: int, channels: int) -> Iterator[tuple[Tensor, Tensor]]:
-    rows = max(1, _PIECE // channels)
-    return zip(*(side.split(rows) for side in kernel_map.pairs(k)), strict=True)
+def _at_once(kernel: Tensor) -> bool:
+    """Whether all offsets are multiplied at once, zeros where nothing is, or one after the other."""
+    return kernel.shape[1] < _WIDE or kernel.dtype in (torch.bfloat16, torch.float16)
+
+
+def _pieces(features: Tensor, kernel_map: KernelMap) -> Iterator[tuple[int, Tensor]]:
+    """(first voxel, sources) of some voxels at a time."""
+    rows = max(_FEWEST, _PIECE // (len(OFFSETS) * features.shape[1]))
+    start = 0
+    for source in kernel_map.source.split(rows):
+        yield start, source
+        start += len(source)
+
+
+def _with_nobody(features: Tensor) -> Tensor:
+    """(V + 1, C): what is read where no voxel is comes last, zeros."""
+    return torch.cat([features, features.new_zeros(1, features.shape[1])])
+
+
+def _read(padded: Tensor, source: Tensor) -> Tensor:
+    """(n, 27 C) what each of n voxels reads, offset after offset."""
+    return padded.index_select(0, source.flatten()).view(len(source), -1)
+
+
+def _hits(source: Tensor, count: int) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """(offset, place among these voxels, voxel that is read) for each offset but the centre."""
+    for k in range(len(OFFSETS)):
+        if k != CENTRE:
+            place = torch.nonzero(source[:, k] < count).squeeze(1)
+            if len(place):
+                yield k, place, source[place, k]
 
 
 def _convolve(features: Tensor, kernel: Tensor, kernel_map: KernelMap) -> Tensor:
-    out = (features @ kernel[CENTRE]).to(_accumulator(features.dtype))
-    for k in range(len(OFFSETS)):
-        if k != CENTRE:
-            for s, t in _pieces(kernel_map, k, features.shape[1]):
-                # A voxel is the target of at most one pair of an offset: no order of addition to choose.
-                out.index_add_(0, t, (features[s] @ kernel[k]).to(out.dtype))
-    return out.to(features.dtype)
+    out = features.new_empty(len(features), kernel.shape[2])
+    if _at_once(kernel):
+        padded, flat = _with_nobody(features), kernel.flatten(0, 1)
+        for start, source in _pieces(features, kernel_map):
+            out[start : start + len(source)] = _read(padded, source) @ flat
+        return out
+    for start, source in _pieces(features, kernel_map):
+        part = features[start : start + len(source)] @ kernel[CENTRE]
+        for k, place, read in _hits(source, len(kernel_map)):
+            # A voxel is met at most once at an offset: no order of addition to choose.
+            part.index_add_(0, place, features.index_select(0, read) @ kernel[k])
+        out[start : start + len(source)] = part
+    return out
 
 
-def _kernel_gradient(features: Tensor, grad: Tensor, kernel_map: KernelMap) -> Tensor:
-    shape = (len(OFFSETS), features.shape[1], grad.shape[1])
-    out = torch.zeros(shape, dtype=_accumulator(features.dtype), device=features.device)
-    out[CENTRE] = features.T @ grad
-    for k in range(len(OFFSETS)):
-        if k != CENTRE:
-            for s, t in _pieces(kernel_map, k, features.shape[1]):
-                out[k] += features[s].T @ grad[t]
+def _kernel_gradient(features: Tensor, grad: Tensor, kernel: Tensor, kernel_map: KernelMap) -> Tensor:
+    out = torch.zeros(kernel.shape, dtype=_accumulator(features.dtype), device=features.device)
+    if _at_once(kernel):
+        padded = _with_nobody(features)
+        for start, source in _pieces(features, kernel_map):
+            out += (_read(padded, source).T @ grad[start : start + len(source)]).view(kernel.shape)
+        return out.to(features.dtype)
+    for start, source in _pieces(features, kernel_map):
+        part = grad[start : start + len(source)]
+        out[CENTRE] += features[start : start + len(source)].T @ part
+        for k, place, read in _hits(source, len(kernel_map)):
+            out[k] += features.index_select(0, read).T @ part[place]
     return out.to(features.dtype)
 
 
@@ -170,7 +205,7 @@ class _SubmanifoldConv(torch.autograd.Function):
             # The transpose of this operator is a convolution over the same map with the kernel mirrored.
             grad_features = _convolve(grad, kernel.flip(0).transpose(1, 2).contiguous(), ctx.kernel_map)
         if ctx.needs_input_grad[1]:
-            grad_kernel = _kernel_gradient(features, grad, ctx.kernel_map)
+            grad_kernel = _kernel_gradient(features, grad, kernel, ctx.kernel_map)
         return grad_features, grad_kernel, None
 
 
