@@ -8,8 +8,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from purify3d.compact import BUDGET, compact, restore
-from purify3d.types import FeatureSpace, PointFeatures
+from purify3d.backbones import load_backbone
+from purify3d.compact import BUDGET, compact, only_words, restore
+from purify3d.errors import RunError
+from purify3d.job import job
+from purify3d.runs import Run, ask, segment_into
+from purify3d.runs.artefacts import read_features, read_labels, read_scene
+from purify3d.types import FeatureSpace, PointFeatures, TextBank, Vocabulary
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
@@ -140,3 +145,85 @@ def test_columns_that_do_not_fit_each_other_are_refused() -> None:
         restore(tensors | {"step": tensors["step"][:-1]}, FeatureSpace("tiny", 4, 1.0))
     with pytest.raises(ValueError, match="at least 24"):
         compact(of(drawn(10, 4)), budget=8)
+
+
+# ------------------------------------------------------------------------------------------------ in a run
+
+
+LABELS = "chair, table, floor, wall, bed"
+
+
+def test_only_words_keeps_scores_and_nothing_else() -> None:
+    features = of(drawn(200, 32), drawn(32, 64))
+    words = normalize(drawn(5, 64, seed=1), dim=1)
+    bank = TextBank(Vocabulary.parse("a, b, c, d, e"), words, torch.arange(5), features.space)
+    kept = only_words(features, bank)
+    assert kept.values.shape == (200, 5)
+    torch.testing.assert_close(kept.dot(words), features.dot(words), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(kept.norm(), features.norm())
+    torch.testing.assert_close(kept.sure(), features.values.norm(dim=1))
+    other = normalize(drawn(1, 64, seed=2), dim=1)
+    assert (kept.dot(other) - features.dot(other)).abs().mean() > 0.5
+
+
+@pytest.fixture(scope="module")
+def runs(room_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
+    """The same capture with features, and with scores alone."""
+    folder = tmp_path_factory.mktemp("runs")
+    with_features, _ = segment_into(folder / "with", job(room_folder, LABELS, voxel=0.05))
+    without, _ = segment_into(folder / "without", job(room_folder, LABELS, voxel=0.05, no_query=True))
+    return with_features, without
+
+
+def test_without_questions_labels_are_the_same(runs: tuple[Run, Run]) -> None:
+    said, other = (read_labels(run, read_scene(run))[0] for run in runs)
+    assert len(said) > 5_000
+    assert (said.label >= 0).float().mean() > 0.5
+    assert (said.label == other.label).float().mean() > 0.999
+    torch.testing.assert_close(said.score, other.score, atol=2e-3, rtol=0)
+    small, large = (((run.folder / "features.safetensors").stat().st_size) for run in reversed(runs))
+    assert small < large
+    assert not (runs[1].folder / "purified.safetensors").exists()
+    assert '"no_query": true' in (runs[1].folder / "config.json").read_text()
+
+
+def test_without_questions_none_is_answered(runs: tuple[Run, Run]) -> None:
+    backbone = load_backbone("segmenter:lite")
+    with pytest.raises(RunError, match=r"--no-query .* repeat its 'segment' command with --query and --over"):
+        ask(runs[1], "lamp", backbone)
+    assert ask(runs[0], "bed", backbone)[0].text == "bed"
+
+
+def test_without_questions_an_affinity_that_hears_features_is_refused(
+    room_folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(RunError, match="--no-query and the affinity student"):
+        segment_into(tmp_path / "run", job(room_folder, LABELS, affinity="student", no_query=True))
+    assert not (tmp_path / "run").exists()
+
+
+def test_features_of_a_run_take_64_bytes_and_are_pooled_with_the_labels(runs: tuple[Run, Run]) -> None:
+    run, scene = runs[0], read_scene(runs[0])
+    for name in ("features.safetensors", "purified.safetensors"):
+        tensors = load_file(run.folder / name)
+        basis = tensors.pop("basis")
+        assert basis.shape[1] == 384
+        assert sum(t.numel() * t.element_size() for t in tensors.values()) <= BUDGET * len(scene.cloud())
+    pooled = read_features(run, "purified.safetensors", scene.cloud())
+    words = load_backbone("segmenter:lite").encode(LABELS.split(", "))
+    label = torch.where(pooled.norm() > 0, pooled.dot(words).argmax(1).int(), -1)
+    assert torch.equal(label, read_labels(run, scene)[0].label)
+
+
+def test_a_switch_and_its_opposite(purify3d: object, tmp_path: Path, runs: tuple[Run, Run]) -> None:
+    call = purify3d
+    config = runs[1].folder / "config.json"
+    assert callable(call)
+    code, _, _ = call(
+        "segment", "--config", config, "--query", "--no-check", "-o", tmp_path / "run", "--limit", 2
+    )
+    assert code == 0
+    assert not Run(tmp_path / "run").job.no_query
+    code, _, err = call("query", runs[1].folder, "lamp")
+    assert code == 1
+    assert err.splitlines()[-1].startswith("error: the run in")

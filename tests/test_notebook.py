@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 import purify3d
+from purify3d.backbones import load_backbone
 from purify3d.errors import RunError
 from purify3d.job import job
-from purify3d.runs import segment_into
+from purify3d.runs import ask, segment_into
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -30,6 +31,21 @@ def test_an_open_run_gives_points_and_labels(folder: Path) -> None:
     assert len(labels) == len(points)
     legend = json.loads((folder / "labels.json").read_text())
     assert [int((labels.label == entry["index"]).sum()) for entry in legend] == [e["points"] for e in legend]
+
+
+def test_it_answers_and_reads_features_once(folder: Path) -> None:
+    run, backbone = purify3d.open_run(folder), load_backbone("segmenter:lite")
+    one = run.query("floor", backbone)
+    written, _ = ask(run, "floor", backbone)
+    assert one.score.equal(written.score)
+    assert one.heat.equal(written.heat)
+    assert [region.center for region in one.regions] == [region.center for region in written.regions]
+    assert one.found == written.found
+    (folder / "purified.safetensors").rename(folder / "elsewhere")  # what is in memory is enough
+    try:
+        assert run.query("wall").text == "wall"
+    finally:
+        (folder / "elsewhere").rename(folder / "purified.safetensors")
 
 
 def test_it_shows_its_picture(folder: Path) -> None:

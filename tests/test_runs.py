@@ -79,6 +79,7 @@ CHANGES: dict[str, tuple[Any, set[str]]] = {
     "rounds": (3, {"label"}),
     "confidence": (0.0, {"label"}),
     "fill": (float("inf"), {"label"}),
+    "no_query": (True, {"lift", "label"}),
     "labels": ("chair, floor", {"label"}),
     "threshold": (0.3, {"label"}),
     "format": (None, {"label"}),  # needs labels with ids, in the test
@@ -260,7 +261,7 @@ def test_answers_go_with_the_features_they_were_made_from(room_folder: Path, fol
     assert (folder / "purified.safetensors").is_file()
     segment_into(folder, job(room_folder, "chair", rounds=3))
     assert not list(folder.glob("query-*"))
-    assert not (folder / "purified.safetensors").exists()
+    assert Run(folder).print_of("purify") != run.print_of("purify")
 
 
 def test_seconds_are_of_the_stages_that_hold(room_folder: Path, folder: Path) -> None:

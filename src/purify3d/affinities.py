@@ -137,6 +137,11 @@ class Learned:
     def sharpness(self) -> float:
         return self.student.config.sharpness
 
+    @property
+    def reads_features(self) -> bool:
+        """Whether it looks at what the 2D model saw, beside shape and colour."""
+        return self.bank is not None or self.student.config.feature_dim > 0
+
     def at(self, voxel: float) -> Learned | Geometric:
         """What to compare voxels of this edge by, metres.
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,6 +13,7 @@ from purify3d.backbones import Backbone, TextEncoder, embed_vocabulary
 from purify3d.errors import LabelError
 from purify3d.regions import Region, find_regions, heat
 from purify3d.segmentation import Segmentation
+from purify3d.spatial import spacing
 from purify3d.types import NO_LABEL, PointCloud, PointFeatures, TextBank
 
 #: What a question is held against, so that it can be answered with "nothing like this here": things of all
@@ -26,6 +29,8 @@ COMMON_WORDS = (
 #: A question counts as answered while no larger share of these fits its hottest place better than it does.
 MOST_BETTER = 0.1
 _HOTTEST = 0.001  # share of the points that make up a question's hottest place
+_spacings: WeakKeyDictionary[PointCloud, float] = WeakKeyDictionary()
+_common: WeakKeyDictionary[TextEncoder, TextBank] = WeakKeyDictionary()
 
 
 def scores(features: PointFeatures, bank: TextBank) -> Tensor:
@@ -122,8 +127,10 @@ def query(
     peak = float(score[hottest].mean()) if len(hottest) else 0.0
     better = share_better(features, hottest, peak, backbone)
     found = better <= MOST_BETTER if threshold is None else peak >= threshold
-    regions = find_regions(points.xyz, score, limit=limit) if found else []
-    return Answer(bank.vocabulary.names[0], score, heat(score), regions, found, peak, better)
+    warmth = heat(score)
+    apart = spacing_of(points) if found else None
+    regions = find_regions(points.xyz, score, limit=limit, apart=apart, warmth=warmth) if found else []
+    return Answer(bank.vocabulary.names[0], score, warmth, regions, found, peak, better)
 
 
 def _check_threshold(threshold: float | None) -> None:
@@ -131,10 +138,30 @@ def _check_threshold(threshold: float | None) -> None:
         raise ValueError(f"found threshold = {threshold}; expected a cosine from -1 to 1")
 
 
+def spacing_of(points: PointCloud) -> float:
+    """`spacing` of a cloud, looked for once: clouds do not change."""
+    if points not in _spacings:
+        _spacings[points] = spacing(points.xyz)
+    return _spacings[points]
+
+
 def hottest_points(score: Tensor) -> Tensor:
     """Indices of the highest scores among points of which something is known."""
-    known = torch.nonzero(score)[:, 0]
+    cosine = score.numpy()
+    if cosine.all():  # the usual case, without the detour
+        return score.topk(max(1, round(_HOTTEST * len(score))) if len(score) else 0).indices
+    known = torch.from_numpy(np.flatnonzero(cosine))
     return known[score[known].topk(min(len(known), max(1, round(_HOTTEST * len(known))))).indices]
+
+
+def _common_words(backbone: TextEncoder) -> TextBank:
+    """COMMON_WORDS in the words of a model, encoded once."""
+    try:
+        if backbone not in _common:
+            _common[backbone] = embed_vocabulary(backbone, COMMON_WORDS)
+        return _common[backbone]
+    except TypeError:  # a model that cannot be a key is asked each time
+        return embed_vocabulary(backbone, COMMON_WORDS)
 
 
 def share_better(features: PointFeatures, place: Tensor, peak: float, backbone: TextEncoder) -> float:
@@ -145,7 +172,7 @@ def share_better(features: PointFeatures, place: Tensor, peak: float, backbone: 
     if not len(place):
         return 1.0
     try:
-        bank = embed_vocabulary(backbone, COMMON_WORDS)
+        bank = _common_words(backbone)
     except LabelError:
         return 0.0
     return float((scores(features.at(place), bank).mean(0) > peak).float().mean())

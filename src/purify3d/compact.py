@@ -7,12 +7,12 @@ its own. Kept beside: lengths, so that what is cut off lowers cosines and does n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from purify3d.types import FeatureSpace, PointFeatures
+from purify3d.types import FeatureSpace, PointFeatures, TextBank
 
 BUDGET = 64  # bytes a point, all columns together
 _SPARE = 3  # of them for the basis and the header, of 40,000 points and more
@@ -116,6 +116,27 @@ def restore(tensors: dict[str, Tensor], space: FeatureSpace) -> PointFeatures:
     single = {name: tensors.get(name) for name in ("gap", "length", "agreement")}
     single = {name: None if one is None else one.float() for name, one in single.items()}
     return PointFeatures(values, tensors["views"].int(), space, tensors["basis"], **single)
+
+
+def only_words(features: PointFeatures, bank: TextBank) -> PointFeatures:
+    """Features of which nothing is left but what these T wordings see of them, in T channels.
+
+    Their dot products with the words, their lengths and their agreement are those of the features; nothing
+    else can be asked of them.
+
+    Raises:
+        SpaceMismatchError: features and words come from different models.
+    """
+    bank.check_space(features.space)
+    agreement = features.sure() if features.length is None else features.agreement
+    basis = torch.linalg.pinv(bank.embedding.double()).T.float()
+    return replace(
+        features,
+        values=features.dot(bank.embedding),
+        basis=basis,
+        length=features.norm(),
+        agreement=agreement,
+    )
 
 
 def _directions(features: PointFeatures) -> tuple[Tensor, Tensor, Tensor]:

@@ -100,7 +100,10 @@ def _option(leaf: Any) -> click.Option:
         type_ = {int: int, float: float, bool: bool}.get(kind, str)
     default = "" if leaf.value is None or leaf.name == "labels" else f" [default: {leaf.value}]"
     words = leaf.help if "," in leaf.help.split()[0] else leaf.help[:1].upper() + leaf.help[1:]
-    return click.Option([f"--{leaf.name.replace('_', '-')}", leaf.name], type=type_, help=words + default)
+    flag, words = f"--{leaf.name.replace('_', '-')}", words + default
+    if kind is bool and flag.startswith("--no-"):  # a switch, and its opposite for what --config says
+        return click.Option([f"{flag}/{flag.replace('no-', '', 1)}", leaf.name], default=None, help=words)
+    return click.Option([flag, leaf.name], type=type_, help=words)
 
 
 def cosine(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:

@@ -131,6 +131,7 @@ def write_features(stage: Making, name: str, features: PointFeatures) -> PointFe
     kept = compact(features)
     metadata = {"space": json.dumps(asdict(features.space))}
     stage.write(name, lambda path: save_file(kept.tensors(), path, metadata=metadata))
+    stage.notes["lost"] = kept.lost
     return kept.features()
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from purify3d.affinities import affinity, load_embedding
+from purify3d.affinities import Embedding, PurifyConfig, RegionVote, affinity, load_embedding
 from purify3d.asking import Answer, query
 from purify3d.backbones import Backbone, embed_vocabulary
 from purify3d.clouds.ply import write_ply
@@ -34,7 +35,8 @@ def ask(
 ) -> tuple[Answer, tuple[Path, Path]]:
     """Heat of free text over a finished run, without lifting again.
 
-    The first question pools the features and keeps them in the run folder; further ones only compare.
+    The pooled features of the run are compared; they are made by the first question where `segment` has not
+    made them.
 
     Args:
         text, limit, threshold: see `query`.
@@ -48,6 +50,7 @@ def ask(
         SpaceMismatchError: another backbone.
         RunError: a file of the run is missing or cannot be read or written.
     """
+    need_features(run)
     bank = embed_vocabulary(backbone, [text])
     scene = artefacts.read_scene(run)
     points = scene.cloud()
@@ -91,13 +94,52 @@ def purified_features(
     config, lifted = run.job.method.purify, run.print_of("lift")
     if lifted is None:
         raise RunError(f"the run in {run.folder} has no features; repeat its 'segment' command")
+    need_features(run)
     embedding = load_embedding(config.affinity, backbone)
     print_ = fingerprint(lifted, run.job.settings_of("purify"), embedding.fingerprint)
     if run.done("purify", print_):
         return artefacts.read_features(run, artefacts.PURIFIED, points)
-    features = artefacts.read_features(run, artefacts.FEATURES, points).within(config.fill)
+    features = artefacts.read_features(run, artefacts.FEATURES, points)
     bank.check_space(features.space)  # before anything is written
+    return pooled(run, points, features, config, embedding, print_, progress=progress)
+
+
+def pooled(
+    run: Run,
+    points: PointCloud,
+    features: PointFeatures,
+    config: PurifyConfig,
+    embedding: Embedding | RegionVote,
+    print_: str,
+    *,
+    drops: Sequence[str] = (),
+    progress: Progress = silent,
+) -> PointFeatures:
+    """Pool lifted features and keep them in the run, as the stage with this fingerprint.
+
+    Args:
+        drops: stages that were made from other pooled features.
+
+    Returns:
+        The pooled features as they will be read back.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    features = features.within(config.fill)
     voxels, neighbors = affinity(points, features, config, embedding=embedding, progress=progress)
-    pooled = purify(features, voxels, neighbors, config.rounds, progress=progress)
-    with run.making("purify", print_) as stage:
-        return artefacts.write_features(stage, artefacts.PURIFIED, pooled)
+    result = purify(features, voxels, neighbors, config.rounds, progress=progress)
+    with run.making("purify", print_, drops=drops) as stage:
+        return artefacts.write_features(stage, artefacts.PURIFIED, result)
+
+
+def need_features(run: Run) -> None:
+    """
+    Raises:
+        RunError: the run keeps no features that other words than its labels can be compared with.
+    """
+    if run.job.no_query:
+        raise RunError(
+            f"the run in {run.folder} was made with --no-query and keeps only scores of its labels; to ask "
+            "it other words, or to view it, repeat its 'segment' command with --query and --overwrite"
+        )

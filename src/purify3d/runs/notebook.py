@@ -5,22 +5,30 @@ from __future__ import annotations
 import base64
 import html
 import io
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
 
+from purify3d.asking import Answer, query
+from purify3d.backbones import Backbone, load_backbone, no_words
 from purify3d.errors import RunError
+from purify3d.progress import silent
 from purify3d.runs import artefacts
+from purify3d.runs.ask import need_features, purified_features
 from purify3d.runs.folder import Run
 from purify3d.segmentation import Segmentation
-from purify3d.types import Scene
+from purify3d.types import PointFeatures, Scene
 
+_PATIENCE = 30.0  # seconds to wait for another process that writes
 _WIDTH = 900  # pixels of the picture in a notebook
 _DARK = (90, 90, 90)  # of points without a label
 
 
 class OpenRun(Run):
-    """A finished run to look at. Notebooks show it with its picture."""
+    """A finished run to look at and to ask. Notebooks show it with its picture."""
+
+    _asked: tuple[Backbone, Scene, PointFeatures] | None = None
 
     def scene(self) -> Scene:
         """What is known of the capture without opening it: name, up, origin, truth names and the points.
@@ -37,6 +45,42 @@ class OpenRun(Run):
             RunError: a file is missing or damaged.
         """
         return artefacts.read_labels(self, self.scene())[0]
+
+    def query(
+        self,
+        text: str,
+        backbone: Backbone | None = None,
+        *,
+        limit: int = 5,
+        threshold: float | None = None,
+    ) -> Answer:
+        """Heat of free text over the run, see `purify3d.query`.
+
+        What is read for the first question stays in memory (at most 250 bytes a point), so that further ones
+        only compare.
+
+        Args:
+            backbone: the one the run was lifted with; None: it is loaded by its name, once.
+
+        Returns:
+            The answer, its regions in the coordinates of the capture; nothing is written but the pooled
+            features, where they are not there yet.
+
+        Raises:
+            LabelError: no words.
+            SpaceMismatchError: another backbone.
+            RunError: a file is missing or damaged, or the run keeps no features.
+        """
+        need_features(self)
+        if self._asked is None:
+            model = backbone or load_backbone(self.job.backbone, device=self.job.device)
+            scene = self.scene()
+            with self.writing(patience=_PATIENCE):
+                features = purified_features(self, scene.cloud(), no_words(model), model, silent)
+            self._asked = model, scene, features
+        model, scene, features = self._asked
+        answer = query(scene.cloud(), features, text, backbone or model, limit=limit, threshold=threshold)
+        return replace(answer, regions=[region.moved(scene.origin) for region in answer.regions])
 
     def show(self) -> Image.Image:
         """picture.png of the run: photo, raw, purified, and truth if any.

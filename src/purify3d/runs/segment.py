@@ -14,10 +14,12 @@ import numpy as np
 import torch
 
 from purify3d import __version__
-from purify3d.affinities import Embedding, RegionVote, load_embedding
+from purify3d.affinities import Embedding, Learned, RegionVote, load_embedding
+from purify3d.asking import classify, scores
 from purify3d.backbones import Backbone, StoredBackbone, embed_vocabulary, load_backbone
 from purify3d.captures import guarded
 from purify3d.checkpoints import file_digest
+from purify3d.compact import BUDGET, only_words
 from purify3d.errors import PurifyWarning, RunError
 from purify3d.job import Job
 from purify3d.lifting import lift
@@ -25,6 +27,7 @@ from purify3d.metrics import evaluate
 from purify3d.pipeline import label_points
 from purify3d.progress import Progress, silent
 from purify3d.runs import artefacts
+from purify3d.runs.ask import pooled
 from purify3d.runs.check import look_before
 from purify3d.runs.folder import Making, Run, fingerprint
 from purify3d.runs.pictures import labels_picture
@@ -35,6 +38,8 @@ from purify3d.surface import with_points
 from purify3d.truth import fuse_labels
 from purify3d.types import PointCloud, PointFeatures, Scene
 
+_SAME = 0.99  # of the labels of single points, what is stored must keep
+_ASKED = 20_000  # points that are looked at for it
 _MADE_BEFORE = ("points", "lift")  # labels are made
 
 
@@ -60,6 +65,7 @@ class Prints:
         points = fingerprint(job.settings_of("points"), stats, names, onto)
         # Only what looks at the words while lifting makes features depend on them.
         heeds_words = job.method.lift.fusion == "consensus" or getattr(backbone, "reads_words", False)
+        heeds_words = heeds_words or job.no_query
         words = job.vocabulary().synonyms
         stored = backbone.fingerprint if isinstance(backbone, StoredBackbone) else None
         space = asdict(backbone.space)
@@ -99,6 +105,12 @@ def segment_into(
     scene = replace(scene, frames=guarded(scene.frames, job.capture.path))
     backbone = load_backbone(job.backbone, device=job.device) if backbone is None else backbone
     embedding = load_embedding(job.method.purify.affinity, backbone)  # a wrong name fails before the work
+    if job.no_query and isinstance(embedding, Learned) and embedding.reads_features:
+        raise RunError(
+            f"found --no-query and the affinity {job.method.purify.affinity}, which hears more of features "
+            "than scores of labels; expected one that goes by shape and colour. Leave --no-query away, or "
+            "give --affinity geometric"
+        )
     prints = Prints.of(job, scene, backbone, embedding)
     run = Run(folder)
     with run.writing():
@@ -169,11 +181,56 @@ def _features(
     watch = Stopwatch()
     with watch("lift"):
         lifted = lift(scene, backbone, job.vocabulary(), job.method.lift, progress=progress)
+    if job.no_query:
+        lifted = only_words(lifted, embed_vocabulary(backbone, job.vocabulary()))
     drops = [name for name in run.stages if name not in ("points", "lift")]
     with run.making("lift", prints.lift, drops=drops) as stage:
         features = artefacts.write_features(stage, artefacts.FEATURES, lifted)
         stage.notes["watch"] = watch.stages
+        _say_what_is_lost(lifted, features, backbone, job, stage.notes["lost"])
     return features
+
+
+def _say_what_is_lost(
+    lifted: PointFeatures, kept: PointFeatures, backbone: Backbone, job: Job, lost: float
+) -> None:
+    """
+    Warns:
+        PurifyWarning: features are too diverse for what is stored of them, so that labels differ.
+    """
+    bank = embed_vocabulary(backbone, job.vocabulary())
+    some = slice(None, None, max(1, len(kept) // _ASKED))
+    before, after = (classify(scores(features.at(some), bank), bank).label for features in (lifted, kept))
+    same = float((before == after).float().mean())
+    if same < _SAME:
+        warnings.warn(
+            f"features of {job.backbone} are kept in {BUDGET} bytes a point and lose {lost:.1%} of their "
+            f"energy by it: before pooling {1 - same:.1%} of the points change their label. Questions are "
+            "as coarse; --no-query keeps the scores of the labels alone, which loses less",
+            PurifyWarning,
+            stacklevel=3,
+        )
+
+
+def _pooled(
+    run: Run,
+    points: PointCloud,
+    features: PointFeatures,
+    embedding: Embedding | RegionVote,
+    job: Job,
+    prints: Prints,
+    progress: Progress,
+) -> PointFeatures:
+    """Pooled features, kept so that the first question need not wait for them."""
+    if run.done("purify", prints.purify):
+        return artefacts.read_features(run, artefacts.PURIFIED, points)
+    method, drops = job.method.purify, _made_of_pooled(run)
+    return pooled(run, points, features, method, embedding, prints.purify, drops=drops, progress=progress)
+
+
+def _made_of_pooled(run: Run) -> list[str]:
+    """Stages that no longer hold when features are pooled anew: questions, objects, the pooled features."""
+    return [name for name in run.stages if name not in (*_MADE_BEFORE, "label")]
 
 
 def _labels(
@@ -199,17 +256,17 @@ def _labels(
     watch = Stopwatch()
     with watch("purify"):
         bank = embed_vocabulary(backbone, job.vocabulary())
-        purified = label_points(points, features, bank, method, embedding=embedding, progress=progress)
+        if job.no_query or method.purify.rounds == 0:
+            purified = label_points(points, features, bank, method, embedding=embedding, progress=progress)
+        else:
+            heard = _pooled(run, points, features, embedding, job, prints, progress)
+            purified = classify(scores(heard, bank), bank, threshold=method.threshold)
     raw = label_points(points, features, bank, replace(method, purify=replace(method.purify, rounds=0)))
     with watch("picture"):
         (image,) = (labels_picture(scene, raw, purified) for _ in progress([0], name="picture", total=1))
-    # Objects are those of the labels; questions those of the pooled features.
-    pooled_anew = run.print_of("purify") != prints.purify
-    old = [
-        name
-        for name in run.stages
-        if name.startswith("objects") or (pooled_anew and name not in (*_MADE_BEFORE, "label"))
-    ]
+    old = [name for name in run.stages if name.startswith("objects")]  # those of the labels
+    if run.print_of("purify") != prints.purify:
+        old = _made_of_pooled(run)
     with run.making("label", prints.label, drops=old) as stage:
         artefacts.write_labels(stage, scene, purified, features.views, job.capture.onto)
         if job.format == "scannet":

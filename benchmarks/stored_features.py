@@ -1,0 +1,197 @@
+"""What is stored of features, what labels lose by it, and how long questions take.
+
+    python benchmarks/stored_features.py spectra                      # maps of 512 channels
+    python benchmarks/stored_features.py room [--backbone NAME] [--rooms 100 101]
+    python benchmarks/stored_features.py questions [--points 1000000]
+
+`spectra`: 200,000 features of 512 channels whose singular values fall as 1 / k^a along random directions, and
+20 words of the same spectrum: the share of labels that stay, point by point. `room`: procedural rooms, 48
+frames, before and after pooling. `questions`: a run folder of a floor with boxes on it, its features those
+of 100 things plus noise, singular values of everything as 1 / k; the first answer reads the run, further ones
+do not. Words are drawn and kept, so that encoding them takes no time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from purify3d.affinities import load_embedding
+from purify3d.backbones import embed_vocabulary, load_backbone
+from purify3d.compact import Compact, compact
+from purify3d.job import job
+from purify3d.labelsets import read_labels
+from purify3d.lifting import lift
+from purify3d.pipeline import SegmentConfig, label_points
+from purify3d.regions import heat
+from purify3d.rooms import synthetic_scene
+from purify3d.runs import artefacts
+from purify3d.runs.folder import Run, fingerprint
+from purify3d.runs.notebook import open_run
+from purify3d.stopwatch import Stopwatch
+from purify3d.surface import with_points
+from purify3d.types import FeatureSpace, PointCloud, PointFeatures, Scene
+
+SPACE = FeatureSpace("drawn", 512, 1.0, True)
+
+
+@cache
+def axes() -> Tensor:
+    """(512, 512) a rotation."""
+    return torch.linalg.qr(torch.randn(512, 512, generator=torch.Generator().manual_seed(9)))[0]
+
+
+def spectrum(count: int, power: float, seed: int) -> Tensor:
+    """(count, 512) unit rows, singular values as 1 / k^power along directions that are always the same."""
+    drawn = torch.randn(count, 512, generator=torch.Generator().manual_seed(seed))
+    return normalize(drawn * torch.arange(1, 513) ** -power @ axes(), dim=1)
+
+
+def bytes_a_point(kept: Compact) -> float:
+    tensors = kept.tensors().values()
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors) / len(kept.scale)
+
+
+def spectra(count: int = 200_000) -> None:
+    print("| a | bytes a point | directions | energy lost | labels unchanged |\n|---|---|---|---|---|")
+    for power in (0.5, 0.75, 1.0, 1.25, 1.5, 2.0):
+        values = spectrum(count, power, 0)
+        features = PointFeatures(values, torch.ones(count, dtype=torch.int32), SPACE, gap=torch.zeros(count))
+        kept, words = compact(features), spectrum(20, power, 1)
+        same = (features.dot(words).argmax(1) == kept.features().dot(words).argmax(1)).float().mean()
+        print(f"| {power} | {bytes_a_point(kept):.1f} | {len(kept.basis)} | {kept.lost:.2%} | {same:.2%} |")
+
+
+def room(name: str, seeds: Sequence[int]) -> None:
+    backbone = load_backbone(name)
+    print("| room | labels | bytes a point | directions | energy lost | unchanged, raw | unchanged, pooled |")
+    print("|---|---|---|---|---|---|---|")
+    for seed in seeds:
+        scene = with_points(synthetic_scene(seed))
+        embedding, config = load_embedding("geometric", backbone), SegmentConfig()
+        for labels in ("scannet20", "matterport160"):
+            bank = embed_vocabulary(backbone, read_labels(labels))
+            features = lift(scene, backbone, bank)
+            kept = compact(features)
+            same = []
+            for rounds in (0, config.purify.rounds):
+                way = replace(config, purify=replace(config.purify, rounds=rounds))
+                before, after = (
+                    label_points(scene.cloud(), each, bank, way, embedding=embedding).label
+                    for each in (features, kept.features())
+                )
+                same.append(float((before == after).float().mean()))
+            facts = f"{bytes_a_point(kept):.1f} | {len(kept.basis)} | {kept.lost:.2%}"
+            print(f"| {seed} | {labels} | {facts} | {same[0]:.3%} | {same[1]:.3%} |", flush=True)
+
+
+class Drawn:
+    """A model whose words are drawn from the spectrum of the features: encoding takes no time."""
+
+    space = SPACE
+    reads_words = False
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        return torch.stack([drawn_words()[sum(text.encode()) % 1000] for text in texts])
+
+
+@cache
+def drawn_words() -> Tensor:
+    return spectrum(1000, 1.0, 0)
+
+
+def furnished(count: int) -> tuple[PointCloud, Tensor]:
+    """A floor with 100 things of a square metre, 1 cm apart: points, and the thing that each is of."""
+    side = int(np.ceil(np.sqrt(count)))
+    x, y = (axis.reshape(-1)[:count] * 0.01 for axis in np.meshgrid(np.arange(side), np.arange(side)))
+    column, row = (x / (side * 0.01) * 10).astype(int), (y / (side * 0.01) * 10).astype(int)
+    thing = column * 10 + row
+    height = np.where((column + row) % 2, 0.5, 0.0)
+    up = np.tile([0.0, 0.0, 1.0], (count, 1))
+    xyz = np.stack([x, y, height], axis=1)
+    return PointCloud.from_arrays(xyz, normal=up), torch.from_numpy(thing)
+
+
+def questions(count: int) -> None:
+    points, thing = furnished(count)
+    named = drawn_words()
+    values = named[thing] + 0.5 * spectrum(count, 1.0, 1)
+    features = PointFeatures(
+        values, torch.full((count,), 9, dtype=torch.int32), SPACE, gap=torch.zeros(count)
+    )
+    features = replace(features, length=features.norm())
+    del values
+    wanted = job("synthetic:1", "chair, table", backbone="drawn:x", voxel=0.01)
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run(Path(folder))
+        scene = Scene("floor", (), np.array([0.0, 0, 1]), points)
+        with run.writing():
+            run.configure(wanted)
+            with run.making("points", "p") as stage:
+                artefacts.write_points(stage, scene)
+            with run.making("lift", "l") as stage:
+                watch = time.perf_counter()
+                artefacts.write_features(stage, artefacts.FEATURES, features)
+                print(f"brought from 512 channels into the stored form: {time.perf_counter() - watch:.1f} s")
+            embedding = load_embedding("geometric")
+            print_ = fingerprint("l", wanted.settings_of("purify"), embedding.fingerprint)
+            with run.making("purify", print_) as stage:
+                artefacts.write_features(stage, artefacts.PURIFIED, features)
+        size = (Path(folder) / artefacts.PURIFIED).stat().st_size
+        print(
+            f"{count:,} points, {len(load_file(Path(folder) / artefacts.PURIFIED)['step'])} directions, "
+            f"{size / count:.1f} bytes a point on disk"
+        )
+        del features
+        model, opened = Drawn(), open_run(folder)
+        watch = Stopwatch()
+        with watch("first"):
+            answer = opened.query("thing 1", model)
+        first = watch.stages["first"]
+        print(f"first answer {first['seconds']:.2f} s, peak {first['peak_gb']:.2f} GB: {answer}")
+        further = []
+        for word in range(2, 12):
+            start = time.perf_counter()
+            answer = opened.query(f"thing {word}", model)
+            further.append(time.perf_counter() - start)
+        print(f"further answers with regions, ms: {[round(1000 * t) for t in further]}, last {answer}")
+        kept = opened._asked[2]
+        alone = []
+        for word in range(2, 12):
+            bank = embed_vocabulary(model, [f"thing {word}"])
+            start = time.perf_counter()
+            heat(kept.dot(bank.embedding)[:, 0] / kept.norm())
+            alone.append(time.perf_counter() - start)
+        print(f"further heat alone, ms: {[round(1000 * t) for t in alone]}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=["spectra", "room", "questions"])
+    parser.add_argument("--backbone", default="segmenter:lite")
+    parser.add_argument("--rooms", type=int, nargs="+", default=[100])
+    parser.add_argument("--points", type=int, default=1_000_000)
+    args = parser.parse_args()
+    if args.what == "spectra":
+        spectra()
+    elif args.what == "room":
+        room(args.backbone, args.rooms)
+    else:
+        questions(args.points)
+
+
+if __name__ == "__main__":
+    main()
