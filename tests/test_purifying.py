@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recorded import Recorded, pair
 
-from purify3d import purifying
-from purify3d.affinities import PurifyConfig, affinity, softmax_affinity, weigh_by_agreement
+from purify3d import affinities, purifying
+from purify3d.affinities import PurifyConfig, affinity, agreement, softmax_affinity, softmax_plain
 from purify3d.colors import rgb_to_lab
 from purify3d.pipeline import SegmentConfig, label_points
+from purify3d.progress import silent
 from purify3d.purifying import pool, pool_plain, purify
 from purify3d.spatial import grid_neighbors, voxelize
 from purify3d.types import Affinity, FeatureSpace, PointCloud, PointFeatures, Regions, TextBank, Vocabulary
@@ -49,7 +50,7 @@ def test_affinity_of_unit_embeddings_is_softmax_of_cosines() -> None:
     embedding = torch.nn.functional.normalize(torch.randn(50, 8, generator=generator), dim=1)
     neighbor = torch.randint(50, (50, 7), generator=generator)
     expected = (20 * (embedding[neighbor] * embedding[:, None]).sum(2)).softmax(1)
-    torch.testing.assert_close(softmax_affinity(embedding, neighbor, chunk=11).weight, expected)
+    torch.testing.assert_close(softmax_affinity(embedding, neighbor).weight, expected)
 
 
 def test_affinity_prefers_the_alike_at_any_length() -> None:
@@ -85,31 +86,24 @@ def test_pooling_scores_labels_as_pooling_features_does(seed: int) -> None:
 
 def test_trust_listens_to_those_whose_views_agree() -> None:
     neighbor = torch.tensor([[1, 2], [0, 2], [0, 1]])
-    even = Affinity(neighbor, torch.full((3, 2), 0.5))
     values = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.5, 0.5]])
     features = PointFeatures(values, torch.ones(3, dtype=torch.int32), FeatureSpace("test", 2, 1.0))
     voxels = voxelize(torch.tensor([[0.0, 0, 0], [0.03, 0, 0], [0.05, 0, 0]]), 0.02)
-    weight = weigh_by_agreement(even, features, voxels, 4).weight
+    weight = softmax_affinity(torch.zeros(3, 1), neighbor, bias=agreement(features, voxels, 4)).weight
     torch.testing.assert_close(weight.sum(1), torch.ones(3))
     assert weight[0].tolist() == pytest.approx([0.8, 0.2])  # lengths 1 and sqrt(1/2), to the fourth power
     assert weight[2].tolist() == pytest.approx([0.5, 0.5])
 
 
-def test_agreement_is_weighed_in_place_only_where_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    a = random_affinity(3)
-    count = len(a.neighbor)
-    generator = torch.Generator().manual_seed(0)
-    values = torch.rand(count, 3, generator=generator)
-    features = PointFeatures(values, torch.ones(count, dtype=torch.int32), FeatureSpace("test", 3, 1.0))
-    voxels = voxelize(torch.arange(count)[:, None].expand(-1, 3) * 0.05, 0.02)
-    expected = a.weight * values.norm(dim=1)[a.neighbor] ** 4
-    expected = expected / expected.sum(1, keepdim=True)
-    before = a.weight.clone()
-    monkeypatch.setattr("purify3d.affinities._AT_A_TIME", 7)
-    torch.testing.assert_close(weigh_by_agreement(a, features, voxels, 4).weight, expected)
-    assert torch.equal(a.weight, before)
-    weigh_by_agreement(a, features, voxels, 4, in_place=True)
-    torch.testing.assert_close(a.weight, expected)
+def test_agreement_multiplies_weights_with_a_power_of_length() -> None:
+    generator = torch.Generator().manual_seed(3)
+    values, embedding = torch.rand(40, 3, generator=generator), torch.randn(40, 5, generator=generator)
+    neighbor = torch.randint(40, (40, 9), generator=generator)
+    features = PointFeatures(values, torch.ones(40, dtype=torch.int32), FeatureSpace("test", 3, 1.0))
+    voxels = voxelize(torch.arange(40)[:, None].expand(-1, 3) * 0.05, 0.02)
+    expected = softmax_affinity(embedding, neighbor, 2.0).weight * values.norm(dim=1)[neighbor] ** 4
+    found = softmax_affinity(embedding, neighbor, 2.0, bias=agreement(features, voxels, 4)).weight
+    torch.testing.assert_close(found, expected / expected.sum(1, keepdim=True))
 
 
 def test_a_sure_poster_keeps_its_own_on_a_wavering_wall_unless_told_otherwise() -> None:
@@ -157,12 +151,18 @@ def test_pooling_in_blocks_of_rows_is_pooling(monkeypatch: pytest.MonkeyPatch) -
     assert torch.equal(pool(a, values, 3), whole)
 
 
-def test_affinity_does_not_depend_on_how_many_are_computed_at_a_time() -> None:
-    embedding = torch.randn(60, 6, generator=torch.Generator().manual_seed(0))
-    neighbor = random_affinity(2, voxels=60).neighbor % 60
-    weights = [softmax_affinity(embedding, neighbor, chunk=chunk).weight for chunk in (7, 60, 1024)]
-    torch.testing.assert_close(weights[0], weights[2], rtol=1e-6, atol=0)
-    torch.testing.assert_close(weights[1], weights[2], rtol=1e-6, atol=0)
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.integers(0, 12), st.sampled_from([1, 6, 38]), st.booleans())
+def test_softmax_on_the_cpu_equals_its_plain_twin(seed: int, k: int, channels: int, small: bool) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    key, query = torch.randn(2, 50, channels, generator=generator)
+    neighbor = torch.randint(50, (50, k), generator=generator, dtype=torch.int32)
+    with pytest.MonkeyPatch.context() as patch:
+        if small:  # a voxel at a time
+            patch.setattr(affinities, "_IN_CACHE", 1)
+            patch.setattr(affinities, "_ELSEWHERE", 1)
+        found = affinities._softmax_on_cpu(key, query, neighbor, silent)
+        torch.testing.assert_close(found, softmax_plain(key, query, neighbor))
 
 
 def test_copies_from_afar_say_nothing() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -24,10 +25,8 @@ from purify3d.teachers import load_teacher
 from purify3d.types import Affinity, PointCloud, PointFeatures, Regions, TextBank, Voxels
 
 SHARPNESS = 20.0
-# Voxels whose neighbours are gathered at a time. Smaller parts would stay in the cache, but threads wait for
-# each other after every one, which takes very long on a machine that others use too.
-_AT_A_TIME = 16384
-_GATHERED = 1 << 24  # numbers gathered at a time at most: 64 MiB
+# Numbers gathered at a time: on a CPU they stay in the cache, elsewhere they keep the device busy.
+_IN_CACHE, _ELSEWHERE = 1 << 20, 1 << 26
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class PurifyConfig:
         sharpness: of the softmax over neighbours, for unit embeddings the factor of the cosine; None: what
             the affinity was made for.
         rounds: pooling products (the paper's T = 18 is 19 products); 0 leaves features as lifted.
-        confidence: how much more is heard from neighbours whose views agree, see `weigh_by_agreement`; 0 is
+        confidence: how much more is heard from neighbours whose views agree, see `agreement`; 0 is
             the paper's configuration.
         fill: metres; a point that no camera saw is labelled, and heard, by a copy of the nearest seen point
             within this distance. 0: such points get no label; inf: the paper's rule.
@@ -271,10 +270,11 @@ def affinity(
     if neighbor is None:
         neighbor = grid_neighbors(voxels.index, config.neighbors, progress=progress)
     sharpness = embedding.sharpness if config.sharpness is None else config.sharpness
-    alike = softmax_affinity(embedding(points, voxels, features), neighbor, sharpness, progress=progress)
-    if config.confidence == 0 or not features.space.length_is_confidence:
-        return voxels, alike
-    return voxels, weigh_by_agreement(alike, features, voxels, config.confidence, in_place=True)
+    bias = None
+    if config.confidence > 0 and features.space.length_is_confidence:
+        bias = agreement(features, voxels, config.confidence)
+    vectors = embedding(points, voxels, features)
+    return voxels, softmax_affinity(vectors, neighbor, sharpness, bias=bias, progress=progress)
 
 
 def softmax_affinity(
@@ -282,53 +282,71 @@ def softmax_affinity(
     neighbor: Tensor,
     sharpness: float = SHARPNESS,
     *,
-    chunk: int = _AT_A_TIME,
+    bias: Tensor | None = None,
     progress: Progress = silent,
 ) -> Affinity:
-    """Softmax over neighbours of -sharpness/2 |e_i - e_j|^2.
+    """Softmax over neighbours of -sharpness/2 |e_i - e_j|^2 + bias_j.
 
     For unit embeddings this is the paper's softmax of sharpness * cosine (the two differ by a constant per
     row); embeddings of any length are welcome.
 
     Args:
-        embedding: (V, E) float.
+        embedding: (V, E) float32.
         neighbor: (V, K) int voxel indices.
-        chunk: voxels at a time, fewer where chunk x K x E is more than 2^24 numbers.
+        bias: (V,) added for each neighbour, see `agreement`; None: nothing.
     """
-    chunk = max(1, min(chunk, _GATHERED // max(1, neighbor.shape[1] * embedding.shape[1])))
-    half_square = embedding.square().sum(1) / 2
-    weight = torch.empty(neighbor.shape, dtype=torch.float32, device=embedding.device)
-    starts = range(0, len(neighbor), chunk)
-    for start in progress(starts, name="affinity", total=len(starts)):
-        rows = neighbor[start : start + chunk]
-        dot = (embedding[rows] @ embedding[start : start + chunk, :, None]).squeeze(2)
-        weight[start : start + chunk] = (sharpness * (dot - half_square[rows])).softmax(1)
-    return Affinity(neighbor, weight)
+    # Up to a constant per row the exponent is one dot product: (s e_j, bias_j - s/2 |e_j|^2) . (e_i, 1).
+    own = embedding.square().sum(1, keepdim=True) * (-sharpness / 2)
+    key = torch.cat([sharpness * embedding, own if bias is None else own + bias[:, None]], dim=1)
+    query = torch.cat([embedding, torch.ones_like(own)], dim=1)
+    compute = _softmax_on_cpu if embedding.device.type == "cpu" else softmax_plain
+    return Affinity(neighbor, compute(key, query, neighbor, progress))
 
 
-def weigh_by_agreement(
-    affinity: Affinity,
-    features: PointFeatures,
-    voxels: Voxels,
-    exponent: float,
-    *,
-    in_place: bool = False,
-) -> Affinity:
-    """Weights times the neighbour's confidence to the power of `exponent`, rows again summing to 1.
+def softmax_plain(key: Tensor, query: Tensor, neighbor: Tensor, progress: Progress = silent) -> Tensor:
+    """(V, K) softmax over neighbours j of key_j . query_i, both (V, E): as one would write it down.
+
+    What other devices compute, and the oracle of `_softmax_on_cpu`.
+    """
+    rows = max(1, _ELSEWHERE // max(1, neighbor.shape[1] * key.shape[1]))
+    parts = list(zip(neighbor.split(rows), query.split(rows), strict=True))
+    shown = progress(parts, name="affinity", total=len(parts))
+    return torch.cat([(key[near] @ own[:, :, None]).squeeze(2).softmax(1) for near, own in shown])
+
+
+def _softmax_on_cpu(key: Tensor, query: Tensor, neighbor: Tensor, progress: Progress) -> Tensor:
+    """`softmax_plain` in parts that stay in the cache, a thread for each at a time.
+
+    Torch would spread every operation on every part over all threads, and these wait for each other after
+    each; numpy's take and its product of many small matrices with vectors are faster than torch's here, too.
+    """
+    weight = np.empty(neighbor.shape, dtype=np.float32)
+    keys, queries, near = key.numpy(), query.numpy()[:, :, None], neighbor.numpy()
+    rows = max(1, min(1024, _IN_CACHE // max(1, near.shape[1] * keys.shape[1])))
+
+    def fill(start: int) -> None:
+        some = slice(start, start + rows)
+        exponent = np.matmul(keys.take(near[some], axis=0), queries[some])[:, :, 0]
+        exponent -= exponent.max(axis=1, keepdims=True)
+        np.exp(exponent, out=exponent)
+        np.divide(exponent, exponent.sum(axis=1, keepdims=True), out=weight[some])
+
+    starts = range(0, len(near) if near.shape[1] else 0, rows)
+    with ThreadPoolExecutor(torch.get_num_threads()) as workers:
+        for _ in progress(workers.map(fill, starts), name="affinity", total=len(starts)):
+            pass
+    return torch.from_numpy(weight)
+
+
+def agreement(features: PointFeatures, voxels: Voxels, exponent: float) -> Tensor:
+    """(V,) how much more each voxel is heard for being sure: a bias for `softmax_affinity`, which multiplies
+    weights with confidence to the power of `exponent`.
 
     Confidence is the length of a voxel's fused values: an average of views (for a segmenter: of posteriors)
     is long where views are sure and agree, and short where they contradict each other. Small objects in front
     of a dominant surface, a poster on its wall, keep their own when the wall's points around them waver.
-
-    Args:
-        in_place: write into the affinity's own weights, which saves as much memory again.
     """
-    confidence = voxels.mean(features.sure()).clamp_min(1e-6) ** exponent
-    weight = affinity.weight if in_place else affinity.weight.clone()
-    for rows, near in zip(weight.split(_AT_A_TIME), affinity.neighbor.split(_AT_A_TIME), strict=True):
-        rows *= confidence[near]
-        rows /= rows.sum(1, keepdim=True)
-    return replace(affinity, weight=weight)
+    return exponent * voxels.mean(features.values.norm(dim=1)).clamp_min(1e-6).log()
 
 
 def geometric_embedding(points: PointCloud, voxels: Voxels, config: GeometricConfig | None = None) -> Tensor:
