@@ -346,7 +346,7 @@ def agreement(features: PointFeatures, voxels: Voxels, exponent: float) -> Tenso
     is long where views are sure and agree, and short where they contradict each other. Small objects in front
     of a dominant surface, a poster on its wall, keep their own when the wall's points around them waver.
     """
-    return exponent * voxels.mean(features.values.norm(dim=1)).clamp_min(1e-6).log()
+    return exponent * voxels.mean(features.sure()).clamp_min(1e-6).log()
 
 
 def geometric_embedding(points: PointCloud, voxels: Voxels, config: GeometricConfig | None = None) -> Tensor:
