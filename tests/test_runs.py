@@ -354,6 +354,7 @@ def test_a_full_disk_leaves_nothing_half_written(room_folder: Path, tmp_path: Pa
 
 
 def test_safetensors_on_a_full_disk(folder: Path, room_folder: Path) -> None:
+    (folder / "purified.safetensors").unlink()
     run = Run.finished(folder)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))

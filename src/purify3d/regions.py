@@ -11,6 +11,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+from purify3d.devices import crossing
 from purify3d.spatial import pack_cells, spacing, voxelize
 from purify3d.types import Voxels
 
@@ -51,14 +52,17 @@ def heat(score: Tensor) -> Tensor:
     score of exactly 0 belongs to a point that nothing is known of: it is cold, and no part of the median.
     """
     low, high = heat_range(score)
-    cosine = score.numpy()
-    warmth = ((cosine - np.float32(low)) / np.float32(max(high - low, 1e-6))).clip(0, 1)
-    return torch.from_numpy(np.where(_known(cosine), warmth, np.float32(0)))
+
+    def warmth(cosine: np.ndarray) -> tuple[np.ndarray]:
+        risen = ((cosine - np.float32(low)) / np.float32(max(high - low, 1e-6))).clip(0, 1)
+        return (np.where(_known(cosine), risen, np.float32(0)),)
+
+    return crossing(warmth, score)[0]
 
 
 def heat_range(score: Tensor) -> tuple[float, float]:
     """The cosines that heat 0 and heat 1 stand for; (0, 0) where nothing is known of any of (N,) points."""
-    cosine = score.numpy()
+    cosine = score.cpu().numpy()
     known = _known(cosine)
     cosine = cosine if known.all() else cosine[known]
     if len(cosine) == 0:
@@ -97,13 +101,13 @@ def find_regions(
         apart: `spacing` of the points, if it is known already; warmth: `heat` of the score, likewise.
     """
     warmth = heat(score) if warmth is None else warmth
-    hot = warmth >= _HOT
-    if not hot.any():
+    hot = np.flatnonzero(warmth.numpy() >= _HOT)
+    if not len(hot):
         return []
     apart = spacing(xyz) if apart is None else apart
     smallest = max(_FEWEST, _SMALLEST_AREA / max(apart, 1e-3) ** 2)
-    member = _connected(xyz[hot], max(_REACH, _REACH_SPACINGS * apart))
-    points, cosine, weight = xyz[hot].numpy(), score[hot].numpy(), warmth[hot].numpy()
+    points, cosine, weight = (column.numpy()[hot] for column in (xyz, score, warmth))
+    member = _connected(torch.from_numpy(points), max(_REACH, _REACH_SPACINGS * apart))
     size = np.bincount(member)
     total = np.bincount(member, weights=weight)
     regions: list[Region] = []
@@ -135,7 +139,7 @@ def _connected(xyz: Tensor, reach: float) -> np.ndarray:
     """
     cells = voxelize(xyz, reach / 2)
     low, high = _boxes(xyz, cells)
-    index = cells.index.numpy().astype(np.int64) + 2  # so that no neighbour has a negative coordinate
+    index = cells.index.cpu().numpy().astype(np.int64) + 2  # so that no neighbour has a negative coordinate
     keys = pack_cells(index)
     pairs: list[tuple[np.ndarray, np.ndarray]] = []
     part = np.arange(len(cells))
@@ -151,7 +155,7 @@ def _connected(xyz: Tensor, reach: float) -> np.ndarray:
         pairs.append((part[first[near]], part[second[near]]))
         if sum(len(one) for one, _ in pairs) > _PAIRS:
             part, pairs = _joined(part, pairs), []
-    return _joined(part, pairs)[cells.of_point.numpy()]
+    return _joined(part, pairs)[cells.of_point.cpu().numpy()]
 
 
 def _joined(part: np.ndarray, pairs: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
@@ -164,7 +168,8 @@ def _joined(part: np.ndarray, pairs: list[tuple[np.ndarray, np.ndarray]]) -> np.
 
 def _boxes(xyz: Tensor, cells: Voxels) -> tuple[np.ndarray, np.ndarray]:
     """Lowest and highest coordinates of the (M, 3) points of each cell: two (V, 3) float32."""
-    owner = cells.of_point[:, None].expand(-1, 3)
-    empty = xyz.new_zeros(len(cells), 3)
-    low = empty.scatter_reduce(0, owner, xyz, "amin", include_self=False)
-    return low.numpy(), empty.scatter_reduce(0, owner, xyz, "amax", include_self=False).numpy()
+    owner, place = cells.of_point.cpu().numpy(), xyz.numpy()
+    order = np.argsort(owner, kind="stable")
+    first = np.searchsorted(owner[order], np.arange(len(cells)))
+    ordered = place[order]
+    return np.minimum.reduceat(ordered, first), np.maximum.reduceat(ordered, first)
