@@ -6,8 +6,9 @@ looks at rooms that no result is reported on and writes src/purify3d/data/errors
 pixel is the class of the rooms that fits its feature best, as when labelling: its own class where it has one
 of this name, else the nearest by words. A mask's answer is that of most of its pixels. About five minutes.
 
-Rates of errors are the model's times one number, `strength`, chosen so that unpooled labels of these rooms
-reach --target mIoU. All else is as measured.
+How alike the errors of two views are is fitted by simulating: `lasting` and `reach` are those of a grid with
+which simulated answers are as alike as the model's. Rates of errors are the model's times one number,
+`strength`, chosen so that unpooled labels of these rooms reach --target mIoU. All else is as measured.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ from purify3d.types import DenseFeatures, Frame, Scene
 ROOMS = range(400, 408)
 SMALLEST = 25  # pixels: of less, a vote means nothing
 AREAS = (0.0003, 0.002, 0.006, 0.02, 0.06, 0.2, 1.0)  # shares of the image: edges of the bins
-TRIED = (0.4, 0.55, 0.7)  # strengths between which the right one is looked for
+DISTANCES = (0.0, 1.0, 1.6, 2.2, 2.8, 3.4, 4.0, 4.7, 9.0)  # of views, see `view_point`: edges of the bins
+TRIED = (0.4, 0.6)  # strengths between which the right one is looked for
 SEEDS = (0, 1)
 PRIOR = 4.0  # masks' worth of the mean over all classes, added to each class
 
@@ -161,43 +163,55 @@ def rates(seen: list[Seen]) -> dict[str, list[float] | list[list[float]]]:
     }
 
 
-def correlation(seen: list[Seen]) -> tuple[float, float, list[tuple[float, float, int]]]:
-    """Lasting share and reach that fit how alike an object's answers in two views are.
+def alike(seen: list[Seen]) -> tuple[np.ndarray, np.ndarray]:
+    """How alike an object's answers in two views are, (B,) by the distance of the views, and (B,) pairs.
 
-    Alike is the product of both views' errors beyond the rate of the class, in deviations, averaged over
-    pairs at similar distance; a correlation r of normal draws cut at one half makes 2/pi asin(r) of it.
+    Alike is the product of both views' errors beyond the rate of the class, in deviations: 1 where an object
+    errs always or never, 0 where views know nothing of each other. Classes that are nearly always right or
+    wrong tell nothing and are left out.
     """
     label = np.array([mask.label for mask in seen])
     wrong = np.array([mask.answer != mask.label for mask in seen], float)
-    rate = np.array([wrong[label == c].mean() if (label == c).any() else 0 for c in range(len(CLASSES))])[
-        label
-    ]
-    usable = (rate > 0.1) & (rate < 0.9)
-    excess = np.where(usable, (wrong - rate) / np.sqrt(np.where(usable, rate * (1 - rate), 1)), 0)
+    rate = np.bincount(label, wrong, len(CLASSES)) / np.bincount(label, minlength=len(CLASSES)).clip(1)
+    usable = (rate[label] > 0.1) & (rate[label] < 0.9)
+    deviation = np.sqrt(rate * (1 - rate))[label]
+    excess = np.where(usable, (wrong - rate[label]) / np.where(usable, deviation, 1), 0)
     view = np.stack([mask.view for mask in seen])
     objects: dict[tuple[int, int], list[int]] = {}
     for i in np.flatnonzero(usable).tolist():
         objects.setdefault((seen[i].room, seen[i].instance), []).append(i)
-    distance, product = [], []
-    for group in objects.values():
-        for k, i in enumerate(group):
-            for j in group[k + 1 :]:
-                distance.append(float(np.linalg.norm(view[i] - view[j])))
-                product.append(float(excess[i] * excess[j]))
-    at, alike = np.array(distance), np.array(product)
-    bins = np.quantile(at, np.linspace(0, 1, 9))
-    which = np.clip(np.searchsorted(bins, at, "right") - 1, 0, 7)
-    curve = [
-        (float(at[which == b].mean()), float(alike[which == b].mean()), int((which == b).sum()))
-        for b in range(8)
-    ]
-    x, phi = np.array([c[0] for c in curve]), np.array([c[1] for c in curve])
-    y = np.sin(np.pi / 2 * phi.clip(-1, 1))
-    grid = [(p, r) for p in np.arange(0, 0.96, 0.05) for r in np.arange(0.3, 3.01, 0.1)]
-    p, r = min(
-        grid, key=lambda g: float((((g[0] + (1 - g[0]) * np.exp(-((x / g[1]) ** 2) / 2)) - y) ** 2).sum())
-    )
-    return float(p), float(r), curve
+    total, pairs = np.zeros(len(DISTANCES) - 1), np.zeros(len(DISTANCES) - 1, int)
+    for group in map(np.array, objects.values()):
+        a, b = (group[k] for k in np.triu_indices(len(group), 1))
+        which = np.digitize(np.linalg.norm(view[a] - view[b], axis=1), DISTANCES[1:-1])
+        total += np.bincount(which, excess[a] * excess[b], len(total))
+        pairs += np.bincount(which, minlength=len(total))
+    return total / pairs.clip(1), pairs
+
+
+def simulated(views: list[tuple[int, Frame, Masks]], model: Simulated) -> list[Seen]:
+    """What the simulation says of all masks; their answers, without an image."""
+    seen = []
+    for room, frame, masks in views:
+        answer, _ = model.answers(frame, masks)
+        seen += masks_seen(room, frame, masks, answer[masks.of])
+    return seen
+
+
+def fit_correlation(scenes: dict[int, Scene], seen: list[Seen], facts: dict[str, Any]) -> tuple[float, float]:
+    """Lasting share and reach with which simulated answers are alike as the model's are."""
+    views = [(room, frame, masks_of(frame)) for room, scene in scenes.items() for frame in scene.frames]
+    wanted, pairs = alike(seen)
+    best, found = np.inf, (0.0, 1.0)
+    for lasting in (0.2, 0.35, 0.5, 0.65):
+        for reach in (0.7, 1.0, 1.4, 1.9):
+            model = ErrorModel.of(facts | {"lasting": lasting, "reach": reach})
+            told, _ = alike(simulated(views, Simulated(model, "fitting")))
+            off = float(np.average((told - wanted) ** 2, weights=pairs))
+            print(f"lasting {lasting}, reach {reach}: off by {off**0.5:.3f}", flush=True)
+            if off < best:
+                best, found = off, (lasting, reach)
+    return found
 
 
 def raw_miou(scenes: dict[int, Scene], backbone: Simulated) -> float:
@@ -226,13 +240,13 @@ def simulated_miou(scenes: dict[int, Scene], facts: dict[str, Any], strength: fl
     return float(np.mean(found))
 
 
-def told(seen: list[Seen], curve: list[tuple[float, float, int]]) -> dict[str, Any]:
+def told(seen: list[Seen]) -> dict[str, Any]:
     """What is measured of a model and of its simulation alike."""
     return {
         "masks": len(seen),
         "right": round(float(np.mean([mask.answer == mask.label for mask in seen])), 3),
         "missed": round(float(np.mean([mask.missed for mask in seen])), 3),
-        "distance_alike_pairs": [[round(x, 2), round(y, 3), n] for x, y, n in curve],
+        "alike": alike(seen)[0].round(3).tolist(),
     }
 
 
@@ -248,7 +262,6 @@ def main() -> None:
 
     scenes = {room: in_memory(synthetic_scene(room, frames=wanted.frames)) for room in ROOMS}
     seen, shifts = look(scenes, load_backbone(f"segmenter:{wanted.model}"))
-    lasting, reach, curve = correlation(seen)
     facts: dict[str, Any] = {
         "measured": f"{wanted.model.name} on synthetic:{ROOMS[0]}..{ROOMS[-1]}?frames={wanted.frames}",
         "command": f"python tools/calibrate_errors.py --model {wanted.model.name}",
@@ -256,16 +269,19 @@ def main() -> None:
         **rates(seen),
         # Half of the distances of a normal shift are within 0.674 deviations.
         "border": round(float(np.median(shifts)) / 0.674, 5),
-        "lasting": round(lasting, 2),
-        "reach": round(reach, 2),
-        "model": told(seen, curve),
+        "strength": 1.0,
+        "distances": list(DISTANCES),
+        "model": told(seen),
     }
-    echo, echoed_shifts = look(scenes, Simulated(ErrorModel.of(facts | {"strength": 1.0}), "as measured"))
-    facts["simulation"] = told(echo, correlation(echo)[2])
+    print("found", {name: facts[name] for name in ("border", "model")}, flush=True)
+    facts["lasting"], facts["reach"] = fit_correlation(scenes, seen, facts)
+    echo, echoed_shifts = look(scenes, Simulated(ErrorModel.of(facts), "as measured"))
+    facts["simulation"] = told(echo)
     print("border", facts["border"], "simulated", np.median(echoed_shifts) / 0.674)
     print({name: facts[name] for name in ("lasting", "reach", "model", "simulation")}, flush=True)
 
-    scenes = {room: with_truth(scene) for room, scene in scenes.items()}
+    half = {room: replace(scene, frames=scene.frames[::2]) for room, scene in scenes.items()}
+    scenes = {room: with_truth(scene) for room, scene in half.items()}
     slope, offset = np.polyfit([simulated_miou(scenes, facts, s) for s in TRIED], TRIED, 1)
     facts["strength"] = round(float(slope * wanted.target + offset), 3)
     facts["raw_miou"] = round(simulated_miou(scenes, facts, facts["strength"]), 1)
