@@ -128,7 +128,7 @@ def test_lengths_weigh_only_where_they_mean_confidence() -> None:
     count = torch.ones(3, dtype=torch.int32)
     points = PointCloud(xyz, torch.zeros(3, 3).byte(), torch.tensor([[0.0, 0, 1]]).repeat(3, 1), -count)
     values = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 0.5]])
-    config = PurifyConfig(neighbors=2, confidence=4.0)
+    config = PurifyConfig(affinity="geometric", neighbors=2, confidence=4.0)
     weights = []
     for sure in (False, True):
         space = FeatureSpace("test", 2, 1.0, length_is_confidence=sure)

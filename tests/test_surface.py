@@ -63,7 +63,7 @@ def test_the_scene_is_not_merged_again_for_every_frame(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(surface, "_merge", counted)
     for frame in frames:
-        surface._partial_sums(frame, 0.05)
+        surface._partial_sums(frame, frame.depth(), frame.color(), 0.05)
     alone, merged[0] = merged[0], 0
     monkeypatch.setattr(surface, "_MERGE_ROWS", 1)
     fuse(frames, voxel=0.05)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -22,6 +21,7 @@ from purify3d.settings import check, setting
 from purify3d.spatial import first_points, grid_neighbors, voxelize
 from purify3d.student import SHIPPED, Student, StudentConfig, load_released
 from purify3d.teachers import load_teacher
+from purify3d.threads import in_threads
 from purify3d.types import Affinity, PointCloud, PointFeatures, Regions, TextBank, Voxels
 
 SHARPNESS = 20.0
@@ -99,7 +99,7 @@ class Uniform:
     sharpness: float = SHARPNESS
 
     def __call__(self, points: PointCloud, voxels: Voxels, features: PointFeatures) -> Tensor:
-        return torch.zeros(len(voxels), 1)
+        return torch.zeros(len(voxels), 1, device=voxels.index.device)
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,8 @@ class RegionVote:
 
     def regions(self, points: PointCloud, voxels: Voxels) -> Regions:
         """The regions of each voxel: those of its first point."""
-        group = self._teacher.teach(points, up=np.array([0.0, 0.0, 1.0])).group
+        group = self._teacher.teach(points.to("cpu"), up=np.array([0.0, 0.0, 1.0])).group
+        group = group.to(voxels.of_point.device)
         return Regions(group[first_points(voxels.of_point, len(voxels))])
 
 
@@ -260,7 +261,7 @@ def affinity(
     config = config or PurifyConfig()
     voxels = voxelize(points.xyz, config.voxel)
     if config.rounds == 0:
-        nobody = torch.empty(len(voxels), 0)
+        nobody = torch.empty(len(voxels), 0, device=voxels.index.device)
         return voxels, Affinity(nobody.long(), nobody)
     embedding = embedding or load_embedding(config.affinity, backbone)
     if isinstance(embedding, RegionVote):
@@ -273,7 +274,7 @@ def affinity(
     bias = None
     if config.confidence > 0 and features.space.length_is_confidence:
         bias = agreement(features, voxels, config.confidence)
-    vectors = embedding(points, voxels, features)
+    vectors = embedding(points, voxels, features).to(neighbor.device)  # a student may lie elsewhere
     return voxels, softmax_affinity(vectors, neighbor, sharpness, bias=bias, progress=progress)
 
 
@@ -332,9 +333,8 @@ def _softmax_on_cpu(key: Tensor, query: Tensor, neighbor: Tensor, progress: Prog
         np.divide(exponent, exponent.sum(axis=1, keepdims=True), out=weight[some])
 
     starts = range(0, len(near) if near.shape[1] else 0, rows)
-    with ThreadPoolExecutor(torch.get_num_threads()) as workers:
-        for _ in progress(workers.map(fill, starts), name="affinity", total=len(starts)):
-            pass
+    for _ in progress(in_threads(fill, starts), name="affinity", total=len(starts)):
+        pass
     return torch.from_numpy(weight)
 
 
@@ -353,6 +353,7 @@ def geometric_embedding(points: PointCloud, voxels: Voxels, config: GeometricCon
     """(V, 6) embedding from normals and colours alone, for the sharpness SHARPNESS."""
     config = config or GeometricConfig()
     normal = normalize(voxels.mean(points.normal), dim=1)
-    lab = rgb_to_lab(voxels.mean(points.rgb) / 255) * torch.tensor([0.5, 1.0, 1.0])
+    lab = rgb_to_lab(voxels.mean(points.rgb) / 255)
+    lab = lab * lab.new_tensor([0.5, 1.0, 1.0])
     unit = (2 / SHARPNESS) ** 0.5
     return torch.cat([normal / config.normal, lab / config.color], dim=1) * unit

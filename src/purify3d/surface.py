@@ -14,6 +14,7 @@ from purify3d.errors import CaptureError
 from purify3d.geometry import backproject, map_pixels
 from purify3d.progress import Progress, silent
 from purify3d.spatial import pack_cells, voxelize
+from purify3d.threads import in_threads
 from purify3d.types import NO_LABEL, Frame, PointCloud, Scene
 
 _HALF_GRID = 1 << 20  # cells are counted from the world's origin, which lies in the middle of the key range
@@ -39,15 +40,16 @@ def fuse(frames: Sequence[Frame], *, voxel: float = 0.02, progress: Progress = s
     """Average the depth pixels of all frames that fall into the same cube of `voxel` metres.
 
     Positions and colours are means over all pixels of a voxel, normals come from the fused cloud and point to
-    the cameras. Pixels at depth jumps are left out: sensors interpolate there. Frames are read one at a time.
+    the cameras. Pixels at depth jumps are left out: sensors interpolate there. Frames are read one after the
+    other, in this thread; others add up what was read.
 
     Raises:
         CaptureError: no frame has depth, or one sees farther from the origin than cells can be counted.
     """
     parts: list[tuple[np.ndarray, np.ndarray]] = []
     held, room = 0, _MERGE_ROWS
-    for frame in progress(frames, name="fuse", total=len(frames)):
-        keys, sums = _partial_sums(frame, voxel)
+    shown = progress(frames, name="fuse", total=len(frames))
+    for keys, sums in in_threads(lambda read: _partial_sums(*read, voxel), map(_read, shown)):
         parts.append((keys, sums))
         held += len(keys)
         if held > room:
@@ -74,13 +76,18 @@ def fuse(frames: Sequence[Frame], *, voxel: float = 0.02, progress: Progress = s
     )
 
 
-def _partial_sums(frame: Frame, voxel: float) -> tuple[np.ndarray, np.ndarray]:
+def _read(frame: Frame) -> tuple[Frame, np.ndarray, np.ndarray]:
+    return frame, frame.depth(), frame.color()
+
+
+def _partial_sums(
+    frame: Frame, depth: np.ndarray, color: np.ndarray, voxel: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Per voxel that a frame sees: key, and the sums of 1, position, colour and direction to the camera.
 
     Raises:
         CaptureError: a pixel lies farther from the world's origin than cells can be counted.
     """
-    depth = frame.depth()
     row, column = np.nonzero((depth > 0) & ~depth_jumps(depth))
     pixel = torch.from_numpy(np.stack([column, row], axis=1)).double()
     on_color = map_pixels(pixel, frame.depth_camera, frame.camera).round().long().numpy()
@@ -102,9 +109,7 @@ def _partial_sums(frame: Frame, voxel: float) -> tuple[np.ndarray, np.ndarray]:
             "wrong, and whether --voxel is too small"
         )
     keys = pack_cells(cells.astype(np.int64) + _HALF_GRID)
-    return _merge(
-        [(keys, np.concatenate([np.ones((len(xyz), 1)), xyz, frame.color()[v, u], towards], axis=1))]
-    )
+    return _merge([(keys, np.concatenate([np.ones((len(xyz), 1)), xyz, color[v, u], towards], axis=1))])
 
 
 def _merge(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
@@ -158,13 +163,17 @@ def estimate_normals(xyz: Tensor, towards: Tensor, *, neighbors: int = 16) -> Te
     k = min(neighbors, len(points))
     normal = np.empty_like(points)
     tree = cKDTree(points)
-    for rows in np.array_split(np.arange(len(points)), len(points) // 100_000 + 1):
-        _, found = tree.query(points[rows], k=[*range(1, k + 1)], workers=-1)
+
+    def fill(rows: np.ndarray) -> None:
+        _, found = tree.query(points[rows], k=[*range(1, k + 1)])
         local = points[found].astype(np.float64) - points[rows, None]
         local -= local.mean(axis=1, keepdims=True)
         spread, axes = np.linalg.eigh(np.einsum("nki,nkj->nij", local, local))
         flat = spread[:, 1] > 1e-9 * spread[:, 2]
         normal[rows] = np.where(flat[:, None], axes[:, :, 0], facing[rows])
+
+    for _ in in_threads(fill, np.array_split(np.arange(len(points)), len(points) // 20_000 + 1)):
+        pass
     oriented = torch.from_numpy(normal)
     away = (oriented * towards).sum(1, keepdim=True) < 0
     return torch.where(away, -oriented, oriented)
