@@ -11,13 +11,13 @@ import torch
 from purify3d import backbones
 from purify3d.backbones import families, load_backbone
 from purify3d.backbones.facts import Facts
-from purify3d.backbones.precision import check_device
+from purify3d.devices import find_device
 from purify3d.errors import BackboneError, LabelError
 from purify3d.types import FeatureSpace
 
 
 def test_a_device_that_is_here() -> None:
-    assert check_device("cpu") == torch.device("cpu")
+    assert find_device("cpu") == torch.device("cpu")
 
 
 @pytest.mark.parametrize("name", ["cuda:7777", "gpu", "cdua", "", "cpu:x", "meta"])
@@ -31,10 +31,10 @@ def test_a_device_that_is_not_here_is_said_before_anything_is_loaded(name: str) 
 
 def test_cuda_where_it_is_and_an_error_where_it_is_not() -> None:
     if torch.cuda.is_available():
-        assert check_device("cuda").type == "cuda"
+        assert find_device("cuda").type == "cuda"
         return
     with pytest.raises(BackboneError, match=r"found device 'cuda', .* \(.+\); expected .*: cpu\."):
-        check_device("cuda")
+        find_device("cuda")
 
 
 def whole() -> SimpleNamespace:
@@ -42,6 +42,8 @@ def whole() -> SimpleNamespace:
         space=FeatureSpace("x", 1, 1.0),
         facts=Facts("dense", "none", 0, "any", "here"),
         reads_words=False,
+        device=torch.device("cpu"),
+        dtype=torch.float32,
         encode=lambda texts: None,
         observe=lambda frames, bank: None,
     )
@@ -91,7 +93,7 @@ def test_a_package_that_breaks_is_named(install, source: str, value: str, messag
     assert f"the backbone family 'theirs' of the package 'their-package' ({value})" in str(error.value)
 
 
-@pytest.mark.parametrize("absent", ["space", "facts", "reads_words", "encode", "observe"])
+@pytest.mark.parametrize("absent", ["space", "facts", "reads_words", "device", "dtype", "encode", "observe"])
 def test_what_a_backbone_lacks_is_named(install, absent: str, monkeypatch: pytest.MonkeyPatch) -> None:
     found = whole()
     install("def load(argument, *, device): return made")
@@ -108,7 +110,7 @@ def test_what_a_backbone_lacks_is_named(install, absent: str, monkeypatch: pytes
 def test_features_of_points_need_not_say_whether_they_read_words(install) -> None:
     install("def load(argument, *, device): return made")
     found = whole()
-    del found.observe, found.reads_words
+    del found.observe, found.reads_words, found.device, found.dtype
     found.point_features = lambda points, scene: None
     __import__("theirs").made = found
     assert load_backbone("theirs:x") is found

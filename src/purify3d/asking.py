@@ -40,6 +40,7 @@ def scores(features: PointFeatures, bank: TextBank) -> Tensor:
         SpaceMismatchError: features and text come from different models.
     """
     bank.check_space(features.space)
+    bank = bank.to(features.values.device)
     return features.dot(bank.embedding) / features.norm().clamp_min(1e-12)[:, None]
 
 
@@ -147,10 +148,10 @@ def spacing_of(points: PointCloud) -> float:
 
 def hottest_points(score: Tensor) -> Tensor:
     """Indices of the highest scores among points of which something is known."""
-    cosine = score.numpy()
+    cosine = score.cpu().numpy()
     if cosine.all():  # the usual case, without the detour
         return score.topk(max(1, round(_HOTTEST * len(score))) if len(score) else 0).indices
-    known = torch.from_numpy(np.flatnonzero(cosine))
+    known = torch.from_numpy(np.flatnonzero(cosine)).to(score.device)
     return known[score[known].topk(min(len(known), max(1, round(_HOTTEST * len(known))))).indices]
 
 

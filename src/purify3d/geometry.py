@@ -50,7 +50,7 @@ def project(xyz: Tensor, camera: Camera, world_from_camera: np.ndarray) -> tuple
 
     Points with z <= 0 are behind the camera; their uv has no meaning.
     """
-    camera_from_world = torch.from_numpy(inverse(world_from_camera)).to(xyz)
+    camera_from_world = torch.from_numpy(inverse(world_from_camera)).to(xyz.dtype).to(xyz.device)
     local = xyz @ camera_from_world[:3, :3].T + camera_from_world[:3, 3]
     z = local[:, 2]
     focal = xyz.new_tensor([camera.fx, camera.fy])

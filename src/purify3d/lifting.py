@@ -23,6 +23,7 @@ from purify3d.backbones import (
     failures_named,
     no_words,
 )
+from purify3d.devices import falling_back
 from purify3d.errors import BackboneError, CaptureError, LabelError
 from purify3d.geometry import map_pixels, project
 from purify3d.progress import Progress, silent
@@ -115,7 +116,7 @@ def measured_points(xyz: Tensor, frame: Frame, tolerance: float, margin: int) ->
     point = torch.nonzero((z > 0) & (u > -1) & (u < camera.width) & (v > -1) & (v < camera.height)).squeeze(1)
     uv, z = uv[point], z[point]
     inside, pixel = _nearest_pixel(uv, camera, margin)
-    measured = torch.from_numpy(frame.depth())[pixel[:, 1], pixel[:, 0]]
+    measured = torch.from_numpy(frame.depth()).to(xyz.device)[pixel[:, 1], pixel[:, 0]]
     seen = inside & ((measured - z).abs() <= tolerance * measured)
     return point[seen], uv[seen]
 
@@ -128,6 +129,7 @@ def _nearest_pixel(uv: Tensor, camera: Camera, margin: int) -> tuple[Tensor, Ten
     return inside, torch.where(inside[:, None], rounded, 0).long()
 
 
+@falling_back
 def sample(maps: Tensor, pixel: Tensor, camera: Camera) -> Tensor:
     """Values of (R, h, w) maps at pixels (n, 2) of an image they cover, bilinear: (n, R)."""
     size = pixel.new_tensor([camera.width, camera.height])
@@ -135,6 +137,7 @@ def sample(maps: Tensor, pixel: Tensor, camera: Camera) -> Tensor:
     return grid_sample(maps[None], grid[None, None], padding_mode="border", align_corners=False)[0, :, 0].T
 
 
+@falling_back
 def sample_bicubic(maps: Tensor, pixel: Tensor, camera: Camera) -> Tensor:
     """Values of (Q, h, w) maps at pixels (n, 2) of a larger image they cover, bicubic: (n, Q).
 
@@ -156,7 +159,7 @@ def _cubic_taps(position: Tensor, source: int, target: int) -> tuple[Tensor, Ten
     Cells outside the map get no weight and the others are renormalised, as antialiased resizing does.
     """
     center = (position.double() + 0.5) * (source / target) - 0.5
-    cell = center.floor().long()[:, None] + torch.arange(-1, 3)
+    cell = center.floor().long()[:, None] + torch.arange(-1, 3, device=position.device)
     d = (center[:, None] - cell).abs()
     weight = torch.where(d < 1, (1.5 * d - 2.5) * d * d + 1, ((-0.5 * d + 2.5) * d - 4) * d + 2)
     weight = torch.where((cell >= 0) & (cell < source), weight, 0)
@@ -168,7 +171,12 @@ def view_of(
 ) -> View:
     """What one image says about the points it sees; pixels as from `visible_points`."""
     if isinstance(seen, DenseFeatures):
-        return View(point, torch.arange(len(point)), sample(seen.values, pixel, camera), seen.basis)
+        return View(
+            point,
+            torch.arange(len(point), device=point.device),
+            sample(seen.values, pixel, camera),
+            seen.basis,
+        )
     probability = sample_bicubic(seen.logits, pixel, camera).sigmoid()
     row = (probability * seen.score).argmax(1)
     on_region = probability.gather(1, row[:, None])[:, 0] >= 0.5
@@ -180,14 +188,16 @@ def view_of(
 
 def fuse_mean(views: Iterable[View], count: int) -> tuple[Tensor, Tensor, Tensor | None]:
     """Plain average over the views of each of `count` points: values (N, R), views (N,), basis."""
-    total, seen, basis = None, torch.zeros(count, dtype=torch.int32), None
+    total, seen, basis = None, None, None
     for view in views:
-        if total is None:
-            total, basis = torch.zeros(count, view.table.shape[1]), view.basis
+        if total is None or seen is None:
+            device = view.point.device
+            total, basis = torch.zeros(count, view.table.shape[1], device=device), view.basis
+            seen = torch.zeros(count, dtype=torch.int32, device=device)
         # A view lists a point once, so plain indexing adds correctly and is faster than index_add.
         total[view.point] += view.table[view.row]
         seen[view.point] += 1
-    if total is None:
+    if total is None or seen is None:
         raise CaptureError("found no frame to lift features from")
     return total / seen.clamp_min(1)[:, None], seen, basis
 
@@ -204,19 +214,23 @@ def fuse_consensus(
 
     Args:
         views: called twice, gives the same views both times.
+        bank: on the device of the views.
     """
-    opinion, seen = torch.zeros(count, len(bank.vocabulary)), torch.zeros(count, dtype=torch.int32)
+    device = bank.embedding.device
+    opinion = torch.zeros(count, len(bank.vocabulary), device=device)
+    seen = torch.zeros(count, dtype=torch.int32, device=device)
     for view in views():
         opinion[view.point] += _logits(view, bank)[view.row]
         seen[view.point] += 1
     consensus = opinion.argmax(1)
 
-    best = torch.full((count, top_views), -torch.inf)
+    best = torch.full((count, top_views), -torch.inf, device=device)
     kept: Tensor | None = None
     basis = None
     for view in views():
         if kept is None:
-            kept, basis = torch.zeros(count, top_views, view.table.shape[1]), view.basis
+            shape = (count, top_views, view.table.shape[1])
+            kept, basis = torch.zeros(shape, device=device), view.basis
         logit = _logits(view, bank)[view.row, consensus[view.point]]
         unit = view.table / factored_norm(view.table, view.basis).clamp_min(1e-12)[:, None]
         slot = best[view.point].argmin(1)  # the weakest view kept so far gives way
@@ -247,6 +261,8 @@ def lift(
 ) -> PointFeatures:
     """Look at every frame with a 2D model and give each point of the scene one feature.
 
+    The features lie where the points do; the 2D model has a device of its own.
+
     Points that no frame saw take the feature of the nearest point that was seen (`views` is 0 there and
     `gap` says how far it came). A backbone that brings features of points is asked for them instead.
 
@@ -265,7 +281,7 @@ def lift(
     points = scene.cloud()
     if isinstance(backbone, PointBackbone):
         with failures_named(backbone, f"at the scene {scene.name}"):
-            found = backbone.point_features(points, scene.name)
+            found = backbone.point_features(points, scene.name).to(points.xyz.device)
         if len(found) != len(points) or not found.norm().isfinite().all():
             raise BackboneError(
                 f"the 2D model {backbone.space.id} gave {len(found)} features for {len(points)} points, or "
@@ -277,7 +293,7 @@ def lift(
     bank = no_words(backbone) if labels is None else embed_vocabulary(backbone, labels)
     views = _Views(scene.frames, points, backbone, bank, config, progress)
     if config.fusion == "consensus":
-        values, seen, basis = fuse_consensus(views, len(points), bank, config.top_views)
+        values, seen, basis = fuse_consensus(views, len(points), bank.to(points.xyz.device), config.top_views)
     else:
         values, seen, basis = fuse_mean(views(), len(points))
     if not seen.any():
@@ -326,7 +342,7 @@ class _Views:
             batch = [self._frames[number] for number in chosen]
             for number, frame, seen in zip(chosen, batch, self._observe(batch), strict=True):
                 point, pixel = visible_points(self._points.xyz, frame, self._config)
-                view = view_of(point, pixel, frame.camera, seen, self._points.xyz)
+                view = view_of(point, pixel, frame.camera, seen.to(self._points.xyz.device), self._points.xyz)
                 if isinstance(seen, MaskFeatures) and self._config.fusion == "consensus":
                     self._kept[number] = view
                 yield view

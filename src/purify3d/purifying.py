@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
+from purify3d.devices import falling_back
 from purify3d.progress import Progress, silent
 from purify3d.teachers.lesson import Lesson
 from purify3d.teachers.vote import region_vote
@@ -21,6 +22,7 @@ from purify3d.types import Affinity, PointFeatures, Regions, TextBank, Voxels
 _LARGEST = 2**31 - 1  # neighbours at a time: places among them are counted in 32 bits
 
 
+@falling_back
 def pool(affinity: Affinity | Regions, values: Tensor, rounds: int, *, progress: Progress = silent) -> Tensor:
     """Multiply (V, C) values with the affinity `rounds` times; any C, float32. Regions are heard once."""
     if isinstance(affinity, Regions):
@@ -95,6 +97,7 @@ def pooled_scores(
         SpaceMismatchError: features and text come from different models.
     """
     bank.check_space(features.space)
+    bank = bank.to(features.values.device)
     columns = torch.cat([features.dot(bank.embedding), features.norm()[:, None]], dim=1)
     if rounds > 0:
         columns = voxels.mean(columns)

@@ -101,12 +101,12 @@ def find_regions(
         apart: `spacing` of the points, if it is known already; warmth: `heat` of the score, likewise.
     """
     warmth = heat(score) if warmth is None else warmth
-    hot = np.flatnonzero(warmth.numpy() >= _HOT)
+    hot = np.flatnonzero(warmth.cpu().numpy() >= _HOT)
     if not len(hot):
         return []
     apart = spacing(xyz) if apart is None else apart
     smallest = max(_FEWEST, _SMALLEST_AREA / max(apart, 1e-3) ** 2)
-    points, cosine, weight = (column.numpy()[hot] for column in (xyz, score, warmth))
+    points, cosine, weight = (column.cpu().numpy()[hot] for column in (xyz, score, warmth))
     member = _connected(torch.from_numpy(points), max(_REACH, _REACH_SPACINGS * apart))
     size = np.bincount(member)
     total = np.bincount(member, weights=weight)

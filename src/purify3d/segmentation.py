@@ -9,12 +9,13 @@ import numpy as np
 from torch import Tensor
 
 from purify3d.clouds.ply import write_ply
+from purify3d.devices import Movable
 from purify3d.types import PointCloud, Vocabulary
 from purify3d.view.palettes import colors_of_labels
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Segmentation:
+class Segmentation(Movable):
     """A label for every point.
 
     Attributes:

@@ -12,6 +12,7 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from purify3d.devices import crossing, falling_back
 from purify3d.progress import Progress, silent
 from purify3d.types import Voxels
 
@@ -53,7 +54,7 @@ def voxelize(xyz: Tensor, size: float) -> Voxels:
         raise ValueError("cannot voxelise an empty cloud")
     if not (size > 0 and np.isfinite(size)):
         raise ValueError(f"voxel size must be positive, found {size}")
-    world = np.floor(xyz.numpy().astype(np.float64) / size)
+    world = np.floor(xyz.cpu().numpy().astype(np.float64) / size)
     first = world.min(axis=0)
     span = float((world - first).max()) + 1
     if not span <= 1 << _BITS:  # also where it is not a number
@@ -67,13 +68,15 @@ def voxelize(xyz: Tensor, size: float) -> Voxels:
         size=size,
         origin=torch.from_numpy(first * size),
         of_point=torch.from_numpy(of_point.reshape(-1).astype(np.int64)),
-    )
+    ).to(xyz.device)
 
 
+@falling_back
 def first_points(of_point: Tensor, voxels: int) -> Tensor:
     """(V,) int64 the first point of each voxel, of (N,) int64 the voxel of each point (`Voxels.of_point`)."""
-    first = torch.full((voxels,), len(of_point))
-    return first.scatter_reduce_(0, of_point, torch.arange(len(of_point)), "amin")
+    device = of_point.device
+    first = torch.full((voxels,), len(of_point), device=device)
+    return first.scatter_reduce_(0, of_point, torch.arange(len(of_point), device=device), "amin")
 
 
 def grid_neighbors(index: Tensor, k: int, *, progress: Progress = silent) -> Tensor:
@@ -93,7 +96,11 @@ def grid_neighbors(index: Tensor, k: int, *, progress: Progress = silent) -> Ten
     Returns:
         (V, min(k, V - 1)) int32, nearest first, self excluded.
     """
-    cells = index.numpy().astype(np.int64)
+    (found,) = crossing(lambda cells: (_grid_neighbors(cells.astype(np.int64), k, progress),), index)
+    return found
+
+
+def _grid_neighbors(cells: np.ndarray, k: int, progress: Progress) -> np.ndarray:
     count = len(cells)
     k = min(k, count - 1)
     result = np.empty((count, max(k, 0)), dtype=np.int32)
@@ -102,7 +109,7 @@ def grid_neighbors(index: Tensor, k: int, *, progress: Progress = silent) -> Ten
         for square in _ball_sizes(tree, cells, k):
             pending = _look_up(cells, pending, square, result, progress if len(pending) == count else silent)
         result[pending] = _ask_tree(tree, cells, pending, k, progress if len(pending) == count else silent)
-    return torch.from_numpy(result)
+    return result
 
 
 def _ball_sizes(tree: cKDTree, cells: np.ndarray, k: int) -> list[int]:
@@ -228,7 +235,7 @@ def spacing(xyz: Tensor, *, sample: int = 4096) -> float:
     Returns:
         0.0 where fewer than two different positions are found.
     """
-    positions = xyz.numpy()
+    positions = xyz.cpu().numpy()
     asked = positions[:: max(1, len(positions) // sample)]
     copies = min(9, len(positions))  # enough that up to eight points at one place do not hide the next place
     if copies < 2:
@@ -241,8 +248,13 @@ def spacing(xyz: Tensor, *, sample: int = 4096) -> float:
 
 def nearest(query: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
     """For each of (M, 3) query positions the nearest of (N, 3) points: index (M,) int64, distance (M,)."""
-    distance, found = cKDTree(points.numpy()).query(query.numpy(), workers=-1)
-    return torch.from_numpy(found.astype(np.int64)), torch.from_numpy(distance.astype(np.float32))
+
+    def look_up(query: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        distance, found = cKDTree(points).query(query, workers=-1)
+        return found.astype(np.int64), distance.astype(np.float32)
+
+    found, distance = crossing(look_up, query, points)
+    return found, distance
 
 
 def nearest_known(known: Tensor, xyz: Tensor) -> tuple[Tensor, Tensor]:
@@ -256,7 +268,8 @@ def nearest_known(known: Tensor, xyz: Tensor) -> tuple[Tensor, Tensor]:
     """
     if not known.any():
         raise ValueError("no point has a value to copy")
-    source, gap = torch.arange(len(known)), torch.zeros(len(known))
+    source = torch.arange(len(known), device=known.device)
+    gap = torch.zeros(len(known), device=known.device)
     if not known.all():
         found, distance = nearest(xyz[~known], xyz[known])
         source[~known], gap[~known] = source[known][found], distance

@@ -53,9 +53,9 @@ def fuse_ids(
         if read is None:
             continue
         seen, uv = measured_points(points.xyz, frame, _EXACT, 0)
-        column, row = uv.numpy().round().astype(np.int64).T
+        column, row = uv.cpu().numpy().round().astype(np.int64).T
         # One number for a point and an id, sorted by point first.
-        vote = (seen.numpy() << 32) + (read()[row, column].astype(np.int64) - _SMALLEST_ID)
+        vote = (seen.cpu().numpy() << 32) + (read()[row, column].astype(np.int64) - _SMALLEST_ID)
         parts.append((vote, np.ones(len(vote), dtype=np.int64)))
         held += len(vote)
         if held > room:
@@ -69,7 +69,7 @@ def fuse_ids(
         # Of each point the last stays: the one of most votes, and of these the smallest id.
         order = np.lexsort((-number, count, point))
         ids[point[order]] = number[order]
-    return torch.from_numpy(ids)
+    return torch.from_numpy(ids).to(points.xyz.device)
 
 
 def _counted(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
@@ -88,6 +88,6 @@ def in_vocabulary(label: Tensor, names: Mapping[int, str], vocabulary: Vocabular
     index = {word.lower(): i for i, words in enumerate(vocabulary.synonyms) for word in words}
     # By the ids that occur: a table is as long as its highest id, and counts -7 from its end.
     ids, of_point = label.unique(return_inverse=True)
-    known = (names[int(i)].strip().lower() if int(i) in names and i >= 0 else "" for i in ids)
+    known = (names[i].strip().lower() if i in names and i >= 0 else "" for i in ids.tolist())
     found = [index.get(name, NO_LABEL) for name in known]
-    return torch.tensor(found, dtype=torch.int32)[of_point]
+    return torch.tensor(found, dtype=torch.int32, device=label.device)[of_point]

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from purify3d.backbones.facts import Facts
-from purify3d.backbones.precision import check_device
+from purify3d.devices import find_device
 from purify3d.errors import BackboneError, PurifyError
 from purify3d.types import (
     DenseFeatures,
@@ -54,9 +54,13 @@ class ImageBackbone(TextEncoder, Protocol):
     Attributes:
         reads_words: what `observe` says depends on the words of `bank`, so that features lifted for some
             labels do not serve others.
+        device: where it computes; what it gives may lie anywhere, and is brought to the points.
+        dtype: of the products of its image side, such as float32 or bfloat16.
     """
 
     reads_words: bool
+    device: torch.device
+    dtype: torch.dtype
 
     def observe(self, frames: Sequence[Frame], bank: TextBank) -> Sequence[DenseFeatures | MaskFeatures]:
         """Features of what each frame of a batch shows; sizes of images may differ within a batch.
@@ -107,8 +111,11 @@ def families() -> dict[str, str]:
     return {name: entry.value for name, entry in _installed().items()} | FAMILIES
 
 
-def load_backbone(name: str, *, device: str = "cpu") -> Backbone:
+def load_backbone(name: str, *, device: str = "auto") -> Backbone:
     """`family:argument` -> a model ready to look at images.
+
+    Args:
+        device: see `find_device`.
 
     Raises:
         BackboneError: no such family or device, its argument names nothing that can be loaded, or the package
@@ -121,7 +128,7 @@ def load_backbone(name: str, *, device: str = "cpu") -> Backbone:
     if family not in FAMILIES | installed or not argument:
         choices = ", ".join(f"{key}:..." for key in FAMILIES | installed)
         raise BackboneError(f"found backbone {name!r}; expected one of {choices} (try segmenter:lite)")
-    check_device(device)  # before minutes of loading
+    device = str(find_device(device))  # before minutes of loading
     if family not in FAMILIES:
         return _load_installed(installed[family], argument, device)
     module, function = FAMILIES[family].split(":")
@@ -178,6 +185,8 @@ def _absent(found: Any) -> list[str]:
         "encode()": callable(getattr(found, "encode", None)),
         "observe() or point_features()": looks or knows,
         "reads_words (a bool)": isinstance(getattr(found, "reads_words", None), bool) or not looks,
+        "device (a torch.device)": isinstance(getattr(found, "device", None), torch.device) or not looks,
+        "dtype (a torch.dtype)": isinstance(getattr(found, "dtype", None), torch.dtype) or not looks,
     }
     return [what for what, is_there in there.items() if not is_there]
 
@@ -201,13 +210,13 @@ def embed_vocabulary(backbone: TextEncoder, labels: Labels | TextBank) -> TextBa
             f"the text side of {backbone.space.id} gave {tuple(embedding.shape)} numbers for {len(words)} "
             f"wordings, or some that are not finite; expected {backbone.space.dim} finite ones for each"
         )
-    return TextBank(vocabulary, embedding, torch.tensor(owner), backbone.space)
+    return TextBank(vocabulary, embedding, torch.tensor(owner, device=embedding.device), backbone.space)
 
 
 def no_words(backbone: TextEncoder) -> TextBank:
     """The bank of a question that has not been asked yet."""
-    empty = torch.empty(0, backbone.space.dim)
-    return TextBank(Vocabulary((), ()), empty, torch.empty(0, dtype=torch.int64), backbone.space)
+    empty = torch.empty(0, backbone.space.dim, device="cpu")
+    return TextBank(Vocabulary((), ()), empty, empty[:, 0].long(), backbone.space)
 
 
 @contextmanager

@@ -47,7 +47,9 @@ def load(argument: str, *, device: str = "cpu", sentences: str = BUNDLED) -> Seg
             input_size=f"longer side {TRAINED_SIZE} px",
             source=str(WEIGHTS),
         )
-        return Segmenter(f"lite@{file_digest(WEIGHTS)}", logits, names, facts, sentences=sentences)
+        return Segmenter(
+            f"lite@{file_digest(WEIGHTS)}", logits, names, facts, sentences=sentences, device=device
+        )
     if argument.endswith(".tflite"):
         from purify3d.backbones.tflite import TfliteSegmenter
 
@@ -60,7 +62,7 @@ def load(argument: str, *, device: str = "cpu", sentences: str = BUNDLED) -> Seg
     from purify3d.backbones.hub import HubSegmenter
 
     hub = HubSegmenter(argument, device=device)
-    return Segmenter(hub.id, hub, hub.names, hub.facts, sentences=sentences)
+    return Segmenter(hub.id, hub, hub.names, hub.facts, sentences=sentences, device=device)
 
 
 class Segmenter:
@@ -77,6 +79,7 @@ class Segmenter:
         id: of the segmenter and its weights.
         logits: images -> (C, h, w) each, which cover exactly the whole image.
         sentences: the encoder of names and words, see `load_sentence_encoder`.
+        device: where `logits` computes.
     """
 
     def __init__(
@@ -87,7 +90,9 @@ class Segmenter:
         facts: Facts,
         *,
         sentences: str = BUNDLED,
+        device: str = "cpu",
     ) -> None:
+        self.device, self.dtype = torch.device(device), torch.float32
         self.facts = facts
         self.names = tuple(spoken(name) for name in names)
         self._logits = logits

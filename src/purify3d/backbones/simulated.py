@@ -238,6 +238,7 @@ class Simulated:
     """
 
     reads_words = False
+    device, dtype = torch.device("cpu"), torch.float32
 
     def __init__(self, model: ErrorModel, id: str, *, seed: int = 0) -> None:
         self.model, self._seed = model, seed

@@ -82,7 +82,7 @@ def train(
     """
     from purify3d.affinities import words_of
     from purify3d.backbones import load_backbone
-    from purify3d.backbones.precision import check_device
+    from purify3d.devices import find_device
     from purify3d.student import Student
     from purify3d.teachers import load_teacher
     from purify3d.training import PAPER_TRAINING, Cache, Recipe, TrainConfig, parallel, train, write_report
@@ -93,7 +93,7 @@ def train(
     config = flags.checked(lambda: replace(PAPER_TRAINING if shape == "paper" else TrainConfig(), **given))
     if steps is None and minutes is None:
         minutes = 20.0
-    check_device(device)
+    device = str(find_device(device))
     with parallel.together(device) as device:
         names = _expanded(captures)
         if (folder / "model.safetensors").is_file() and not overwrite:

@@ -95,7 +95,8 @@ class Geometric:
         config = self.config
         voxels = voxelize(points.xyz, config.voxel)
         normal = normalize(voxels.mean(points.normal), dim=1).numpy().astype(np.float64)
-        lab = rgb_to_lab(voxels.mean(points.rgb) / 255) * torch.tensor([0.5, 1.0, 1.0])
+        lab = rgb_to_lab(voxels.mean(points.rgb) / 255)
+        lab = lab * lab.new_tensor([0.5, 1.0, 1.0])
         links = link(voxels.index.numpy(), config.gap / config.voxel)
         a, b = links.pairs.T
         place = voxels.mean(points.xyz - points.xyz.amin(0)).numpy().astype(np.float64)

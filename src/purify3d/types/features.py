@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from purify3d.devices import Movable
 from purify3d.types.checks import check
 
 
@@ -34,7 +35,7 @@ class FeatureSpace:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class DenseFeatures:
+class DenseFeatures(Movable):
     """What a dense 2D model saw in one image.
 
     Attributes:
@@ -56,7 +57,7 @@ class DenseFeatures:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class MaskFeatures:
+class MaskFeatures(Movable):
     """What a mask-type 2D model saw in one image.
 
     Attributes:
@@ -80,7 +81,7 @@ class MaskFeatures:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class PointFeatures:
+class PointFeatures(Movable):
     """One feature per point, as fused or pooled: not renormalised.
 
     Attributes:
@@ -175,13 +176,13 @@ def factored_norm(values: Tensor, basis: Tensor | None) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Voxels:
+class Voxels(Movable):
     """Occupied cells of a regular grid over a cloud.
 
     Attributes:
         index: (V, 3) int32 cell coordinates, in lexicographic order.
         size: edge in metres.
-        origin: (3,) float64 world position of the corner of cell (0, 0, 0).
+        origin: (3,) float64 world position of the corner of cell (0, 0, 0), always on the CPU.
         of_point: (N,) int64 the voxel of each point.
     """
 
@@ -198,6 +199,10 @@ class Voxels:
 
     def __repr__(self) -> str:
         return f"Voxels({len(self):,} of {self.size:g} m, for {len(self.of_point):,} points)"
+
+    def to(self, device: torch.device | str) -> Voxels:
+        """The same with all tensors but the origin on a device."""
+        return replace(self, index=self.index.to(device), of_point=self.of_point.to(device))
 
     def mean(self, values: Tensor) -> Tensor:
         """(N, ...) per point -> (V, ...) mean over the points of each voxel, float32."""
@@ -216,7 +221,7 @@ class Voxels:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Affinity:
+class Affinity(Movable):
     """How much each voxel listens to each of its neighbours.
 
     Attributes:
@@ -235,7 +240,7 @@ class Affinity:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Regions:
+class Regions(Movable):
     """Whom each voxel listens to where whole regions are heard.
 
     Attributes:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from purify3d.axes import describe_axis, guess_up, parse_direction
+from purify3d.devices import Movable
 from purify3d.types.checks import Array, array, check
 
 #: Label of a point that has none.
@@ -125,7 +126,7 @@ class Frame:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class PointCloud:
+class PointCloud(Movable):
     """Points of a scan in world coordinates.
 
     Attributes:
@@ -142,13 +143,14 @@ class PointCloud:
     rgb: Tensor
     normal: Tensor
     label: Tensor
-    instance: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int32))
-    missing: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    instance: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int32, device="cpu"))
+    missing: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64, device="cpu"))
 
     def __post_init__(self) -> None:
         n = len(self.xyz)
         if not len(self.instance):
-            object.__setattr__(self, "instance", torch.full((n,), NO_LABEL, dtype=torch.int32))
+            none = torch.full((n,), NO_LABEL, dtype=torch.int32, device=self.xyz.device)
+            object.__setattr__(self, "instance", none)
         for name, shape, dtype in (
             ("xyz", (n, 3), torch.float32),
             ("rgb", (n, 3), torch.uint8),
@@ -180,7 +182,7 @@ class PointCloud:
             return values
         rows = np.full((len(values) + len(self.missing), *values.shape[1:]), missing, values.dtype)
         there = np.ones(len(rows), dtype=bool)
-        there[self.missing.numpy()] = False
+        there[self.missing.cpu().numpy()] = False
         rows[there] = values
         return rows
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from purify3d.devices import Movable
 from purify3d.errors import LabelError, SpaceMismatchError
 from purify3d.types.checks import check
 from purify3d.types.features import FeatureSpace
@@ -80,7 +81,7 @@ Labels = str | Sequence[str] | Vocabulary
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class TextBank:
+class TextBank(Movable):
     """A vocabulary in the words of one model.
 
     Attributes:
@@ -119,5 +120,6 @@ class TextBank:
         """(..., T) scores per wording -> (..., C): a label is as good as its best wording."""
         if len(self.owner) == len(self.vocabulary):
             return scores
-        columns = [scores[..., self.owner == c].amax(-1) for c in range(len(self.vocabulary))]
+        owner = self.owner.to(scores.device)
+        columns = [scores[..., owner == c].amax(-1) for c in range(len(self.vocabulary))]
         return torch.stack(columns, -1)

@@ -20,7 +20,7 @@ from torch.nn.functional import normalize, pad
 from purify3d.backbones.clip.checkpoint import Checkpoint, Family, load_checkpoint
 from purify3d.backbones.clip.readout import Attention, clip_patches, siglip_patches
 from purify3d.backbones.clip.windows import Grid, blend, corners, patch_grid
-from purify3d.backbones.precision import autocast
+from purify3d.backbones.precision import autocast, product_dtype
 from purify3d.backbones.pretrained import pretrained_facts
 from purify3d.types import DenseFeatures, FeatureSpace, Frame, TextBank
 
@@ -72,13 +72,13 @@ class Clip:
     ) -> None:
         self.config = config
         self._family = family
-        self._dtype = dtype
-        self._device = torch.device(device)
-        self._model = checkpoint.model.to(self._device)
+        self.device = torch.device(device)
+        self.dtype = product_dtype(self.device, dtype)
+        self._model = checkpoint.model.to(self.device)
         self._tokenizer = checkpoint.tokenizer
         self._resample = Image.Resampling(checkpoint.resample)
         self._mean, self._std = (
-            value.to(self._device)[:, None, None] for value in (checkpoint.mean, checkpoint.std)
+            value.to(self.device)[:, None, None] for value in (checkpoint.mean, checkpoint.std)
         )
         vision = self._model.config.vision_config
         self._input, self._patch = int(vision.image_size), int(vision.patch_size)
@@ -121,7 +121,7 @@ class Clip:
         """(H, W, 3) uint8 -> (3, rows x patch, columns x patch) as the model wants them."""
         rows, columns = grid
         resized = Image.fromarray(image).resize((columns * self._patch, rows * self._patch), self._resample)
-        pixels = torch.from_numpy(np.array(resized)).to(self._device).permute(2, 0, 1)
+        pixels = torch.from_numpy(np.array(resized)).to(self.device).permute(2, 0, 1)
         return (pixels.float() / 255 - self._mean) / self._std
 
     def _window(self, pixels: Tensor, corner: Grid) -> Tensor:
@@ -134,7 +134,7 @@ class Clip:
 
     def _features(self, windows: Tensor) -> Tensor:
         """(B, 3, S, S) -> (B, D, side, side) float32 unit features on the CPU."""
-        with torch.inference_mode(), autocast(self._device, self._dtype):
+        with torch.inference_mode(), autocast(self.device, self.dtype):
             if self._family == "clip":
                 patches = clip_patches(self._model, windows, self.config.attention)
             else:
@@ -164,7 +164,7 @@ class Clip:
             options |= {"padding": "max_length", "padding_side": "right"}
         else:
             options |= {"padding": True}
-        ids = self._tokenizer(sentences, **options)["input_ids"].to(self._device)
+        ids = self._tokenizer(sentences, **options)["input_ids"].to(self.device)
         with torch.inference_mode():
             pooled = self._model.text_model(input_ids=ids).pooler_output
             rows = self._model.text_projection(pooled) if self._family == "clip" else pooled

@@ -53,6 +53,7 @@ class _Stored:
     def __init__(self, folder: Path, files: Sequence[Path], space: FeatureSpace, text: StoredText) -> None:
         self.space = space
         self.reads_words = False
+        self.device, self.dtype = torch.device("cpu"), torch.float32  # files are read, nothing computed
         self.facts = Facts(
             kind=self._kind,
             licence="that of the model which made the features",

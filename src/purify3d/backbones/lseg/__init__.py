@@ -16,7 +16,7 @@ from torch.nn.functional import interpolate, pad
 from purify3d.backbones.facts import Facts, disk_size
 from purify3d.backbones.lseg.network import LSegConfig, LSegNetwork
 from purify3d.backbones.lseg.weights import load_network
-from purify3d.backbones.precision import autocast
+from purify3d.backbones.precision import autocast, product_dtype
 from purify3d.backbones.tokenizer import ClipTokenizer, clip_tokenizer
 from purify3d.checkpoints import file_digest
 from purify3d.errors import BackboneError
@@ -64,9 +64,9 @@ class LSeg:
             input_size=f"{window}x{window}, the image's longer side brought to {window} px",
             source=str(path),
         )
-        self._dtype = dtype
-        self._device = torch.device(device)
-        self._network = network.to(self._device)
+        self.device = torch.device(device)
+        self.dtype = product_dtype(self.device, dtype)
+        self._network = network.to(self.device)
         self._tokenizer = tokenizer
         self._encoded: dict[str, Tensor] = {}
 
@@ -79,7 +79,7 @@ class LSeg:
         return [DenseFeatures(self._features(frame.color())) for frame in frames]
 
     def _features(self, image: np.ndarray) -> Tensor:
-        x = torch.from_numpy(np.array(image, order="C")).to(self._device).permute(2, 0, 1)[None].float()
+        x = torch.from_numpy(np.array(image, order="C")).to(self.device).permute(2, 0, 1)[None].float()
         half = self.window // 2
         height, width = (max(1, int(side * half / max(image.shape[:2]) + 0.5)) for side in image.shape[:2])
         # In two steps, as officially: what is finer than the final features is not seen.
@@ -87,7 +87,7 @@ class LSeg:
             x = interpolate(x, size=size, mode="bilinear", align_corners=True)
         x = x / 127.5 - 1
         x = pad(x, (0, self.window - 2 * width, 0, self.window - 2 * height), value=-1.0)  # black
-        with autocast(self._device, self._dtype):
+        with autocast(self.device, self.dtype):
             straight, mirrored = self._network(torch.cat([x, x.flip(3)]))
         return (straight + mirrored.flip(2))[:, :height, :width].cpu()
 
@@ -96,7 +96,7 @@ class LSeg:
         new = [text for text in dict.fromkeys(texts) if text not in self._encoded]
         for start in range(0, len(new), _TEXTS):
             some = new[start : start + _TEXTS]
-            ids = self._tokenizer(some, pad=0).to(self._device)
+            ids = self._tokenizer(some, pad=0).to(self.device)
             self._encoded.update(zip(some, self._network.encode_text(ids).cpu(), strict=True))
         return (
             torch.stack([self._encoded[text] for text in texts]) if texts else torch.empty(0, self.space.dim)

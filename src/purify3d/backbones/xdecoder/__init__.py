@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
 from purify3d.backbones.facts import Facts, disk_size
-from purify3d.backbones.precision import autocast
+from purify3d.backbones.precision import autocast, product_dtype
 from purify3d.backbones.tokenizer import END, clip_tokenizer
 from purify3d.backbones.xdecoder.checkpoint import read_network
 from purify3d.backbones.xdecoder.config import XDecoderConfig
@@ -64,9 +64,9 @@ class XDecoderBackbone:
             source=str(path),
         )
         self.reads_words = True
-        self._device = torch.device(device)
-        self._dtype = dtype
-        self._network = network.to(self._device).eval()
+        self.device = torch.device(device)
+        self.dtype = product_dtype(self.device, dtype)
+        self._network = network.to(self.device).eval()
         self._tokenize = clip_tokenizer()
         self._known: dict[str, Tensor] = {}
         predictor = network.sem_seg_head.predictor
@@ -103,8 +103,8 @@ class XDecoderBackbone:
         words = torch.cat([bank.embedding, self._embed(BACKGROUND)[None]])
         result: dict[int, MaskFeatures] = {}
         for numbers in groups.values():
-            batch = padded_batch([pixels[number].to(self._device) for number in numbers])
-            with autocast(self._device, self._dtype):
+            batch = padded_batch([pixels[number].to(self.device) for number in numbers])
+            with autocast(self.device, self.dtype):
                 prediction = self._network(batch)
             for number, embedding, masks in zip(numbers, *prediction, strict=True):
                 height, width = pixels[number].shape[1:]
@@ -127,7 +127,7 @@ class XDecoderBackbone:
     def _embed(self, text: str) -> Tensor:
         """(D,) of a class text, kept for the next time."""
         if text not in self._known:
-            ids = self._tokenize(sentences(text), pad=END).to(self._device)
+            ids = self._tokenize(sentences(text), pad=END).to(self.device)
             rows = unit(self._network.sem_seg_head.predictor.lang_encoder(ids))
             self._known[text] = normalize(rows.mean(0), dim=0).cpu()
         return self._known[text]

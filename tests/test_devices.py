@@ -1,0 +1,299 @@
+"""Everything is computed where its input lies; a device that is not here shows where that is forgotten."""
+
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import pytest
+import torch
+from pretended import MixedDevices, Pretended, back, pretending
+from torch import Tensor
+
+from purify3d.affinities import (
+    Geometric,
+    PurifyConfig,
+    RegionVote,
+    Uniform,
+    affinity,
+    agreement,
+    geometric_embedding,
+    softmax_affinity,
+    softmax_plain,
+)
+from purify3d.asking import classify, query, scores
+from purify3d.backbones import load_backbone
+from purify3d.devices import Movable, crossing, falling_back, find_device
+from purify3d.errors import BackboneError, PurifyWarning
+from purify3d.geometry import project
+from purify3d.lifting import (
+    LiftConfig,
+    View,
+    fuse_consensus,
+    fuse_mean,
+    lift,
+    sample,
+    sample_bicubic,
+    view_of,
+    visible_points,
+)
+from purify3d.pipeline import SegmentConfig, label_points
+from purify3d.purifying import pool, pooled_scores, purify
+from purify3d.regions import find_regions, heat
+from purify3d.spatial import first_points, grid_neighbors, nearest, nearest_known, sparse_rows, voxelize
+from purify3d.surface import with_points
+from purify3d.truth import fuse_labels, in_vocabulary
+from purify3d.types import (
+    DenseFeatures,
+    FeatureSpace,
+    Frame,
+    MaskFeatures,
+    PointCloud,
+    PointFeatures,
+    Regions,
+    Scene,
+    TextBank,
+    Vocabulary,
+)
+
+SPACE = FeatureSpace("made up", 4, 10.0, length_is_confidence=True)
+
+
+@pytest.fixture(scope="module")
+def scene(room: Scene) -> Scene:
+    return with_points(Scene(room.name, room.frames[:3], room.up, truth=room.truth), voxel=0.06)
+
+
+@pytest.fixture(scope="module")
+def bank() -> TextBank:
+    rows = torch.nn.functional.normalize(torch.arange(12.0).reshape(3, 4).sin(), dim=1)
+    return TextBank(Vocabulary.parse("red|blue, green"), rows, torch.tensor([0, 0, 1]), SPACE)
+
+
+@pytest.fixture(scope="module")
+def features(scene: Scene) -> PointFeatures:
+    n = len(scene.cloud())
+    gap = torch.where(torch.arange(n) % 5 == 0, 0.03, 0.0)
+    return PointFeatures(torch.arange(4.0 * n).reshape(n, 4).sin(), (gap == 0).int(), SPACE, gap=gap)
+
+
+class Colours:
+    """A dense model without weights, and one of masks: what lies on the CPU comes from there."""
+
+    device, dtype, space = torch.device("cpu"), torch.float32, SPACE
+    reads_words = False
+
+    def __init__(self, masks: bool) -> None:
+        self._masks = masks
+
+    def encode(self, texts: Any) -> Tensor:
+        rows = torch.arange(4.0 * len(texts), device="cpu").reshape(len(texts), 4)
+        return torch.nn.functional.normalize(rows.cos(), dim=1)
+
+    def observe(self, frames: Any, bank: TextBank) -> list[DenseFeatures | MaskFeatures]:
+        return [self._seen(frame) for frame in frames]
+
+    def _seen(self, frame: Frame) -> DenseFeatures | MaskFeatures:
+        small = torch.from_numpy(frame.color()[::4, ::4].copy()).permute(2, 0, 1).float() / 255
+        four = torch.cat([small, small[:1] - small[1:2]])
+        if self._masks:
+            return MaskFeatures(8 * four - 2, four.mean((1, 2)).sigmoid(), torch.eye(4, device="cpu") + 0.1)
+        return DenseFeatures(four, None)
+
+
+def moved(value: Any, device: torch.device) -> Any:
+    return value.to(device) if isinstance(value, Tensor | Movable) else value
+
+
+def same(found: Any, plain: Any, where: str = "result") -> None:
+    """Bit for bit the same, and not one tensor of it on another device than the pretended one."""
+    if isinstance(plain, Tensor):
+        assert isinstance(found, Pretended), f"{where} has come back to the CPU"
+        assert back(found).dtype == plain.dtype, where
+        assert torch.equal(back(found), plain) or torch.equal(back(found).nan_to_num(), plain.nan_to_num())
+    elif isinstance(plain, tuple | list):
+        for i, (a, b) in enumerate(zip(found, plain, strict=True)):
+            same(a, b, f"{where}[{i}]")
+    elif is_dataclass(plain):
+        for f in fields(plain):
+            if f.name not in ("origin", "missing", "regions"):
+                same(getattr(found, f.name), getattr(plain, f.name), f"{where}.{f.name}")
+    else:
+        assert found == plain, where
+
+
+def check(stage: Any, *given: Any, kind: str = "cuda") -> None:
+    """A stage on the pretended device gives what it gives on the CPU."""
+    plain = stage(*given)
+    with pretending(kind) as device:
+        found = stage(*(moved(each, device) for each in given))
+    same(found, plain)
+
+
+def test_the_pretended_device_catches_what_a_real_one_would() -> None:
+    with pretending() as device:
+        here, far = torch.ones(3, device="cpu"), torch.ones(3, device=device)
+        assert far.device == device
+        assert here.device.type == "cpu"
+        assert (far + 1).device == device
+        assert far.new_zeros(2).device == device
+        assert far.to("cpu").device.type == far.cpu().device.type == "cpu"
+        assert here.to(far).device == device
+        for mixed in (lambda: here + far, lambda: far[here.long()], lambda: torch.cat([far, here])):
+            with pytest.raises(MixedDevices):
+                mixed()
+        with pytest.raises(MixedDevices):
+            here[:2] = far[:2]
+        with pytest.raises(MixedDevices):
+            torch.zeros(3)
+        with pytest.raises(TypeError):
+            far.numpy()
+
+
+def test_a_stage_that_forgets_the_device_is_caught(scene: Scene) -> None:
+    def forgetful(xyz: Tensor) -> Tensor:
+        return xyz * torch.tensor([1.0, 2.0, 3.0])
+
+    with pytest.raises(MixedDevices), pretending() as device:
+        forgetful(scene.cloud().xyz.to(device))
+
+
+def test_auto_finds_a_device_that_is_here() -> None:
+    assert find_device("auto") in (torch.device("cuda"), torch.device("mps"), torch.device("cpu"))
+    with pytest.raises(BackboneError, match="found device 'gpu'"):
+        find_device("gpu")
+
+
+def test_crossing_returns_to_where_it_came_from() -> None:
+    with pretending() as device:
+        (twice,) = crossing(lambda values: (values * 2,), torch.ones(2, device=device))
+        assert twice.device == device
+        assert back(twice).tolist() == [2, 2]
+
+
+def test_voxels_and_neighbours(scene: Scene) -> None:
+    xyz = scene.cloud().xyz
+    voxels = voxelize(xyz, 0.1)
+    check(lambda xyz: voxelize(xyz, 0.1), xyz)
+    check(lambda index: grid_neighbors(index, 9), voxels.index)
+    check(lambda of_point: first_points(of_point, len(voxels)), voxels.of_point)
+    check(nearest, xyz[::7], xyz)
+    check(nearest_known, torch.arange(len(xyz)) % 3 == 0, xyz)
+    check(lambda voxels, values: voxels.mean(values), voxels, xyz)
+    check(lambda voxels, values: voxels.to_points(voxels.mean(values)), voxels, xyz)
+    index, weight = torch.tensor([[0, 2], [1, 3]]), torch.tensor([[0.5, 0.5], [0.2, 0.8]])
+    check(lambda i, w, dense: sparse_rows(i, w, 4) @ dense, index, weight, torch.arange(8.0).reshape(4, 2))
+
+
+def test_images_to_features(scene: Scene, bank: TextBank) -> None:
+    xyz, frame = scene.cloud().xyz, scene.frames[0]
+    check(lambda xyz: project(xyz, frame.camera, frame.world_from_camera), xyz)
+    check(lambda xyz: visible_points(xyz, frame, LiftConfig()), xyz)
+    point, pixel = visible_points(xyz, frame, LiftConfig())
+    assert len(point) > 100
+    for masks in (False, True):
+        (seen,) = Colours(masks).observe([frame], bank)
+        values = seen.logits if isinstance(seen, MaskFeatures) else seen.values
+        check(lambda maps, pixel: sample(maps, pixel, frame.camera), values, pixel)
+        check(lambda maps, pixel: sample_bicubic(maps, pixel, frame.camera), values, pixel)
+        check(lambda p, px, s, xyz: view_of(p, px, frame.camera, s, xyz), point, pixel, seen, xyz)
+        view = view_of(point, pixel, frame.camera, seen, xyz)
+        table = (view.point, view.row, view.table)
+        check(lambda *v: fuse_mean([View(*v, None)], len(xyz))[:2], *table)
+        check(lambda b, *v: fuse_consensus(lambda: [View(*v, None)] * 2, len(xyz), b, 3)[:2], bank, *table)
+
+
+@pytest.mark.parametrize("fusion", ["mean", "consensus"])
+@pytest.mark.parametrize("masks", [False, True])
+def test_lifting_follows_the_points_whatever_the_device_of_the_model(
+    scene: Scene, fusion: Any, masks: bool
+) -> None:
+    def stage(points: PointCloud) -> PointFeatures:
+        given = Scene(scene.name, scene.frames, scene.up, points)
+        return lift(given, Colours(masks), "a, b", LiftConfig(fusion=fusion))
+
+    check(stage, scene.cloud())
+
+
+def test_truth(scene: Scene) -> None:
+    check(lambda points: fuse_labels(scene.frames, points), scene.cloud())
+    label = fuse_labels(scene.frames, scene.cloud())
+    assert (label >= 0).any()
+    check(lambda label: in_vocabulary(label, scene.truth, Vocabulary.parse("wall, floor, chair")), label)
+
+
+def test_affinities_and_pooling(scene: Scene, features: PointFeatures, bank: TextBank) -> None:
+    points, config = scene.cloud(), PurifyConfig(voxel=0.1, neighbors=8)
+    voxels = voxelize(points.xyz, 0.1)
+    check(geometric_embedding, points, voxels)
+    check(lambda f, v: agreement(f, v, 4.0), features, voxels)
+    vectors, neighbor = geometric_embedding(points, voxels), grid_neighbors(voxels.index, 8)
+    check(softmax_plain, vectors, vectors, neighbor)
+    heard = softmax_affinity(vectors, neighbor)
+    with pretending() as device:
+        on_device = softmax_affinity(vectors.to(device), neighbor.to(device))
+    # The CPU has a way of its own.
+    assert torch.allclose(back(on_device.weight), heard.weight, atol=1e-4)
+    regions = RegionVote().regions(points, voxels)
+    check(RegionVote().regions, points, voxels)
+    values = voxels.mean(features.values)
+    for listens in (heard, regions):
+        check(lambda a, v: pool(a, v, 3), listens, values)
+        check(lambda f, v, a: purify(f, v, a, 2), features, voxels, listens)
+        check(lambda f, b, v, a: pooled_scores(f, b, v, a, 2), features, bank, voxels, listens)
+    for embedding in (Geometric(), Uniform()):
+        with pretending() as device:
+            _, found = affinity(points.to(device), features.to(device), config, embedding=embedding)
+        assert isinstance(found.weight, Pretended)  # type: ignore[union-attr]
+        _, plain = affinity(points, features, config, embedding=embedding)
+        assert torch.allclose(back(found.weight), plain.weight, atol=1e-4)  # type: ignore[union-attr]
+
+
+def test_words_that_lie_elsewhere_come_along(features: PointFeatures, bank: TextBank) -> None:
+    plain = scores(features, bank)
+    with pretending() as device:
+        found = scores(features.to(device), bank)
+        labelled = classify(found, bank, threshold=0.1)
+    same(found, plain)
+    same(labelled.label, classify(plain, bank, threshold=0.1).label)
+
+
+def test_labels_without_pooling(scene: Scene, features: PointFeatures, bank: TextBank) -> None:
+    for rounds in (0, 2):
+        config = SegmentConfig(purify=PurifyConfig("region-vote", voxel=0.1, rounds=rounds))
+        check(lambda p, f, b, config=config: label_points(p, f, b, config), scene.cloud(), features, bank)
+
+
+def test_heat_and_regions(scene: Scene, features: PointFeatures, bank: TextBank) -> None:
+    xyz = scene.cloud().xyz
+    score = scores(features, bank)[:, 0].contiguous()
+    check(heat, score)
+    check(lambda xyz, score: find_regions(xyz, score), xyz, (xyz[:, 0] * 3).sin())
+    check(lambda p, f: query(p, f, "red", Colours(False)), scene.cloud(), features)
+
+
+def test_what_mps_lacks_is_computed_on_the_cpu_and_said_once(scene: Scene, features: PointFeatures) -> None:
+    frame, points = scene.frames[0], scene.cloud()
+    _, pixel = visible_points(points.xyz, frame, LiftConfig())
+    maps = torch.arange(48.0).reshape(4, 3, 4).sin()
+    with pytest.warns(PurifyWarning, match="sample_bicubic is computed on the CPU"):
+        check(lambda maps, pixel: sample_bicubic(maps, pixel, frame.camera), maps, pixel, kind="mps")
+    check(lambda maps, pixel: sample_bicubic(maps, pixel, frame.camera), maps, pixel, kind="mps")
+    group = Regions(torch.arange(20)[:, None] // 4)
+    with pytest.warns(PurifyWarning, match="pool is computed on the CPU"):
+        check(lambda r, v: pool(r, v, 1), group, torch.arange(20.0)[:, None], kind="mps")
+    check(lambda xyz: visible_points(xyz, frame, LiftConfig()), points.xyz, kind="mps")
+    check(lambda xyz: voxelize(xyz, 0.1), points.xyz, kind="mps")
+
+
+def test_what_went_wrong_for_another_reason_is_raised_on_mps_too() -> None:
+    @falling_back
+    def broken(values: Tensor) -> Tensor:
+        raise RuntimeError("out of paper")
+
+    with pytest.raises(RuntimeError, match="out of paper"), pretending("mps") as device:
+        broken(torch.ones(1, device=device))
+
+
+def test_the_model_that_ships_says_where_it_computes() -> None:
+    backbone = load_backbone("segmenter:lite", device="cpu")
+    assert backbone.device == torch.device("cpu")  # type: ignore[union-attr]
+    assert backbone.dtype == torch.float32  # type: ignore[union-attr]
