@@ -132,7 +132,7 @@ def questions(count: int) -> None:
     )
     features = replace(features, length=features.norm())
     del values
-    wanted = job("synthetic:1", "chair, table", backbone="drawn:x", voxel=0.01)
+    wanted = job("synthetic:1", "chair, table", backbone="drawn:x", voxel=0.01, affinity="geometric")
     with tempfile.TemporaryDirectory() as folder:
         run = Run(Path(folder))
         scene = Scene("floor", (), np.array([0.0, 0, 1]), points)

@@ -138,8 +138,8 @@ class Learned:
 
     @property
     def reads_features(self) -> bool:
-        """Whether it looks at what the 2D model saw, beside shape and colour."""
-        return self.bank is not None or self.student.config.feature_dim > 0
+        """Whether it looks at more of what the 2D model saw than how `bank` fits it."""
+        return self.student.config.feature_dim > 0
 
     def at(self, voxel: float) -> Learned | Geometric:
         """What to compare voxels of this edge by, metres.
@@ -189,7 +189,9 @@ def joined(own: Tensor, points: PointCloud, voxels: Voxels, config: StudentConfi
     return torch.cat([own, share * geometric_embedding(points, voxels).to(own)], dim=1)
 
 
-def load_embedding(name: str, backbone: TextEncoder | None = None) -> Embedding | RegionVote:
+def load_embedding(
+    name: str, backbone: TextEncoder | None = None, *, device: torch.device | str = "cpu"
+) -> Embedding | RegionVote:
     """What voxels are compared by.
 
     Args:
@@ -197,6 +199,7 @@ def load_embedding(name: str, backbone: TextEncoder | None = None) -> Embedding 
             student, or `released:FILE`.
         backbone: the 2D model of the features, whose text side puts a student's words into their space; None,
             or a model that knows only the words of a table: the student does not hear words.
+        device: where a student computes.
 
     Raises:
         CheckpointError: nothing of that name fits.
@@ -209,7 +212,7 @@ def load_embedding(name: str, backbone: TextEncoder | None = None) -> Embedding 
         return RegionVote()
     if name.startswith("released:"):
         file = Path(name.removeprefix("released:"))
-        return Learned(load_released(file), file_digest(file))
+        return Learned(load_released(file).to(device), file_digest(file))
     shipped = name == "student"
     if shipped:
         name = str(SHIPPED)
@@ -221,7 +224,7 @@ def load_embedding(name: str, backbone: TextEncoder | None = None) -> Embedding 
     student = Student.from_pretrained(name)
     bank = None if backbone is None else words_of(student.config, backbone)
     print_ = f"{student.digest()} {'hears words' if bank else ''}"
-    return Learned(student, print_, bank, Geometric() if shipped else None)
+    return Learned(student.to(device), print_, bank, Geometric() if shipped else None)
 
 
 def words_of(config: StudentConfig, backbone: TextEncoder) -> TextBank | None:
@@ -263,7 +266,7 @@ def affinity(
     if config.rounds == 0:
         nobody = torch.empty(len(voxels), 0, device=voxels.index.device)
         return voxels, Affinity(nobody.long(), nobody)
-    embedding = embedding or load_embedding(config.affinity, backbone)
+    embedding = embedding or load_embedding(config.affinity, backbone, device=points.xyz.device)
     if isinstance(embedding, RegionVote):
         return voxels, embedding.regions(points, voxels)
     if isinstance(embedding, Learned):

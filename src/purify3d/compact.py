@@ -118,7 +118,7 @@ def restore(tensors: dict[str, Tensor], space: FeatureSpace) -> PointFeatures:
     return PointFeatures(values, tensors["views"].int(), space, tensors["basis"], **single)
 
 
-def only_words(features: PointFeatures, bank: TextBank) -> PointFeatures:
+def only_words(features: PointFeatures, *banks: TextBank) -> PointFeatures:
     """Features of which nothing is left but what these T wordings see of them, in T channels.
 
     Their dot products with the words, their lengths and their agreement are those of the features; nothing
@@ -127,12 +127,14 @@ def only_words(features: PointFeatures, bank: TextBank) -> PointFeatures:
     Raises:
         SpaceMismatchError: features and words come from different models.
     """
-    bank.check_space(features.space)
+    for bank in banks:
+        bank.check_space(features.space)
+    words = torch.cat([bank.embedding for bank in banks])
     agreement = features.sure() if features.length is None else features.agreement
-    basis = torch.linalg.pinv(bank.embedding.double()).T.float()
+    basis = torch.linalg.pinv(words.double()).T.float()
     return replace(
         features,
-        values=features.dot(bank.embedding),
+        values=features.dot(words),
         basis=basis,
         length=features.norm(),
         agreement=agreement,

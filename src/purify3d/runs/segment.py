@@ -20,6 +20,7 @@ from purify3d.backbones import Backbone, StoredBackbone, embed_vocabulary, load_
 from purify3d.captures import guarded
 from purify3d.checkpoints import file_digest
 from purify3d.compact import BUDGET, only_words
+from purify3d.devices import find_device
 from purify3d.errors import PurifyWarning, RunError
 from purify3d.job import Job
 from purify3d.lifting import lift
@@ -66,10 +67,13 @@ class Prints:
         # Only what looks at the words while lifting makes features depend on them.
         heeds_words = job.method.lift.fusion == "consensus" or getattr(backbone, "reads_words", False)
         heeds_words = heeds_words or job.no_query
+        heard = embedding.fingerprint if job.no_query else None  # scores of its words are kept too
         words = job.vocabulary().synonyms
         stored = backbone.fingerprint if isinstance(backbone, StoredBackbone) else None
         space = asdict(backbone.space)
-        lifted = fingerprint(points, job.settings_of("lift"), space, stored, words if heeds_words else None)
+        lifted = fingerprint(
+            points, job.settings_of("lift"), space, stored, words if heeds_words else None, heard
+        )
         pooled = fingerprint(lifted, job.settings_of("purify"), embedding.fingerprint)
         return cls(points, lifted, pooled, fingerprint(pooled, job.settings_of("label"), words))
 
@@ -104,7 +108,9 @@ def segment_into(
     scene = job.capture.open() if scene is None else scene
     scene = replace(scene, frames=guarded(scene.frames, job.capture.path))
     backbone = load_backbone(job.backbone, device=job.device) if backbone is None else backbone
-    embedding = load_embedding(job.method.purify.affinity, backbone)  # a wrong name fails before the work
+    device = find_device(job.device)
+    # A wrong name fails before the work.
+    embedding = load_embedding(job.method.purify.affinity, backbone, device=device)
     if job.no_query and isinstance(embedding, Learned) and embedding.reads_features:
         raise RunError(
             f"found --no-query and the affinity {job.method.purify.affinity}, which hears more of features "
@@ -126,7 +132,7 @@ def segment_into(
         scene = _points(run, scene, job, prints, progress)
         with torch.random.fork_rng():  # what the caller draws afterwards does not depend on this run
             torch.manual_seed(job.seed)
-            features = _features(run, scene, backbone, job, prints, progress)
+            features = _features(run, scene, backbone, embedding, job, prints, progress)
         if "label" not in reused:
             _labels(run, scene, features, backbone, embedding, job, prints, command, progress)
         run.flush()
@@ -174,15 +180,23 @@ def _points(run: Run, scene: Scene, job: Job, prints: Prints, progress: Progress
 
 
 def _features(
-    run: Run, scene: Scene, backbone: Backbone, job: Job, prints: Prints, progress: Progress
+    run: Run,
+    scene: Scene,
+    backbone: Backbone,
+    embedding: Embedding | RegionVote,
+    job: Job,
+    prints: Prints,
+    progress: Progress,
 ) -> PointFeatures:
     if run.done("lift", prints.lift):
         return artefacts.read_features(run, artefacts.FEATURES, scene.cloud())
     watch = Stopwatch()
     with watch("lift"):
-        lifted = lift(scene, backbone, job.vocabulary(), job.method.lift, progress=progress)
+        there = replace(scene, points=scene.cloud().to(find_device(job.device)))
+        lifted = lift(there, backbone, job.vocabulary(), job.method.lift, progress=progress).to("cpu")
     if job.no_query:
-        lifted = only_words(lifted, embed_vocabulary(backbone, job.vocabulary()))
+        heard = [embedding.bank] if isinstance(embedding, Learned) and embedding.bank is not None else []
+        lifted = only_words(lifted, embed_vocabulary(backbone, job.vocabulary()), *heard)
     drops = [name for name in run.stages if name not in ("points", "lift")]
     with run.making("lift", prints.lift, drops=drops) as stage:
         features = artefacts.write_features(stage, artefacts.FEATURES, lifted)
@@ -225,7 +239,10 @@ def _pooled(
     if run.done("purify", prints.purify):
         return artefacts.read_features(run, artefacts.PURIFIED, points)
     method, drops = job.method.purify, _made_of_pooled(run)
-    return pooled(run, points, features, method, embedding, prints.purify, drops=drops, progress=progress)
+    print_, device = prints.purify, find_device(job.device)
+    return pooled(
+        run, points, features, method, embedding, print_, drops=drops, device=device, progress=progress
+    )
 
 
 def _made_of_pooled(run: Run) -> list[str]:
@@ -257,7 +274,8 @@ def _labels(
     with watch("purify"):
         bank = embed_vocabulary(backbone, job.vocabulary())
         if job.no_query or method.purify.rounds == 0:
-            purified = label_points(points, features, bank, method, embedding=embedding, progress=progress)
+            there = (each.to(find_device(job.device)) for each in (points, features))
+            purified = label_points(*there, bank, method, embedding=embedding, progress=progress).to("cpu")
         else:
             heard = _pooled(run, points, features, embedding, job, prints, progress)
             purified = classify(scores(heard, bank), bank, threshold=method.threshold)
@@ -281,7 +299,7 @@ def _labels(
             "capture": job.capture.path,
             "backbone": job.backbone,
             "seed": job.seed,
-            "device": job.device,
+            "device": str(find_device(job.device)),
             "threads": torch.get_num_threads(),
             "versions": {
                 "purify3d": __version__,
