@@ -10,6 +10,7 @@ from torch import Tensor
 
 from purify3d.affinities import (
     Geometric,
+    Learned,
     PurifyConfig,
     RegionVote,
     Uniform,
@@ -35,10 +36,11 @@ from purify3d.lifting import (
     view_of,
     visible_points,
 )
-from purify3d.pipeline import SegmentConfig, label_points
+from purify3d.pipeline import SegmentConfig, label_points, segment
 from purify3d.purifying import pool, pooled_scores, purify
 from purify3d.regions import find_regions, heat
 from purify3d.spatial import first_points, grid_neighbors, nearest, nearest_known, sparse_rows, voxelize
+from purify3d.student import Student, StudentConfig
 from purify3d.surface import with_points
 from purify3d.truth import fuse_labels, in_vocabulary
 from purify3d.types import (
@@ -297,3 +299,32 @@ def test_the_model_that_ships_says_where_it_computes() -> None:
     backbone = load_backbone("segmenter:lite", device="cpu")
     assert backbone.device == torch.device("cpu")  # type: ignore[union-attr]
     assert backbone.dtype == torch.float32  # type: ignore[union-attr]
+
+
+def test_segment_brings_the_labels_back(scene: Scene) -> None:
+    config = SegmentConfig(purify=PurifyConfig("geometric", voxel=0.1, neighbors=8, rounds=2))
+    plain = segment(scene, "a, b", Colours(False), config, device="cpu")
+    with pretending():
+        found = segment(scene, "a, b", Colours(False), config, device="cuda")
+    assert not isinstance(found.label, Pretended)
+    assert float((found.label == plain.label).float().mean()) > 0.999  # two ways of adding up
+    assert torch.allclose(found.score, plain.score, atol=1e-3)
+
+
+def test_a_student_elsewhere_than_the_points(scene: Scene, features: PointFeatures) -> None:
+    embedding = Learned(Student(StudentConfig(width=8, blocks=1, voxel_size=0.1)).eval(), "made up")
+    config = PurifyConfig(voxel=0.1, neighbors=8, confidence=0)
+    _, plain = affinity(scene.cloud(), features, config, embedding=embedding)
+    with pretending() as device:
+        _, found = affinity(scene.cloud().to(device), features.to(device), config, embedding=embedding)
+        for module in embedding.student.modules():
+            for of in (module._parameters, module._buffers):
+                of.update(
+                    {name: value.detach().to(device) for name, value in of.items() if value is not None}
+                )
+        _, turned = affinity(scene.cloud(), features, config, embedding=embedding)
+        _, both = affinity(scene.cloud().to(device), features.to(device), config, embedding=embedding)
+    for each in (found, turned, both):
+        assert torch.allclose(back(each.weight), plain.weight, atol=1e-4)  # type: ignore[union-attr]
+    assert isinstance(found.weight, Pretended)  # type: ignore[union-attr]
+    assert not isinstance(turned.weight, Pretended)  # type: ignore[union-attr]

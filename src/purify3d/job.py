@@ -102,7 +102,7 @@ class Job:
         backbone: 2D model, as family:argument.
         format: scannet adds labels.txt, one benchmark id a line, for a label set that has ids.
         seed: of everything random; the methods of this package draw nothing, a 2D model of your own may.
-        device: of the 2D model: cpu, cuda, cuda:1, mps.
+        device: where all is computed: auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps.
         no_query: keep scores of the labels and no features: the run can be asked nothing else afterwards.
     """
 
@@ -112,7 +112,7 @@ class Job:
     method: SegmentConfig = field(default_factory=SegmentConfig)
     format: Literal["ply", "scannet"] = setting("ply", stage="label")
     seed: int = setting(0, stage="lift", low=0, high=2**63 - 1)
-    device: str = setting("cpu")
+    device: str = setting("auto")
     no_query: bool = setting(False, stage="lift")
 
     def __post_init__(self) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor
 
 from purify3d.affinities import Embedding, PurifyConfig, RegionVote, affinity, load_embedding
 from purify3d.asking import classify, scores
 from purify3d.backbones import Backbone, embed_vocabulary
+from purify3d.devices import AUTO, find_device
 from purify3d.labelsets import read_labels
 from purify3d.lifting import LiftConfig, lift
 from purify3d.progress import Progress, silent
@@ -41,6 +43,7 @@ def segment(
     backbone: Backbone,
     config: SegmentConfig | None = None,
     *,
+    device: str | torch.device = AUTO,
     progress: Progress = silent,
 ) -> Segmentation:
     """Label every point of a scene: the whole method.
@@ -48,20 +51,24 @@ def segment(
     Args:
         scene: with points, as from `with_points`.
         labels: names such as "chair, table, sofa|couch", a list of them, or a set such as "scannet20".
+        device: where all but the 2D model computes, which has its own; see `find_device`.
 
     Returns:
-        One label and score per point of `scene.points`.
+        One label and score per point of `scene.points`, where these lie.
 
     Raises:
         ValueError: the scene has no points.
         CaptureError, LabelError, BackboneError, CheckpointError: see the stages.
     """
     config = config or SegmentConfig()
-    points = scene.cloud()
+    home, there = scene.cloud().xyz.device, find_device(device)
+    points = scene.cloud().to(there)
+    scene = replace(scene, points=points)
     bank = embed_vocabulary(backbone, read_labels(labels))
     features = lift(scene, backbone, bank, config.lift, progress=progress)
-    embedding = load_embedding(config.purify.affinity, backbone)
-    return label_points(points, features, bank, config, embedding=embedding, progress=progress)
+    embedding = load_embedding(config.purify.affinity, backbone, device=there)
+    found = label_points(points, features, bank, config, embedding=embedding, progress=progress)
+    return found.to(home)
 
 
 def label_points(

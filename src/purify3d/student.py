@@ -140,6 +140,7 @@ def word_evidence(features: PointFeatures, bank: TextBank) -> Tensor:
         SpaceMismatchError: features and words come from different models.
     """
     bank.check_space(features.space)
+    bank = bank.to(features.values.device)
     length = features.norm()
     cosine = features.dot(bank.embedding) / length.clamp_min(1e-12)[:, None]
     share = (bank.space.logit_scale * cosine).softmax(1)

@@ -17,7 +17,7 @@ Command = Callable[..., Any]
 output = click.option("-o", "--output", help="Folder for the results [default: runs/NAME].")
 overwrite = click.option("--overwrite", is_flag=True, help="Do all stages again; replace another run.")
 json = click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
-device = click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, mps.")
+device = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
 
 
 class Numbers(click.ParamType):

@@ -45,7 +45,7 @@ class Wishes:
     mesh: bool = False
     features: bool = False
     limit: int | None = None
-    device: str = "cpu"
+    device: str = "auto"
 
     def __post_init__(self) -> None:
         if self.colors not in get_args(Colors):

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from purify3d.affinities import Embedding, PurifyConfig, RegionVote, affinity, load_embedding
 from purify3d.asking import Answer, query
 from purify3d.backbones import Backbone, embed_vocabulary
@@ -95,13 +97,14 @@ def purified_features(
     if lifted is None:
         raise RunError(f"the run in {run.folder} has no features; repeat its 'segment' command")
     need_features(run)
-    embedding = load_embedding(config.affinity, backbone)
+    device = getattr(backbone, "device", "cpu")  # where the 2D model was told to compute
+    embedding = load_embedding(config.affinity, backbone, device=device)
     print_ = fingerprint(lifted, run.job.settings_of("purify"), embedding.fingerprint)
     if run.done("purify", print_):
         return artefacts.read_features(run, artefacts.PURIFIED, points)
     features = artefacts.read_features(run, artefacts.FEATURES, points)
     bank.check_space(features.space)  # before anything is written
-    return pooled(run, points, features, config, embedding, print_, progress=progress)
+    return pooled(run, points, features, config, embedding, print_, device=device, progress=progress)
 
 
 def pooled(
@@ -113,12 +116,14 @@ def pooled(
     print_: str,
     *,
     drops: Sequence[str] = (),
+    device: str | torch.device = "cpu",
     progress: Progress = silent,
 ) -> PointFeatures:
     """Pool lifted features and keep them in the run, as the stage with this fingerprint.
 
     Args:
         drops: stages that were made from other pooled features.
+        device: where to pool.
 
     Returns:
         The pooled features as they will be read back.
@@ -126,9 +131,9 @@ def pooled(
     Raises:
         RunError: the file cannot be written.
     """
-    features = features.within(config.fill)
+    points, features = points.to(device), features.within(config.fill).to(device)
     voxels, neighbors = affinity(points, features, config, embedding=embedding, progress=progress)
-    result = purify(features, voxels, neighbors, config.rounds, progress=progress)
+    result = purify(features, voxels, neighbors, config.rounds, progress=progress).to("cpu")
     with run.making("purify", print_, drops=drops) as stage:
         return artefacts.write_features(stage, artefacts.PURIFIED, result)
 

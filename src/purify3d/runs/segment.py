@@ -274,8 +274,10 @@ def _labels(
     with watch("purify"):
         bank = embed_vocabulary(backbone, job.vocabulary())
         if job.no_query or method.purify.rounds == 0:
-            there = (each.to(find_device(job.device)) for each in (points, features))
-            purified = label_points(*there, bank, method, embedding=embedding, progress=progress).to("cpu")
+            device = find_device(job.device)
+            purified = label_points(
+                points.to(device), features.to(device), bank, method, embedding=embedding, progress=progress
+            ).to("cpu")
         else:
             heard = _pooled(run, points, features, embedding, job, prints, progress)
             purified = classify(scores(heard, bank), bank, threshold=method.threshold)
