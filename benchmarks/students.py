@@ -1,13 +1,15 @@
 """What students are worth beside hand-made affinities, on scenes with truth.
 
     python benchmarks/students.py --cache DIR --captures synthetic:200..219 --student NAME=FOLDER ...
-        [--backbone NAME] [--labels A,B] [--scales 160/10 ...] [--sharpness 10 20 40] [--rounds 19]
+        [--backbone NAME] [--labels A,B] [--scales 160/10 ...] [--sharpness 10 20 40] [--teacher 20]
+        [--rounds 19]
 
 Scenes are fused, lifted and given their truth once and cached. Reported is the mean over scenes of the
 scene's mIoU over the classes present, mean and spread over scenes of the gain over raw, on how many scenes a
 row beats raw, and the largest mean loss of a class that has 2,000 points over all scenes. `NAME A/B` is the
 student at sharpness A joined with normals and colours at sharpness B (0: alone); every point is labelled
-(`--fill inf`).
+(`--fill inf`). `geometric teacher A` listens to neighbours by the share of the teacher's scales at which they
+lie in one region, at sharpness A.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from purify3d.affinities import Geometric, PurifyConfig, RegionVote, Uniform, joined, words_of
+from purify3d.affinities import Geometric, PurifyConfig, RegionVote, Uniform, agreement, joined, words_of
+from purify3d.asking import classify
 from purify3d.backbones import Backbone, embed_vocabulary, load_backbone
 from purify3d.captures import open_capture
 from purify3d.checkpoints import digest_of
@@ -32,12 +35,14 @@ from purify3d.datasets.listing import expanded
 from purify3d.lifting import lift
 from purify3d.metrics import Confusion
 from purify3d.pipeline import SegmentConfig, label_points
+from purify3d.purifying import pooled_scores
 from purify3d.rooms import CLASSES
+from purify3d.segmentation import Segmentation
 from purify3d.spatial import grid_neighbors, voxelize
 from purify3d.student import Student
 from purify3d.surface import with_points
 from purify3d.truth import fuse_labels, in_vocabulary
-from purify3d.types import Frame, PointCloud, PointFeatures, Scene, TextBank, Vocabulary, Voxels
+from purify3d.types import Affinity, Frame, PointCloud, PointFeatures, Scene, TextBank, Vocabulary, Voxels
 
 FEWEST = 2000  # points over all scenes from which a class is watched
 
@@ -75,6 +80,9 @@ def main() -> None:
     parser.add_argument("--student", nargs="*", default=[], help="NAME=FOLDER")
     parser.add_argument("--scales", nargs="*", default=["160/10"], help="student/geometric sharpness")
     parser.add_argument("--sharpness", nargs="*", type=float, default=[20.0], help="of normals and colours")
+    parser.add_argument(
+        "--teacher", nargs="*", type=float, default=[], help="sharpness of the teacher itself"
+    )
     parser.add_argument("--rounds", nargs="*", type=int, default=[19])
     parser.add_argument("--confidence", type=float, default=PurifyConfig.confidence)
     parser.add_argument("--fewer", action="store_true", help="without uniform pooling and region vote")
@@ -152,6 +160,11 @@ def measured(
     base = PurifyConfig(fill=math.inf, confidence=args.confidence)
     heard = features.within(0)  # students are told what cameras saw
 
+    def counted(result: Segmentation) -> Confusion:
+        confusion = Confusion(bank.vocabulary.names)
+        confusion.add(scene.truth, result.label)
+        return confusion
+
     def row(embedding: object, config: PurifyConfig) -> Confusion:
         result = label_points(
             points,
@@ -161,9 +174,7 @@ def measured(
             embedding=embedding,  # type: ignore[arg-type]
             neighbor=neighbor,
         )
-        confusion = Confusion(bank.vocabulary.names)
-        confusion.add(scene.truth, result.label)
-        return confusion
+        return counted(result)
 
     yield "raw", row(Uniform(), replace(base, rounds=0))
     if not args.fewer:
@@ -177,6 +188,10 @@ def measured(
                 f"normals + colour {sharpness:g}{said}",
                 row(Geometric(), replace(config, sharpness=sharpness)),
             )
+        for sharpness in args.teacher:
+            heeded = co_members(points, features, voxels, neighbor, sharpness, config)
+            scores = pooled_scores(features, bank, voxels, heeded, rounds)
+            yield f"geometric teacher {sharpness:g}{said}", counted(classify(scores, bank))
         for name, student in students.items():
             words = words_of(student.config, backbone)
             for told, bank_of in (("", words), (" silent", None)) if args.silent else (("", words),):
@@ -186,6 +201,28 @@ def measured(
                     both = replace(student.config, sharpness=own_sharp, geometric=geometric)
                     vectors = Vectors(joined(own, points, voxels, both), own_sharp)
                     yield f"{name}{told} {scale}{said}", row(vectors, config)
+
+
+def co_members(
+    points: PointCloud,
+    features: PointFeatures,
+    voxels: Voxels,
+    neighbor: Tensor,
+    sharpness: float,
+    config: PurifyConfig,
+) -> Affinity:
+    """Softmax over neighbours of the share of the teacher's scales at which both are in one region."""
+    group = RegionVote().regions(points, voxels).group
+    bias = torch.zeros(len(voxels))
+    if config.confidence > 0 and features.space.length_is_confidence:
+        bias = agreement(features, voxels, config.confidence)
+    weight = [
+        (
+            sharpness * ((group[near] == own[:, None]) & (own[:, None] >= 0)).float().mean(2) + bias[near]
+        ).softmax(1)
+        for near, own in zip(neighbor.split(8192), group.split(8192), strict=True)
+    ]
+    return Affinity(neighbor, torch.cat(weight))
 
 
 def mean_iou(confusion: Confusion, over: tuple[str, ...]) -> float:

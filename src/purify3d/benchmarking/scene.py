@@ -283,13 +283,15 @@ def _in_memory(scene: Scene) -> Scene:
     """The scene with its images rendered once: fusing, lifting and truth each read them."""
 
     def kept(frame: Frame) -> Frame:
-        color, depth, label = frame.color(), frame.depth(), frame.label() if frame.label else None
+        color, depth = frame.color(), frame.depth()
+        label = frame.label() if frame.label else None
+        instance = frame.instance() if frame.instance else None
         return replace(
             frame,
             color=lambda: color,
             depth=lambda: depth,
             label=None if label is None else lambda: label,
-            instance=None,
+            instance=None if instance is None else lambda: instance,
         )
 
     return replace(scene, frames=tuple(kept(frame) for frame in scene.frames))
