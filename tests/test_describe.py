@@ -13,7 +13,7 @@ from purify3d.describe import describe
 
 
 def test_every_family_is_there() -> None:
-    assert list(FAMILIES) == ["segmenter", "clip", "siglip", "xdecoder", "lseg", "features"]
+    assert list(FAMILIES) == ["segmenter", "clip", "siglip", "xdecoder", "lseg", "features", "simulated"]
     for name in FAMILIES:
         module, function = families()[name].split(":")
         load = getattr(import_module(module), function)

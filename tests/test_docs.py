@@ -114,7 +114,7 @@ def test_every_flag_of_segment_is_explained_and_every_flag_named_exists() -> Non
         option
         for command in program.commands.values()
         for parameter in command.get_params(click.Context(program))
-        for option in parameter.opts
+        for option in (*parameter.opts, *parameter.secondary_opts)
     }
     for name in PAGES:
         # Other programs have flags of their own, and arrows are no flags.
