@@ -153,7 +153,7 @@ def test_embed_gives_unit_rows_in_eval_mode_and_leaves_the_student_as_it_was():
     )
     before = {name: value.clone() for name, value in student.state_dict().items()}
     student.train()
-    embedding = student.embed(*scene)
+    embedding = student.embed(*scene, dtype=torch.float32)
     assert student.training
     assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
     assert not embedding.requires_grad
@@ -178,8 +178,16 @@ def test_folded_batch_norm_is_batch_norm():
 
 def test_bfloat16_embeddings_point_the_same_way():
     scene, student = cloud_of(), trained(StudentConfig(feature_dim=3, width=32, out_channels=16))
-    cosine = (student.embed(*scene) * student.embed(*scene, dtype=torch.bfloat16)).sum(1)
-    assert cosine.min() > 0.999
+    exact, half = (student.embed(*scene, dtype=dtype) for dtype in (torch.float32, torch.bfloat16))
+    assert (exact * half).sum(1).min() > 0.999
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_half_precision_is_taken_where_it_is_native(native, monkeypatch):
+    scene, student = cloud_of(), trained()
+    monkeypatch.setattr("purify3d.student.multiplies_bfloat16", lambda device: native)
+    dtype = torch.bfloat16 if native else torch.float32
+    assert torch.equal(student.embed(*scene), student.embed(*scene, dtype=dtype))
 
 
 def test_a_step_of_training_reaches_every_parameter():

