@@ -16,12 +16,14 @@ from purify3d.backbones import TextEncoder, embed_vocabulary
 from purify3d.checkpoints import file_digest
 from purify3d.colors import rgb_to_lab
 from purify3d.errors import CheckpointError, LabelError, PurifyWarning
+from purify3d.estimate import free_memory, tile_size
 from purify3d.progress import Progress, silent
 from purify3d.settings import check, setting
 from purify3d.spatial import first_points, grid_neighbors, voxelize
 from purify3d.student import SHIPPED, Student, StudentConfig, load_released
 from purify3d.teachers import load_teacher
 from purify3d.threads import in_threads
+from purify3d.tiling import TiledAffinity, part_of, tiled_affinity
 from purify3d.types import Affinity, PointCloud, PointFeatures, Regions, TextBank, Voxels
 
 SHARPNESS = 20.0
@@ -45,6 +47,8 @@ class PurifyConfig:
             the paper's configuration.
         fill: metres; a point that no camera saw is labelled, and heard, by a copy of the nearest seen point
             within this distance. 0: such points get no label; inf: the paper's rule.
+        memory: GB that neighbours and their weights may take; beyond that they are kept in tiles in a file,
+            with the same result. None: what is free.
     """
 
     affinity: str = setting("geometric", stage="purify")
@@ -54,6 +58,7 @@ class PurifyConfig:
     rounds: int = setting(19, stage="purify", low=0, high=1000)
     confidence: float = setting(4.0, stage="purify", low=0, high=100)
     fill: float = setting(0.0, stage="purify", low=0, infinite=True)
+    memory: float | None = setting(None, low=0.001, infinite=True)
 
     def __post_init__(self) -> None:
         check(self)
@@ -78,6 +83,7 @@ class Embedding(Protocol):
     Attributes:
         fingerprint: changes when the vectors do, so that finished stages are not reused.
         sharpness: of the softmax that it was made for.
+        reach: cells along each axis that a vector looks at beside its own; 0 where it is not said.
     """
 
     @property
@@ -135,6 +141,11 @@ class Learned:
     @property
     def sharpness(self) -> float:
         return self.student.config.sharpness
+
+    @property
+    def reach(self) -> int:
+        """Cells along each axis that a vector looks at: one for each convolution."""
+        return 2 * self.student.config.blocks + 1
 
     @property
     def reads_features(self) -> bool:
@@ -246,10 +257,11 @@ def affinity(
     backbone: TextEncoder | None = None,
     neighbor: Tensor | None = None,
     progress: Progress = silent,
-) -> tuple[Voxels, Affinity | Regions]:
+) -> tuple[Voxels, Affinity | TiledAffinity | Regions]:
     """The voxels of a cloud and how much each listens to its neighbours; without rounds, to none.
 
-    For `region-vote` it is whole regions that each listens to, once, whatever the rounds.
+    For `region-vote` it is whole regions that each listens to, once, whatever the rounds. Where neighbours
+    and weights of all voxels do not fit into `config.memory`, they are made and kept in tiles.
 
     Args:
         features: of the N points; a student may read them, and agreement of views weighs neighbours where
@@ -271,14 +283,39 @@ def affinity(
         return voxels, embedding.regions(points, voxels)
     if isinstance(embedding, Learned):
         embedding = embedding.at(config.voxel)
-    if neighbor is None:
-        neighbor = grid_neighbors(voxels.index, config.neighbors, progress=progress)
     sharpness = embedding.sharpness if config.sharpness is None else config.sharpness
-    bias = None
-    if config.confidence > 0 and features.space.length_is_confidence:
-        bias = agreement(features, voxels, config.confidence)
-    vectors = embedding(points, voxels, features).to(neighbor.device)  # a student may lie elsewhere
-    return voxels, softmax_affinity(vectors, neighbor, sharpness, bias=bias, progress=progress)
+
+    def weigh(
+        points: PointCloud,
+        voxels: Voxels,
+        features: PointFeatures,
+        neighbor: Tensor,
+        rows: Tensor | None = None,
+        progress: Progress = silent,
+    ) -> Affinity:
+        bias = None
+        if config.confidence > 0 and features.space.length_is_confidence:
+            bias = agreement(features, voxels, config.confidence)
+        vectors = embedding(points, voxels, features).to(neighbor.device)  # a student may lie elsewhere
+        return softmax_affinity(vectors, neighbor, sharpness, bias=bias, rows=rows, progress=progress)
+
+    reach, limit = getattr(embedding, "reach", 0), None
+    if neighbor is None:
+        free = free_memory(voxels.index.device) if config.memory is None else config.memory * 1e9
+        limit = tile_size(len(voxels), config.neighbors, free, student=reach > 0)
+    if limit is None:
+        if neighbor is None:
+            neighbor = grid_neighbors(voxels.index, config.neighbors, progress=progress)
+        return voxels, weigh(points, voxels, features, neighbor, progress=progress)
+
+    def weigh_tile(seen: np.ndarray, own: Tensor, near: Tensor) -> Tensor:
+        part = part_of(points, voxels, features, seen)
+        there = voxels.index.device
+        return weigh(*part, near.to(there), own.to(there)).weight
+
+    cells = voxels.index.cpu().numpy()
+    k = config.neighbors
+    return voxels, tiled_affinity(cells, k, weigh_tile, limit=limit, reach=reach, progress=progress)
 
 
 def softmax_affinity(
@@ -287,6 +324,7 @@ def softmax_affinity(
     sharpness: float = SHARPNESS,
     *,
     bias: Tensor | None = None,
+    rows: Tensor | None = None,
     progress: Progress = silent,
 ) -> Affinity:
     """Softmax over neighbours of -sharpness/2 |e_i - e_j|^2 + bias_j.
@@ -298,11 +336,13 @@ def softmax_affinity(
         embedding: (V, E) float32.
         neighbor: (V, K) int voxel indices.
         bias: (V,) added for each neighbour, see `agreement`; None: nothing.
+        rows: (M,) int64: who listens, where `neighbor` is (M, K); None: all.
     """
     # Up to a constant per row the exponent is one dot product: (s e_j, bias_j - s/2 |e_j|^2) . (e_i, 1).
     own = embedding.square().sum(1, keepdim=True) * (-sharpness / 2)
     key = torch.cat([sharpness * embedding, own if bias is None else own + bias[:, None]], dim=1)
     query = torch.cat([embedding, torch.ones_like(own)], dim=1)
+    query = query if rows is None else query[rows]
     compute = _softmax_on_cpu if embedding.device.type == "cpu" else softmax_plain
     return Affinity(neighbor, compute(key, query, neighbor, progress))
 

@@ -17,16 +17,23 @@ from purify3d.devices import falling_back
 from purify3d.progress import Progress, silent
 from purify3d.teachers.lesson import Lesson
 from purify3d.teachers.vote import region_vote
+from purify3d.tiling import TiledAffinity
 from purify3d.types import Affinity, PointFeatures, Regions, TextBank, Voxels
 
+#: What voxels can be pooled along.
+Heard = Affinity | TiledAffinity | Regions
 _LARGEST = 2**31 - 1  # neighbours at a time: places among them are counted in 32 bits
 
 
 @falling_back
-def pool(affinity: Affinity | Regions, values: Tensor, rounds: int, *, progress: Progress = silent) -> Tensor:
+def pool(affinity: Heard, values: Tensor, rounds: int, *, progress: Progress = silent) -> Tensor:
     """Multiply (V, C) values with the affinity `rounds` times; any C, float32. Regions are heard once."""
     if isinstance(affinity, Regions):
         return region_vote(values, Lesson(affinity.group)) if rounds else values
+    if isinstance(affinity, TiledAffinity):
+        for _ in progress(range(rounds), name="pool", total=rounds):
+            values = affinity.times(values)
+        return values
     k = affinity.neighbor.shape[1]
     if rounds == 0 or k == 0:
         return values
@@ -51,7 +58,7 @@ def pool_plain(affinity: Affinity, values: Tensor, rounds: int) -> Tensor:
 def purify(
     features: PointFeatures,
     voxels: Voxels,
-    affinity: Affinity | Regions,
+    affinity: Heard,
     rounds: int,
     *,
     progress: Progress = silent,
@@ -83,7 +90,7 @@ def pooled_scores(
     features: PointFeatures,
     bank: TextBank,
     voxels: Voxels,
-    affinity: Affinity | Regions,
+    affinity: Heard,
     rounds: int,
     *,
     progress: Progress = silent,

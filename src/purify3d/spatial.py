@@ -79,7 +79,9 @@ def first_points(of_point: Tensor, voxels: int) -> Tensor:
     return first.scatter_reduce_(0, of_point, torch.arange(len(of_point), device=device), "amin")
 
 
-def grid_neighbors(index: Tensor, k: int, *, progress: Progress = silent) -> Tensor:
+def grid_neighbors(
+    index: Tensor, k: int, *, rows: Tensor | None = None, progress: Progress = silent
+) -> Tensor:
     """The k nearest other cells of every cell of a grid.
 
     Distances on a grid tie (most cells tie at the 96th neighbour), so the order is part of the definition:
@@ -92,23 +94,27 @@ def grid_neighbors(index: Tensor, k: int, *, progress: Progress = silent) -> Ten
     Args:
         index: (V, 3) integer cell coordinates, all different.
         k: neighbours wanted; a grid of V cells gives at most V - 1.
+        rows: (M,) int64, ascending: whose neighbours are wanted; None: those of all.
 
     Returns:
-        (V, min(k, V - 1)) int32, nearest first, self excluded.
+        (V, min(k, V - 1)) int32, nearest first, self excluded; of `rows` (M, ...).
     """
-    (found,) = crossing(lambda cells: (_grid_neighbors(cells.astype(np.int64), k, progress),), index)
-    return found
+    asked = torch.arange(len(index), device=index.device) if rows is None else rows
+    (found,) = crossing(
+        lambda cells, of: (_grid_neighbors(cells.astype(np.int64), of, k, progress),), index, asked
+    )
+    return found if rows is None else found[rows]
 
 
-def _grid_neighbors(cells: np.ndarray, k: int, progress: Progress) -> np.ndarray:
-    count = len(cells)
-    k = min(k, count - 1)
-    result = np.empty((count, max(k, 0)), dtype=np.int32)
+def _grid_neighbors(cells: np.ndarray, rows: np.ndarray, k: int, progress: Progress) -> np.ndarray:
+    """Filled for these rows only."""
+    k = min(k, len(cells) - 1)
+    result = np.empty((len(cells), max(k, 0)), dtype=np.int32)
     if k > 0:
-        tree, pending = cKDTree(cells, balanced_tree=False), np.arange(count)
+        tree, pending = cKDTree(cells, balanced_tree=False), rows
         for square in _ball_sizes(tree, cells, k):
-            pending = _look_up(cells, pending, square, result, progress if len(pending) == count else silent)
-        result[pending] = _ask_tree(tree, cells, pending, k, progress if len(pending) == count else silent)
+            pending = _look_up(cells, pending, square, result, progress if pending is rows else silent)
+        result[pending] = _ask_tree(tree, cells, pending, k, progress if pending is rows else silent)
     return result
 
 

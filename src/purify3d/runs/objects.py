@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -22,7 +23,7 @@ from purify3d.runs import artefacts
 from purify3d.runs.ask import ask, file_name
 from purify3d.runs.folder import Run, fingerprint
 from purify3d.segmentation import Segmentation
-from purify3d.types import Regions, Scene
+from purify3d.types import Affinity, Scene
 from purify3d.view.palettes import label_colors
 
 _PATIENCE = 30.0  # seconds to wait for another process that writes
@@ -210,13 +211,13 @@ def _things(
     """Objects by the affinity that the run was purified with; by geometry where that has no neighbours."""
     points, method = scene.cloud(), run.job.method.purify
     features = artefacts.read_features(run, artefacts.FEATURES, points).within(method.fill)
-    method = replace(method, neighbors=_NEIGHBORS, confidence=0.0, rounds=1)
+    method = replace(method, neighbors=_NEIGHBORS, confidence=0.0, rounds=1, memory=math.inf)
     embedding = load_embedding(method.affinity, backbone)
     if isinstance(embedding, RegionVote):
         embedding = load_embedding("geometric")
     voxels, heard = affinity(points, features, method, embedding=embedding, progress=progress)
-    if isinstance(heard, Regions):
-        raise TypeError("found regions; expected neighbours")
+    if not isinstance(heard, Affinity):
+        raise TypeError(f"found {heard}; expected neighbours in memory")
     return find_objects(points, result, voxels, heard, up=scene.up, config=config)
 
 
