@@ -311,7 +311,10 @@ def test_segment_brings_the_labels_back(scene: Scene) -> None:
     assert torch.allclose(found.score, plain.score, atol=1e-3)
 
 
-def test_a_student_elsewhere_than_the_points(scene: Scene, features: PointFeatures) -> None:
+def test_a_student_elsewhere_than_the_points(
+    scene: Scene, features: PointFeatures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("purify3d.student.multiplies_bfloat16", lambda device: False)  # on either
     embedding = Learned(Student(StudentConfig(width=8, blocks=1, voxel_size=0.1)).eval(), "made up")
     config = PurifyConfig(voxel=0.1, neighbors=8, confidence=0)
     _, plain = affinity(scene.cloud(), features, config, embedding=embedding)
