@@ -13,8 +13,9 @@ import click
 from purify3d.cli import flags, show
 
 if TYPE_CHECKING:
+    from purify3d.spreading import Spread
     from purify3d.student import StudentConfig
-    from purify3d.training import Recipe
+    from purify3d.training.preparing import Making
 
 
 @click.command(cls=flags.TrainCommand)
@@ -53,6 +54,14 @@ if TYPE_CHECKING:
 @click.option(
     "--cache-limit", type=float, callback=flags.within(0.01, 1e6), default=20.0, show_default=True, help="GB."
 )
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 1024),
+    default=1,
+    show_default=True,
+    help="Captures made ready at a time.",
+)
+@click.option("--ray", help="Make captures ready on a Ray cluster at this address, or local.")
 @flags.device
 @flags.overwrite
 @flags.json
@@ -70,6 +79,8 @@ def train(
     width: int | None,
     cache: str | None,
     cache_limit: float,
+    jobs: int,
+    ray: str | None,
     device: str,
     overwrite: bool,
     as_json: bool,
@@ -81,13 +92,14 @@ def train(
     same command again goes on where a training was stopped, and ends with the same weights.
     """
     from purify3d.affinities import words_of
-    from purify3d.backbones import load_backbone
     from purify3d.devices import find_device
     from purify3d.student import Student
-    from purify3d.teachers import load_teacher
-    from purify3d.training import PAPER_TRAINING, Cache, Recipe, TrainConfig, parallel, train, write_report
+    from purify3d.training import PAPER_TRAINING, TrainConfig, parallel, train, write_report
     from purify3d.training.loop import LOG, STATE
+    from purify3d.training.preparing import Making, loaded, model_anywhere
 
+    if jobs > 1 and ray is not None:
+        raise click.UsageError("found --jobs and --ray; expected one of them")
     folder = flags.folder(output, Path("student"))
     given = {name: value for name, value in settings.items() if value is not None}
     config = flags.checked(lambda: replace(PAPER_TRAINING if shape == "paper" else TrainConfig(), **given))
@@ -102,7 +114,8 @@ def train(
                 f"{folder} holds a finished student, not repeated (--overwrite trains it again)", err=True
             )
             return show.student(folder, as_json)
-        model = None if backbone == "none" else load_backbone(backbone, device=device)
+        known = None if backbone == "none" else model_anywhere(backbone)
+        model = None if known is None else loaded(known, device)
         dim = 0 if model is None else model.space.dim
         network = flags.checked(lambda: _shape(shape, dim, student_sharpness, geometric, width))
         if network.words and model is not None and words_of(network, model) is None:
@@ -111,8 +124,12 @@ def train(
                 "geometry alone; --backbone none says the same",
                 err=True,
             )
-        recipe = Recipe(network, load_teacher(teacher), model)
-        files = _prepared(names, recipe, Cache(Path(cache or folder / "scenes"), cache_limit * 1e9))
+        kept = Path(cache or folder / "scenes").absolute()
+        making = Making(network, model_anywhere(teacher), known, kept, cache_limit * 1e9, device)
+        recipe = making.recipe()  # a model that is not there is said once, and not of every capture
+        if ray is not None:  # which gives each capture a GPU of its own
+            making = replace(making, device=device.partition(":")[0])
+        files = _prepared(names, making, _spread(jobs, ray))
         count = hold_out if hold_out is not None else (len(files) // 10 if len(files) >= 5 else 0)
         if count >= len(files):
             raise click.UsageError(f"found {len(files)} captures and --hold-out {count}; expected fewer")
@@ -248,17 +265,39 @@ def _expanded(captures: tuple[str, ...]) -> list[str]:
         raise click.UsageError(str(error)) from error
 
 
-def _prepared(names: list[str], recipe: Recipe, cache: Any) -> list[Path]:
-    """Prepared scenes, each made by one process; the others wait for it."""
+def _prepared(names: list[str], making: Making, spread: Spread) -> list[Path]:
+    """Prepared scenes, each made by one process; with torchrun the others wait for it.
+
+    Raises:
+        CaptureError: some cannot be; the others are made and kept.
+    """
     from purify3d.captures import open_capture
+    from purify3d.errors import CaptureError
     from purify3d.training import parallel
+    from purify3d.training.preparing import capture_anywhere, prepare_all
 
-    def made(number: int, name: str) -> Path:
-        scene = open_capture(name)
-        if number % parallel.size() == parallel.rank():
-            return Path(cache.get(scene, recipe))
-        return Path(cache.path_of(scene, recipe))
-
-    files = [made(i, name) for i, name in enumerate(show.progress(names, name="prepare", total=len(names)))]
+    found = [capture_anywhere(name) for name in names]
+    mine = found[parallel.rank() :: parallel.size()]
+    made = prepare_all(mine, making, spread=spread, progress=show.progress)
+    failed = {name: one.why for name, one in made.items() if one.file is None}
+    if len(made) > 1:
+        for name, why in failed.items():
+            click.echo(f"{name} failed: {why}", err=True)
+    if failed:
+        name, why = next(iter(failed.items()))
+        raise CaptureError(
+            f"{len(failed)} of {len(made)} captures could not be made ready for training: {name}: {why}. "
+            "Repair them or leave them out; the others are kept and not made again"
+        )
+    recipe, cache = making.recipe(), making.cache()
+    files = [made[n].file if n in made else cache.path_of(open_capture(n), recipe) for n in found]
     parallel.wait()
-    return files
+    return [file for file in files if file is not None]
+
+
+def _spread(jobs: int, ray: str | None) -> Spread:
+    from purify3d import spreading
+
+    if ray is not None:
+        return spreading.OnRay(ray)
+    return spreading.Processes(jobs) if jobs > 1 else spreading.serial

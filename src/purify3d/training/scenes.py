@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
@@ -14,7 +17,7 @@ from purify3d.affinities import words_of
 from purify3d.backbones import Backbone, StoredBackbone
 from purify3d.checkpoints import digest_of
 from purify3d.errors import CaptureError
-from purify3d.files import write_whole
+from purify3d.files import PARTIAL, write_whole
 from purify3d.lifting import LiftConfig, lift
 from purify3d.progress import Progress, silent
 from purify3d.spatial import first_points, voxelize
@@ -26,6 +29,8 @@ from purify3d.types import PointCloud, Scene, Voxels
 
 _REVISION = 1
 _CLOUD = ("xyz", "rgb", "normal", "label", "instance")
+#: Seconds after which a file that was begun is of a process that died.
+_WRITING = 3600.0
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -68,7 +73,8 @@ class Recipe:
     def fingerprint(self, scene: Scene) -> str:
         """Changes when the points of this scene, or what the student is told of them, would."""
         files = [*scene.files, *(file for frame in scene.frames for file in frame.files)]
-        stats = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.exists()]
+        # Absolute, so that a scene is the same one on another machine of a cluster.
+        stats = [(str(f.absolute()), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.exists()]
         model = None if self.backbone is None else repr(self.backbone.space)
         stored = self.backbone.fingerprint if isinstance(self.backbone, StoredBackbone) else None
         shape = (self.student.feature_dim, self.student.words, self.student.voxel_size)
@@ -108,6 +114,7 @@ class Cache:
     """Prepared scenes on disk, whole or absent; those used longest ago go beyond a size.
 
     A scene is two files: what the student is told, made once for every teacher, and what a teacher says.
+    Several processes may fill one cache.
 
     Args:
         folder: made when needed.
@@ -126,7 +133,7 @@ class Cache:
         """The file of a scene's lesson, made if it is not there, as is the scene's.
 
         Raises:
-            CaptureError: it cannot be written, or see `prepare`.
+            CaptureError: it cannot be written, another process dropped it, or see `prepare`.
         """
         path = self.path_of(scene, recipe)
         told = _scene_of(path)
@@ -136,19 +143,19 @@ class Cache:
             grid = {"index": voxels.index, "of_point": voxels.of_point.int(), "inputs": inputs.half()}
             self._keep(told, fields | grid, scene.name)
         if not path.is_file():
-            with safe_open(told, framework="pt") as file:
+            with self._in_use(scene.name), safe_open(told, framework="pt") as file:
                 points = PointCloud(**{name: file.get_tensor(name) for name in _CLOUD})
                 of_point = file.get_tensor("of_point").long()
             lesson = recipe.teacher.teach(points, up=scene.up)
-            first = first_points(
-                of_point, int(of_point.max()) + 1
-            )  # a voxel is taught what its first point is
+            # A voxel is taught what its first point is.
+            first = first_points(of_point, int(of_point.max()) + 1)
             tensors = {"group": lesson.group[first].int()}
             if lesson.feature is not None:
                 tensors["feature"] = lesson.feature.half()
             self._keep(path, tensors, scene.name)
-        for file in (path, told):
-            os.utime(file)  # used now
+        with self._in_use(scene.name):
+            for file in (path, told):
+                os.utime(file)  # used now
         self._shrink({path, told})
         return path
 
@@ -162,14 +169,30 @@ class Cache:
                 f"cannot keep {name} in {self.folder} ({error}); free some space or name another --cache"
             ) from error
 
+    @contextmanager
+    def _in_use(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise CaptureError(
+                f"{name} was dropped from {self.folder} by another process, for want of room, while it was "
+                "in use; give the cache more with --cache-limit"
+            ) from error
+
     def _shrink(self, but: set[Path]) -> None:
-        files = sorted(self.folder.glob("*.safetensors"), key=lambda file: file.stat().st_mtime)
-        total = sum(file.stat().st_size for file in files)
-        for file in files:
+        known = []
+        for file in self.folder.glob("*.safetensors"):
+            with suppress(FileNotFoundError):  # another process dropped it
+                facts = file.stat()
+                if file.name.startswith(PARTIAL) and time.time() - facts.st_mtime < _WRITING:
+                    continue  # another process writes it
+                known.append((facts.st_mtime, facts.st_size, file))
+        total = sum(size for _, size, _ in known)
+        for _, size, file in sorted(known):
             if total <= self._limit or file in but:
                 break
-            total -= file.stat().st_size
-            file.unlink()
+            total -= size
+            file.unlink(missing_ok=True)
 
 
 def _scene_of(lesson: Path) -> Path:
