@@ -51,7 +51,11 @@ def project(xyz: Tensor, camera: Camera, world_from_camera: np.ndarray) -> tuple
     Points with z <= 0 are behind the camera; their uv has no meaning.
     """
     camera_from_world = torch.from_numpy(inverse(world_from_camera)).to(xyz.dtype).to(xyz.device)
-    local = xyz @ camera_from_world[:3, :3].T + camera_from_world[:3, 3]
+    # Not as a matrix product, which may round otherwise for another number of points: where a point falls
+    # must not depend on which others are asked for with it.
+    x, y, z = (column[:, None] for column in xyz.unbind(1))
+    right, down, ahead = camera_from_world[:3, :3].T
+    local = x * right + y * down + z * ahead + camera_from_world[:3, 3]
     z = local[:, 2]
     focal = xyz.new_tensor([camera.fx, camera.fy])
     center = xyz.new_tensor([camera.cx, camera.cy])

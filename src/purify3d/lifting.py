@@ -1,13 +1,11 @@
-"""From posed images to one feature per point (GeoPurify, section 3.1).
+"""From posed images to one feature per point (GeoPurify, section 3.1): what each image says of which points.
 
-A view of a frame is three small things: which points it sees, which row of a table each of them takes, and
-that table. For a mask-type model the table has a row per mask, for a dense one a row per visible point; what
-follows does not need to know which. Views are streamed: no array of points x views x channels ever exists.
+How views of a point become one feature is in `fusing`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,8 +21,10 @@ from purify3d.backbones import (
     failures_named,
     no_words,
 )
+from purify3d.blocks import Blocks
 from purify3d.devices import falling_back
 from purify3d.errors import BackboneError, CaptureError, LabelError
+from purify3d.fusing import View, fuse_consensus, fuse_mean
 from purify3d.geometry import map_pixels, project
 from purify3d.progress import Progress, silent
 from purify3d.settings import check, setting
@@ -69,28 +69,18 @@ class LiftConfig:
         check(self)
 
 
-@dataclass(frozen=True)
-class View:
-    """One frame's contribution: point `point[i]` takes the feature `table[row[i]]`.
-
-    Attributes:
-        point: (n,) int64, ascending; row: (n,) int64; table: (m, R) float32; basis: (R, D) or None.
-    """
-
-    point: Tensor
-    row: Tensor
-    table: Tensor
-    basis: Tensor | None
-
-
-def visible_points(xyz: Tensor, frame: Frame, config: LiftConfig) -> tuple[Tensor, Tensor]:
+def visible_points(xyz: Tensor | Blocks, frame: Frame, config: LiftConfig) -> tuple[Tensor, Tensor]:
     """Which of (N, 3) points a frame sees, and where.
 
     Visibility is decided at the nearest pixel of the depth image; the feature will be sampled at the nearest
     pixel of the colour image. The margin holds in both.
 
+    Args:
+        xyz: where many frames look at the same points, `Blocks.of(xyz)`: each then looks only at those that
+            are before it. The result is the same.
+
     Returns:
-        point (n,) int64 and pixel (n, 2) int64 (column, row) in the colour image.
+        point (n,) int64, ascending, and pixel (n, 2) int64 (column, row) in the colour image.
     """
     margin = round(config.margin * frame.depth_camera.width / frame.camera.width)
     point, uv = measured_points(xyz, frame, config.tolerance, margin)
@@ -100,25 +90,35 @@ def visible_points(xyz: Tensor, frame: Frame, config: LiftConfig) -> tuple[Tenso
     return point[inside], pixel[inside]
 
 
-def measured_points(xyz: Tensor, frame: Frame, tolerance: float, margin: int) -> tuple[Tensor, Tensor]:
+def measured_points(
+    xyz: Tensor | Blocks, frame: Frame, tolerance: float, margin: int
+) -> tuple[Tensor, Tensor]:
     """Which of (N, 3) points lie at the depth that a frame measured there.
 
     Args:
+        xyz: the points, or `Blocks` of them.
         tolerance: share of the measured depth; margin: pixels at the border of the depth image not used.
 
     Returns:
-        point (n,) int64 and uv (n, 2) float in the depth image, inside it also when rounded.
+        point (n,) int64, ascending, and uv (n, 2) float in the depth image, inside it also when rounded.
     """
-    camera = frame.depth_camera
+    camera, depth, number = frame.depth_camera, frame.depth(), None
+    if isinstance(xyz, Blocks):
+        farthest = float(depth.max()) * (1 + tolerance)
+        number, xyz = xyz.before(camera, frame.world_from_camera, farthest)
     uv, z = project(xyz, camera, frame.world_from_camera)
     # Most points of a scene are out of sight: a coarse test first keeps the exact one small.
     u, v = uv.unbind(1)
     point = torch.nonzero((z > 0) & (u > -1) & (u < camera.width) & (v > -1) & (v < camera.height)).squeeze(1)
     uv, z = uv[point], z[point]
     inside, pixel = _nearest_pixel(uv, camera, margin)
-    measured = torch.from_numpy(frame.depth()).to(xyz.device)[pixel[:, 1], pixel[:, 0]]
+    measured = torch.from_numpy(depth).to(xyz.device)[pixel[:, 1], pixel[:, 0]]
     seen = inside & ((measured - z).abs() <= tolerance * measured)
-    return point[seen], uv[seen]
+    point, uv = point[seen], uv[seen]
+    if number is None:
+        return point, uv
+    point, order = number[point].sort()
+    return point, uv[order]
 
 
 def _nearest_pixel(uv: Tensor, camera: Camera, margin: int) -> tuple[Tensor, Tensor]:
@@ -184,71 +184,6 @@ def view_of(
         return View(point[:0], row[:0], seen.embedding, None)
     source, _ = nearest_known(on_region, xyz[point])
     return View(point, row[source], seen.embedding, None)
-
-
-def fuse_mean(views: Iterable[View], count: int) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Plain average over the views of each of `count` points: values (N, R), views (N,), basis."""
-    total, seen, basis = None, None, None
-    for view in views:
-        if total is None or seen is None:
-            device = view.point.device
-            total, basis = torch.zeros(count, view.table.shape[1], device=device), view.basis
-            seen = torch.zeros(count, dtype=torch.int32, device=device)
-        # A view lists a point once, so plain indexing adds correctly and is faster than index_add.
-        total[view.point] += view.table[view.row]
-        seen[view.point] += 1
-    if total is None or seen is None:
-        raise CaptureError("found no frame to lift features from")
-    return total / seen.clamp_min(1)[:, None], seen, basis
-
-
-def fuse_consensus(
-    views: Callable[[], Iterable[View]], count: int, bank: TextBank, top_views: int
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The paper's fusion: views that agree with the point's mean opinion, weighted by how strongly.
-
-    The mean logits over a point's views choose its consensus label (a view's logit for a label is that of its
-    best wording); the `top_views` views with the highest logit for that label are averaged with softmax
-    weights over those logits. Reads the views twice: memory
-    is N x (labels + top_views), not pairs x channels.
-
-    Args:
-        views: called twice, gives the same views both times.
-        bank: on the device of the views.
-    """
-    device = bank.embedding.device
-    opinion = torch.zeros(count, len(bank.vocabulary), device=device)
-    seen = torch.zeros(count, dtype=torch.int32, device=device)
-    for view in views():
-        opinion[view.point] += _logits(view, bank)[view.row]
-        seen[view.point] += 1
-    consensus = opinion.argmax(1)
-
-    best = torch.full((count, top_views), -torch.inf, device=device)
-    kept: Tensor | None = None
-    basis = None
-    for view in views():
-        if kept is None:
-            shape = (count, top_views, view.table.shape[1])
-            kept, basis = torch.zeros(shape, device=device), view.basis
-        logit = _logits(view, bank)[view.row, consensus[view.point]]
-        unit = view.table / factored_norm(view.table, view.basis).clamp_min(1e-12)[:, None]
-        slot = best[view.point].argmin(1)  # the weakest view kept so far gives way
-        better = logit > best[view.point, slot]
-        point, slot = view.point[better], slot[better]
-        best[point, slot] = logit[better]
-        kept[point, slot] = unit[view.row[better]]
-    if kept is None:
-        raise CaptureError("found no frame to lift features from")
-    weight = torch.where(best.isfinite(), best, -torch.inf).softmax(1).nan_to_num()
-    return (weight[:, None] @ kept)[:, 0], seen, basis
-
-
-def _logits(view: View, bank: TextBank) -> Tensor:
-    """(m, C) logits of a view's table for each label: scale * cosine with its best wording."""
-    text = bank.embedding if view.basis is None else bank.embedding @ view.basis.T
-    length = factored_norm(view.table, view.basis).clamp_min(1e-12)
-    return bank.best(bank.space.logit_scale * (view.table @ text.T) / length[:, None])
 
 
 def lift(
@@ -330,6 +265,7 @@ class _Views:
     ) -> None:
         self._frames, self._points, self._backbone, self._bank = frames, points, backbone, bank
         self._config, self._progress = config, progress
+        self._blocks = Blocks.of(points.xyz)
         self._kept: dict[int, View] = {}
 
     def __call__(self) -> Iterator[View]:
@@ -341,7 +277,7 @@ class _Views:
                 continue
             batch = [self._frames[number] for number in chosen]
             for number, frame, seen in zip(chosen, batch, self._observe(batch), strict=True):
-                point, pixel = visible_points(self._points.xyz, frame, self._config)
+                point, pixel = visible_points(self._blocks, frame, self._config)
                 view = view_of(point, pixel, frame.camera, seen.to(self._points.xyz.device), self._points.xyz)
                 if isinstance(seen, MaskFeatures) and self._config.fusion == "consensus":
                     self._kept[number] = view
