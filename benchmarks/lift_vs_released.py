@@ -1,0 +1,423 @@
+"""Lifting and fusion of mask-type features beside the steps of the authors' released code.
+
+    python benchmarks/lift_vs_released.py [--frames 100] [--points 130000] [--masks 100] [--json FILE]
+
+All sides get the same points, depth images, masks and words; the 2D model is left out. Three of them:
+
+* `ours`: `purify3d.lift`, consensus and mean.
+* `vectorised`: straightforward and without loops over points: masks are resized to the whole image, read at
+  the visible pixels, and added up with `index_add`.
+* `released`: the steps of the released code (`lift_xdecoder_features`), in our own words. Every point is
+  projected in double precision. Masks are resized to the whole image, and each mask's own pixels are found
+  one after the other; its feature is added to its points, for which the rows of all views are searched.
+  Points on no mask copy the nearest of the view. What a view says of a point is noted point by point in
+  Python; then points are padded to the same number of views, 50,000 at a time, and the three views that agree
+  best are averaged. (Its mean fusion is for dense features.) One thing is faster than released: SciPy's tree.
+
+The two are held against values that the released code gave (`tests/data`) before anything is timed, and the
+features of all sides are compared before ratios are printed. Ratios come from one run.
+
+The scene is a procedural room, its points one a voxel of 2 cm. A frame has 100 masks at a quarter of the
+resolution: its objects, then weaker copies of them, as queries of such models double each other. Their logits
+are +-6 under noise of 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from purify_vs_released import machine, measured, resident
+from scipy.spatial import cKDTree
+from torch import Tensor
+from torch.nn.functional import interpolate, normalize
+
+from purify3d.backbones.facts import Facts
+from purify3d.geometry import backproject, inverse
+from purify3d.lifting import LiftConfig, lift
+from purify3d.rooms import synthetic_scene
+from purify3d.spatial import first_points, voxelize
+from purify3d.stopwatch import Stopwatch
+from purify3d.types import (
+    Camera,
+    FeatureSpace,
+    Frame,
+    MaskFeatures,
+    PointCloud,
+    Scene,
+    TextBank,
+    Vocabulary,
+)
+
+DATA = Path(__file__).resolve().parents[1] / "tests" / "data"
+WIDTH, HEIGHT, CHANNELS, LABELS, ROOM = 640, 480, 512, 20, 100
+TOP = LiftConfig.top_views
+_CHUNK = 50_000  # points whose views are padded at a time
+
+
+# The released steps
+
+
+def projected(xyz: np.ndarray, frame: Frame, config: LiftConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Visible (N,) bool, column and row (N,) of all points in double precision."""
+    camera = frame.depth_camera
+    points = np.concatenate([xyz, np.ones((len(xyz), 1))], axis=1).T
+    x, y, z, _ = inverse(frame.world_from_camera) @ points
+    with np.errstate(divide="ignore", invalid="ignore"):
+        column = np.round(x * camera.fx / z + camera.cx).astype(int)
+        row = np.round(y * camera.fy / z + camera.cy).astype(int)
+    seen = (column >= config.margin) & (row >= config.margin)
+    seen &= (column < camera.width - config.margin) & (row < camera.height - config.margin)
+    measured_depth = frame.depth()[row[seen], column[seen]]
+    seen[seen] = np.abs(measured_depth - z[seen]) <= config.tolerance * measured_depth
+    return seen, column, row
+
+
+def features_of_view(said: MaskFeatures, camera: Camera, column: Tensor, row: Tensor, xyz: Tensor) -> Tensor:
+    """(n, D) what the masks of a view say of its points, mask by mask."""
+    size = (camera.height, camera.width)
+    mask = interpolate(said.logits[None], size, mode="bicubic", antialias=True)[0].sigmoid()
+    winner = (said.score[:, None, None] * mask).argmax(0)
+    kept, region = [], []
+    for number in range(len(mask)):
+        area = (winner == number).sum().item()
+        own = (mask[number] >= 0.5).sum().item()
+        both = (winner == number) & (mask[number] >= 0.5)
+        if area > 0 and own > 0 and both.sum().item() > 0:
+            kept.append(number)
+            region.append(both)
+    values = torch.zeros(len(xyz), said.embedding.shape[1])
+    count = torch.zeros(len(xyz), 1)
+    for number, on in zip(kept, torch.stack(region)[:, row, column], strict=True):
+        values[on] += said.embedding[number]
+        count[on] += 1
+    count[count == 0] = 1e-5
+    values = values / count
+    silent = values.sum(1) == 0
+    if silent.any():
+        speaks = torch.where(~silent)[0]
+        _, near = cKDTree(xyz[speaks].numpy()).query(xyz[silent].numpy())
+        values[silent] = values[speaks[torch.from_numpy(near)]]
+    return values
+
+
+def released(
+    scene: Scene, said: Sequence[MaskFeatures], bank: TextBank, config: LiftConfig, watch: Stopwatch
+) -> Tensor:
+    """(N, D) consensus features by the released steps."""
+    xyz = scene.cloud().xyz
+    count, frames = len(xyz), scene.frames
+    with watch("visibility"):
+        parts = [projected(xyz.numpy(), frame, config) for frame in frames]
+        visible = torch.from_numpy(np.concatenate([seen for seen, _, _ in parts]))
+        column = torch.from_numpy(np.concatenate([c[seen] for seen, c, _ in parts]))
+        line = torch.from_numpy(np.concatenate([r[seen] for seen, _, r in parts]))
+        view = torch.arange(len(frames)).repeat_interleave(count)
+        of_pixel = view[visible]
+        del parts
+    heard: dict[int, list[tuple[Tensor, Tensor]]] = defaultdict(list)
+    seen_by = torch.zeros(count)
+    with watch("views"):
+        for number, frame in enumerate(frames):
+            seen, mine = visible[view == number], of_pixel == number
+            point = torch.where(seen)[0]
+            values = features_of_view(said[number], frame.camera, column[mine], line[mine], xyz[point])
+            values = normalize(values, dim=1)
+            logit = bank.space.logit_scale * (values @ bank.embedding.T)
+            for i, index in enumerate(point):
+                heard[index.item()].append((values[i], logit[i]))
+            seen_by[seen] += 1
+    fused = torch.zeros(count, said[0].embedding.shape[1])
+    with watch("fusion"):
+        points = torch.tensor(list(heard))
+        for some in points.split(_CHUNK):
+            most = max(len(heard[index.item()]) for index in some)
+            feature = torch.zeros(len(some), most, fused.shape[1])
+            logits = torch.zeros(len(some), most, len(bank.embedding))
+            there = torch.zeros(len(some), most, dtype=torch.bool)
+            for i, index in enumerate(some):
+                views = heard[index.item()]
+                there[i, : len(views)] = True
+                for j, (value, logit) in enumerate(views):
+                    feature[i, j], logits[i, j] = value, logit
+            fused[some] = agreed(feature, logits, there)
+    with watch("copies"):
+        return copied(fused, seen_by > 0, xyz)
+
+
+def agreed(feature: Tensor, logits: Tensor, there: Tensor) -> Tensor:
+    """(n, D) the best three of padded (n, V, D) views averaged, by (n, V, C) logits and which there are."""
+    label = (logits.sum(1) / there.sum(1, keepdim=True).clamp_min(1)).argmax(1)
+    agreement = logits.gather(2, label[:, None, None].expand(-1, logits.shape[1], 1))[..., 0]
+    best = agreement.masked_fill(~there, -torch.inf).topk(min(TOP, logits.shape[1]), dim=1)
+    chosen = feature.gather(1, best.indices[..., None].expand(-1, -1, feature.shape[2]))
+    return (chosen * best.values.softmax(1)[..., None]).sum(1)
+
+
+def copied(values: Tensor, seen: Tensor, xyz: Tensor) -> Tensor:
+    if not seen.all():
+        _, near = cKDTree(xyz[seen].numpy()).query(xyz[~seen].numpy())
+        values[~seen] = values[seen][torch.from_numpy(near)]
+    return values
+
+
+# Straightforward, without loops over points
+
+
+def vectorised_view(
+    xyz: Tensor, frame: Frame, said: MaskFeatures, config: LiftConfig
+) -> tuple[Tensor, Tensor]:
+    """Visible points (n,) of a frame and the mask (n,) of each."""
+    camera, limit = frame.depth_camera, config.margin
+    pose = torch.from_numpy(inverse(frame.world_from_camera)).float()
+    local = xyz @ pose[:3, :3].T + pose[:3, 3]
+    z = local[:, 2]
+    u = (local[:, 0] / z * camera.fx + camera.cx).round()
+    v = (local[:, 1] / z * camera.fy + camera.cy).round()
+    inside = (z > 0) & (u >= limit) & (v >= limit) & (u < camera.width - limit) & (v < camera.height - limit)
+    point = inside.nonzero()[:, 0]
+    u, v = u[point].long(), v[point].long()
+    depth = torch.from_numpy(frame.depth())[v, u]
+    seen = (depth - z[point]).abs() <= config.tolerance * depth
+    point, u, v = point[seen], u[seen], v[seen]
+    full = interpolate(said.logits[None], (camera.height, camera.width), mode="bicubic", antialias=True)[0]
+    mask = full[:, v, u].sigmoid()
+    row = (mask * said.score[:, None]).argmax(0)
+    on = mask.gather(0, row[None])[0] >= 0.5
+    return point, copied(row.clone(), on, xyz[point])
+
+
+def vectorised(
+    scene: Scene,
+    said: Sequence[MaskFeatures],
+    bank: TextBank,
+    config: LiftConfig,
+    watch: Stopwatch,
+) -> Tensor:
+    """(N, D) mean or consensus features by `index_add`."""
+    xyz = scene.cloud().xyz
+    consensus = config.fusion == "consensus"
+    views, count = [], torch.zeros(len(xyz))
+    total = torch.zeros(len(xyz), len(bank.embedding) if consensus else said[0].embedding.shape[1])
+    with watch("lift"):
+        for frame, masks in zip(scene.frames, said, strict=True):
+            point, row = vectorised_view(xyz, frame, masks, config)
+            unit = normalize(masks.embedding, dim=1)
+            logits = bank.space.logit_scale * unit @ bank.embedding.T
+            total.index_add_(0, point, (logits if consensus else masks.embedding)[row])
+            count.index_add_(0, point, torch.ones(len(point)))
+            if consensus:
+                views.append((point, row, unit, logits))
+        if not consensus:
+            return copied(total / count.clamp_min(1)[:, None], count > 0, xyz)
+        label = total.argmax(1)
+        best = torch.full((len(xyz), TOP), -torch.inf)
+        kept = torch.zeros(len(xyz), TOP, said[0].embedding.shape[1])
+        for point, row, unit, logits in views:
+            value = logits[row, label[point]]
+            weakest = best[point].min(1)
+            better = value > weakest.values
+            point, slot = point[better], weakest.indices[better]
+            best[point, slot], kept[point, slot] = value[better], unit[row[better]]
+        weight = torch.softmax(best, 1).nan_to_num()
+        return copied((weight[..., None] * kept).sum(1), count > 0, xyz)
+
+
+# Both sides
+
+
+class Given:
+    """A 2D model that was asked before: it says what is in the list."""
+
+    reads_words, device, dtype = True, torch.device("cpu"), torch.float32
+    facts = Facts("mask-type", "none", 0, f"{WIDTH}x{HEIGHT}", "made up")
+
+    def __init__(self, said: Sequence[MaskFeatures], bank: TextBank) -> None:
+        self._said, self._bank, self.space = said, bank, bank.space
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        return self._bank.embedding
+
+    def observe(self, frames: Sequence[Frame], bank: TextBank) -> list[MaskFeatures]:
+        return [self._said[int(frame.name)] for frame in frames]
+
+
+def ours(
+    scene: Scene, said: Sequence[MaskFeatures], bank: TextBank, config: LiftConfig, watch: Stopwatch
+) -> Tensor:
+    with watch("lift"):
+        return lift(scene, Given(said, bank), bank, config).values
+
+
+def words(embedding: Tensor, scale: float) -> TextBank:
+    names = ", ".join(f"word {i}" for i in range(len(embedding)))
+    space = FeatureSpace("benchmark", embedding.shape[1], scale)
+    return TextBank(Vocabulary.parse(names), normalize(embedding, dim=1), torch.arange(len(embedding)), space)
+
+
+def check_baselines() -> None:
+    """Both give what the released code gave.
+
+    Raises:
+        AssertionError: they do not.
+    """
+    with np.load(DATA / "projection.npz") as file:
+        views = dict(file)
+    with np.load(DATA / "lift_fusion.npz") as file:
+        data = {key: torch.from_numpy(file[key]) for key in file.files}
+    width, height = map(int, views["image_size"])
+    k = views["intrinsics"]
+    camera = Camera(k[0, 0], k[1, 1], k[0, 2], k[1, 2], width, height)
+    poses = [np.linalg.inv(pose) for pose in views["world_to_camera"]]
+    scene = recorded(list(views["depth"]), poses, camera, torch.from_numpy(views["points"]).float())
+    margin, tolerance = int(views["cut_boundary"]), float(views["visibility_threshold"])
+    config = LiftConfig("consensus", tolerance, margin)
+    score = data["class_logits"].softmax(-1)[..., :-1].amax(-1)
+    said = [
+        MaskFeatures(*each) for each in zip(data["mask_logits"], score, data["mask_embeddings"], strict=True)
+    ]
+    bank = words(data["text_embeddings"].float(), float(data["logit_scale"]))
+    for i, frame in enumerate(scene.frames):
+        seen, column, row = projected(views["points"], frame, config)
+        assert (seen == views["visible"][i]).all()
+        assert (column[seen] == views["col"][i][seen]).all()
+        assert (row[seen] == views["row"][i][seen]).all()
+    step = int(data["fused_features@thin"][0])
+    for side in (released, vectorised):
+        found = side(scene, said, bank, config, Stopwatch())
+        torch.testing.assert_close(
+            found.flatten()[::step], data["fused_features"], rtol=1e-4, atol=1e-5, msg=side.__name__
+        )
+
+
+def recorded(depth: Sequence[np.ndarray], poses: Sequence[np.ndarray], camera: Camera, xyz: Tensor) -> Scene:
+    """A capture whose depth images lie in memory."""
+    black = np.zeros((camera.height, camera.width, 3), np.uint8)
+    frames = tuple(
+        Frame(str(i), camera, camera, pose, color=lambda: black, depth=lambda image=image: image)  # type: ignore[misc]
+        for i, (image, pose) in enumerate(zip(depth, poses, strict=True))
+    )
+    points = PointCloud(
+        xyz, torch.zeros(len(xyz), 3).byte(), torch.zeros(len(xyz), 3), -torch.ones(len(xyz)).int()
+    )
+    return Scene("benchmark", frames, np.array([0.0, 0, 1]), points)
+
+
+def room(frames: int, points: int, masks: int) -> tuple[Scene, list[MaskFeatures], TextBank]:
+    """A room, what a mask-type model might say of its frames, and words."""
+    film = synthetic_scene(ROOM, frames=frames, width=WIDTH, height=HEIGHT, noise=False)
+    camera = film.frames[0].camera
+    generator = torch.Generator().manual_seed(0)
+    bank = words(torch.randn(LABELS, CHANNELS, generator=generator), 100.0)
+    depth, said, cloud = [], [], []
+    for frame in film.frames:
+        depth.append(frame.depth())
+        assert frame.instance is not None
+        said.append(spoken(torch.from_numpy(frame.instance()), masks, bank, generator))
+        local = backproject(depth[-1], camera)[::3, ::3][depth[-1][::3, ::3] > 0]
+        cloud.append(local @ frame.world_from_camera[:3, :3].T + frame.world_from_camera[:3, 3])
+    xyz = torch.from_numpy(np.concatenate(cloud)).float()
+    grid = voxelize(xyz, 0.02)
+    xyz = xyz[first_points(grid.of_point, len(grid))]
+    if len(xyz) < points:
+        sys.exit(f"the frames show {len(xyz)} points; name fewer (--points), or more frames")
+    chosen = torch.randperm(len(xyz), generator=generator)[:points].sort().values
+    poses = [frame.world_from_camera for frame in film.frames]
+    return recorded(depth, poses, camera, xyz[chosen]), said, bank
+
+
+def spoken(instance: Tensor, masks: int, bank: TextBank, generator: torch.Generator) -> MaskFeatures:
+    """Masks of the objects of an (h, w) image of their numbers, at a quarter of its size."""
+    small = instance[2::4, 2::4]
+    ids = small.unique()
+    owner = ids[torch.arange(masks) % len(ids)]
+    again = torch.arange(masks) // len(ids)
+    logits = torch.where(small == owner[:, None, None], 6.0, -6.0)
+    logits += 2 * torch.randn(logits.shape, generator=generator)
+    score = 0.9 * 0.8**again + 0.1 * torch.rand(masks, generator=generator)
+    noise = torch.randn(masks, CHANNELS, generator=generator) / CHANNELS**0.5
+    return MaskFeatures(logits, score, bank.embedding[owner % LABELS] + noise)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--frames", type=int, default=100)
+    parser.add_argument("--points", type=int, default=130_000)
+    parser.add_argument("--masks", type=int, default=100)
+    parser.add_argument("--repeats", type=int, default=3, help="of ours and of vectorised; the median counts")
+    parser.add_argument("--no-released", action="store_true", help="only ours and vectorised")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    check_baselines()
+    imports = resident()
+    scene, said, bank = room(args.frames, args.points, args.masks)
+    result: dict[str, Any] = {
+        "machine": machine(),
+        "threads": torch.get_num_threads(),
+        "load": os.getloadavg() if hasattr(os, "getloadavg") else None,
+        "versions": {name: version(name) for name in ("purify3d", "torch", "numpy", "scipy")},
+        "frames": args.frames,
+        "points": args.points,
+        "masks": args.masks,
+    }
+    for fusion in ("consensus", "mean"):
+        config = LiftConfig(fusion)
+        sides: dict[str, tuple[Callable[..., Tensor], int]] = {
+            "ours": (ours, args.repeats), "vectorised": (vectorised, args.repeats)
+        }  # fmt: skip
+        if fusion == "consensus" and not args.no_released:
+            sides["released"] = (released, 1)
+        result[fusion] = compare(sides, scene, said, bank, config, imports)
+        print(json.dumps(result[fusion], indent=1), flush=True)
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def compare(
+    sides: dict[str, tuple[Callable[..., Tensor], int]],
+    scene: Scene,
+    said: Sequence[MaskFeatures],
+    bank: TextBank,
+    config: LiftConfig,
+    imports: float,
+) -> dict[str, Any]:
+    rows: dict[str, Any] = {}
+    found: dict[str, Tensor] = {}
+    for name, (side, repeats) in sides.items():
+        runs = []
+        for _ in range(repeats):
+            row, found[name] = measured(
+                lambda watch, side=side: side(scene, said, bank, config, watch),  # type: ignore[misc]
+                imports,
+            )
+            runs.append(row)
+        rows[name] = sorted(runs, key=lambda run: run["core_seconds"])[len(runs) // 2]
+        rows[name]["ms_per_frame"] = round(1000 * rows[name]["total"] / len(scene.frames), 2)
+        rows[name]["core_ms_per_frame"] = round(1000 * rows[name]["core_seconds"] / len(scene.frames), 2)
+        if name != "ours":
+            apart = (found[name] - found["ours"]).abs().amax(1)
+            alike = float((apart < 1e-3).float().mean())
+            if alike < 0.999:
+                sys.exit(f"{name} and ours agree on {alike:.3%} of the points; expected 99.9 % or more")
+            rows[name] |= {
+                "alike": alike,
+                "ratio": round(rows[name]["total"] / rows["ours"]["total"], 2),
+                "ratio_of_core_seconds": round(rows[name]["core_seconds"] / rows["ours"]["core_seconds"], 2),
+            }
+            del found[name]
+    return rows
+
+
+if __name__ == "__main__":
+    main()
