@@ -98,7 +98,7 @@ def fuse_mean(views: Iterable[View], count: int) -> tuple[Tensor, Tensor, Tensor
         seen[view.point] += 1
     if total is None or seen is None:
         raise CaptureError("found no frame to lift features from")
-    return total.total() / seen.clamp_min(1)[:, None], seen, basis
+    return total.total().div_(seen.clamp_min(1)[:, None]), seen, basis
 
 
 def fuse_consensus(

@@ -9,9 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
+from scipy.spatial import cKDTree
 from torch import Tensor
-from torch.nn.functional import grid_sample
+from torch.nn.functional import embedding_bag, grid_sample
 
 from purify3d.backbones import (
     Backbone,
@@ -22,13 +24,13 @@ from purify3d.backbones import (
     no_words,
 )
 from purify3d.blocks import Blocks
-from purify3d.devices import falling_back
+from purify3d.devices import crossing, falling_back
 from purify3d.errors import BackboneError, CaptureError, LabelError
 from purify3d.fusing import View, fuse_consensus, fuse_mean
 from purify3d.geometry import map_pixels, project
 from purify3d.progress import Progress, silent
 from purify3d.settings import check, setting
-from purify3d.spatial import nearest_known, sparse_rows
+from purify3d.spatial import nearest_known
 from purify3d.types import (
     Camera,
     DenseFeatures,
@@ -43,6 +45,7 @@ from purify3d.types import (
 )
 
 Fusion = Literal["mean", "consensus"]
+_AT_ONCE = 1 << 19  # values of masks at pixels that are compared at a time: 2 MB
 
 
 @dataclass(frozen=True)
@@ -142,15 +145,29 @@ def sample_bicubic(maps: Tensor, pixel: Tensor, camera: Camera) -> Tensor:
     """Values of (Q, h, w) maps at pixels (n, 2) of a larger image they cover, bicubic: (n, Q).
 
     Equal to resizing the maps to the image with `interpolate(mode="bicubic", antialias=True)`, as mask-type
-    models do, and reading the pixels; without making Q full-size images. The interpolation is one sparse
-    (n, h w) matrix with 16 weights a row.
+    models do, and reading the pixels; without making Q full-size images. A value is a weighted sum of 16.
+    """
+    return _bicubic(maps.flatten(1).T.contiguous(), *_cubic_weights(maps, camera), pixel)
+
+
+def _bicubic(table: Tensor, column: Tensor, row: Tensor, wx: Tensor, wy: Tensor, pixel: Tensor) -> Tensor:
+    """(n, Q) from (h w, Q) values, with the cells and weights of `_cubic_weights`."""
+    u, v = pixel.unbind(1)
+    cell = (row[v][:, :, None] + column[u][:, None, :]).flatten(1)
+    weight = (wy[v][:, :, None] * wx[u][:, None, :]).flatten(1)
+    return embedding_bag(cell, table, mode="sum", per_sample_weights=weight)
+
+
+def _cubic_weights(maps: Tensor, camera: Camera) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Cells of (Q, h, w) maps, counted row by row, and weights for each column and row of an image.
+
+    Returns:
+        column (W, 4) and row (H, 4) int32, whose sums are cells, and their weights, as float as the maps.
     """
     height, width = maps.shape[1:]
-    column, wx = _cubic_taps(pixel[:, 0], width, camera.width)
-    row, wy = _cubic_taps(pixel[:, 1], height, camera.height)
-    index = (row[:, :, None] * width + column[:, None, :]).flatten(1)
-    weight = (wy[:, :, None] * wx[:, None, :]).flatten(1).to(maps.dtype)
-    return sparse_rows(index, weight, height * width) @ maps.flatten(1).T
+    column, wx = _cubic_taps(torch.arange(camera.width, device=maps.device), width, camera.width)
+    row, wy = _cubic_taps(torch.arange(camera.height, device=maps.device), height, camera.height)
+    return column.int(), row.int() * width, wx.to(maps.dtype), wy.to(maps.dtype)
 
 
 def _cubic_taps(position: Tensor, source: int, target: int) -> tuple[Tensor, Tensor]:
@@ -166,6 +183,20 @@ def _cubic_taps(position: Tensor, source: int, target: int) -> tuple[Tensor, Ten
     return cell.clamp(0, source - 1), weight / weight.sum(1, keepdim=True)
 
 
+@falling_back
+def _winners(seen: MaskFeatures, pixel: Tensor, camera: Camera) -> tuple[Tensor, Tensor]:
+    """Of pixels (n, 2) the likeliest mask (n,) int64, and whether they lie on it (n,) bool."""
+    table, weights = seen.logits.flatten(1).T.contiguous(), _cubic_weights(seen.logits, camera)
+    rows, on = [], []
+    # Some pixels at a time, so that what is computed for them stays in the cache.
+    for some in pixel.split(max(1, _AT_ONCE // table.shape[1])):
+        logit = _bicubic(table, *weights, some)
+        row = logit.sigmoid().mul_(seen.score).argmax(1)
+        rows.append(row)
+        on.append(logit.gather(1, row[:, None])[:, 0].sigmoid() >= 0.5)
+    return torch.cat(rows), torch.cat(on)
+
+
 def view_of(
     point: Tensor, pixel: Tensor, camera: Camera, seen: DenseFeatures | MaskFeatures, xyz: Tensor
 ) -> View:
@@ -177,13 +208,24 @@ def view_of(
             sample(seen.values, pixel, camera),
             seen.basis,
         )
-    probability = sample_bicubic(seen.logits, pixel, camera).sigmoid()
-    row = (probability * seen.score).argmax(1)
-    on_region = probability.gather(1, row[:, None])[:, 0] >= 0.5
+    row, on_region = _winners(seen, pixel, camera)
     if not on_region.any():
         return View(point[:0], row[:0], seen.embedding, None)
-    source, _ = nearest_known(on_region, xyz[point])
-    return View(point, row[source], seen.embedding, None)
+    if not on_region.all():
+        row[~on_region] = row[on_region][_nearest(xyz[point[~on_region]], xyz[point[on_region]])]
+    return View(point, row, seen.embedding, None)
+
+
+def _nearest(query: Tensor, points: Tensor) -> Tensor:
+    """For each of (M, 3) positions the nearest of (N, 3) points, (M,) int64, from a tree that is asked once.
+
+    Balancing a tree takes longer than a single look saves.
+    """
+
+    def look_up(query: np.ndarray, points: np.ndarray) -> tuple[np.ndarray]:
+        return (cKDTree(points, balanced_tree=False).query(query)[1].astype(np.int64),)
+
+    return crossing(look_up, query, points)[0]
 
 
 def lift(
@@ -244,7 +286,9 @@ def lift(
             "numbers; expected finite ones everywhere. Correct the model, or what it was given"
         )
     source, gap = nearest_known(seen > 0, points.xyz)
-    return PointFeatures(values[source], seen, backbone.space, basis, gap=gap)
+    unseen = seen == 0
+    values[unseen] = values[source[unseen]]
+    return PointFeatures(values, seen, backbone.space, basis, gap=gap)
 
 
 class _Views:
