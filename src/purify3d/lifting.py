@@ -107,7 +107,7 @@ def measured_points(
     """
     camera, depth, number = frame.depth_camera, frame.depth(), None
     if isinstance(xyz, Blocks):
-        farthest = float(depth.max()) * (1 + tolerance)
+        farthest = float(np.fmax.reduce(depth, axis=None)) * (1 + tolerance)  # passes over nan
         number, xyz = xyz.before(camera, frame.world_from_camera, farthest)
     uv, z = project(xyz, camera, frame.world_from_camera)
     # Most points of a scene are out of sight: a coarse test first keeps the exact one small.

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from purify3d.blocks import Blocks
 from purify3d.lifting import measured_points
 from purify3d.progress import Progress, silent
 from purify3d.types import NO_LABEL, Frame, PointCloud, Vocabulary
@@ -48,11 +49,13 @@ def fuse_ids(
     """
     parts: list[tuple[np.ndarray, np.ndarray]] = []
     held, room = 0, _MERGE_ROWS
+    blocks: Blocks | None = None
     for frame in progress(frames, name="truth", total=len(frames)):
         read = image(frame)
         if read is None:
             continue
-        seen, uv = measured_points(points.xyz, frame, _EXACT, 0)
+        blocks = blocks or Blocks.of(points.xyz)
+        seen, uv = measured_points(blocks, frame, _EXACT, 0)
         column, row = uv.cpu().numpy().round().astype(np.int64).T
         # One number for a point and an id, sorted by point first.
         vote = (seen.cpu().numpy() << 32) + (read()[row, column].astype(np.int64) - _SMALLEST_ID)
