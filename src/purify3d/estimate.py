@@ -6,22 +6,100 @@ The numbers are in one place, here; docs/speed.md says how they were measured.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-#: Bytes that are there whatever the scene.
+#: Bytes that are there whatever the scene: the program, its libraries, the 2D model that ships.
+PROGRAM = 600e6
+#: Bytes a point: the cloud and its features in their stored channels, with the copies made of them.
+POINT = 500
+#: Bytes that finding neighbours takes whatever the scene.
 _BASE = 200e6
 #: Bytes a voxel while neighbours, weights and pooling are made, beside 8 for each neighbour.
 _VOXEL = 490
 #: The same where a student embeds the voxels.
 _STUDENT = 1200
-#: Bytes a voxel of the whole scene that tiles take as well: cells, places, the values of two rounds.
-_TILED = 260
+#: Bytes a voxel of the whole scene that tiles take as well: cells, places, some columns of two rounds.
+_TILED = 450
 #: A tile works on its voxels and on those around that these hear or look at, for which it has room.
 _AROUND = 1.6
 #: Voxels of a tile at least: smaller ones are mostly surroundings.
 _SMALLEST = 20_000
+#: Seconds of one core: a frame to fuse and to lift without the 2D model; a voxel, neighbour and round.
+FRAME, _SEARCH, _ROUND = 0.35, 3.3e-8, 1.1e-9
+#: Seconds a frame of 640x480 by the family of the 2D model, two cores (docs/backbones.md).
+_MODELS = {"segmenter": 0.02, "features": 0.05, "clip": 0.4, "siglip": 0.6, "lseg": 15.8, "xdecoder": 3.3}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a segmentation will take.
+
+    Attributes:
+        memory: bytes at the peak.
+        tiled: bytes at the peak where neighbours lie in tiles.
+        seconds: of a machine with two cores; None: nothing is known of this 2D model or device.
+    """
+
+    memory: float
+    tiled: float
+    seconds: float | None
+
+    def __str__(self) -> str:
+        if self.seconds is None:
+            return f"about {self.memory / 1e9:.1f} GB"
+        minutes = self.seconds / 60
+        time = (
+            f"{minutes:.0f} minutes" if minutes >= 1.5 else "a minute" if minutes > 0.5 else "half a minute"
+        )
+        return f"about {self.memory / 1e9:.1f} GB, {time}"
+
+    def line(self, available: float | None) -> str:
+        """One line for people, with what to do where it does not fit.
+
+        Args:
+            available: bytes that may be taken; None: nobody knows.
+        """
+        if available is None or self.memory <= available:
+            return str(self)
+        free = f"{self.memory / 1e9:.1f} GB, of which {available / 1e9:.1f} are free"
+        said = str(self).replace(f"{self.memory / 1e9:.1f} GB", free)
+        if self.tiled <= available:
+            return f"{said}: neighbours are kept in tiles on disk, which takes {self.tiled / 1e9:.1f} GB"
+        return f"{said}, and {self.tiled / 1e9:.1f} GB in tiles do not fit either: give a larger --voxel"
+
+
+def of_segmentation(
+    points: int,
+    voxels: int,
+    frames: int,
+    *,
+    neighbors: int,
+    rounds: int,
+    backbone: str,
+    student: bool = False,
+    memory: float | None = None,
+    device: str = "cpu",
+) -> Estimate:
+    """What a segmentation of so many points in so many voxels will take.
+
+    Args:
+        backbone: name of the 2D model, whose family tells the seconds a frame.
+        memory: bytes that neighbours may take (`--memory`); None: all that is free.
+        device: where it is computed; only the CPU was measured.
+    """
+    base = PROGRAM + points * POINT
+    whole = affinity_bytes(voxels, neighbors, student=student) if rounds else 0.0
+    least = _BASE + voxels * _TILED + _SMALLEST * _AROUND * (affinity_bytes(1, neighbors) - _BASE)
+    if memory is not None and whole > memory:
+        whole = max(memory, least)
+    family = _MODELS.get(backbone.partition(":")[0])
+    seconds = None
+    if family is not None and torch.device(device).type == "cpu":
+        seconds = frames * (FRAME + family) + voxels * neighbors * (_SEARCH + rounds * _ROUND)
+    return Estimate(base + whole, base + min(whole, least), seconds)
 
 
 def affinity_bytes(voxels: int, neighbors: int, *, student: bool = False) -> float:

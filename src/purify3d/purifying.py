@@ -22,6 +22,7 @@ from purify3d.types import Affinity, PointFeatures, Regions, TextBank, Voxels
 
 #: What voxels can be pooled along.
 Heard = Affinity | TiledAffinity | Regions
+_COLUMNS = 16  # at a time in tiles
 _LARGEST = 2**31 - 1  # neighbours at a time: places among them are counted in 32 bits
 
 
@@ -46,6 +47,19 @@ def pool(affinity: Heard, values: Tensor, rounds: int, *, progress: Progress = s
         pooled = [embedding_bag(near, values, per_sample_weights=heard, mode="sum") for near, heard in parts]
         values = pooled[0] if len(pooled) == 1 else torch.cat(pooled)
     return values
+
+
+def _pooled(columns: Tensor, voxels: Voxels, affinity: Heard, rounds: int, progress: Progress) -> Tensor:
+    """(N, C) of points, pooled over their voxels, as a new tensor.
+
+    Columns do not hear each other: where memory is short, some at a time are enough.
+    """
+    if not isinstance(affinity, TiledAffinity):
+        return voxels.to_points(pool(affinity, voxels.mean(columns), rounds, progress=progress))
+    result = torch.empty_like(columns)
+    for some, place in zip(columns.split(_COLUMNS, 1), result.split(_COLUMNS, 1), strict=True):
+        place[:] = voxels.to_points(pool(affinity, voxels.mean(some), rounds, progress=progress))
+    return result
 
 
 def pool_plain(affinity: Affinity, values: Tensor, rounds: int) -> Tensor:
@@ -81,8 +95,8 @@ def purify(
     if rounds == 0:
         return features
     columns = torch.cat([features.values, features.norm()[:, None]], dim=1)
-    pooled = voxels.to_points(pool(affinity, voxels.mean(columns), rounds, progress=progress))
-    pooled = torch.where(features.known[:, None], pooled, 0)
+    pooled = _pooled(columns, voxels, affinity, rounds, progress)
+    pooled.masked_fill_(~features.known[:, None], 0)
     return replace(features, values=pooled[:, :-1], length=pooled[:, -1], agreement=None)
 
 
@@ -107,7 +121,6 @@ def pooled_scores(
     bank = bank.to(features.values.device)
     columns = torch.cat([features.dot(bank.embedding), features.norm()[:, None]], dim=1)
     if rounds > 0:
-        columns = voxels.mean(columns)
-        columns = voxels.to_points(pool(affinity, columns, rounds, progress=progress))
+        columns = _pooled(columns, voxels, affinity, rounds, progress)
     cosines = columns[:, :-1] / columns[:, -1:].clamp_min(1e-12)
     return torch.where(features.known[:, None], cosines, 0)

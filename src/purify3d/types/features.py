@@ -213,7 +213,7 @@ class Voxels(Movable):
         flat = values.reshape(len(values), -1).to(torch.float32)
         total = flat.new_zeros(len(self), flat.shape[1]).index_add_(0, self.of_point, flat)
         count = torch.bincount(self.of_point, minlength=len(self)).clamp_min(1).to(flat.dtype)
-        return (total / count[:, None]).reshape(len(self), *values.shape[1:])
+        return total.div_(count[:, None]).reshape(len(self), *values.shape[1:])
 
     def to_points(self, values: Tensor) -> Tensor:
         """(V, ...) per voxel -> (N, ...): each point takes the value of its voxel."""
