@@ -312,27 +312,42 @@ def recorded(depth: Sequence[np.ndarray], poses: Sequence[np.ndarray], camera: C
     return Scene("benchmark", frames, np.array([0.0, 0, 1]), points)
 
 
-def room(frames: int, points: int, masks: int) -> tuple[Scene, list[MaskFeatures], TextBank]:
-    """A room, what a mask-type model might say of its frames, and words."""
+def filmed(frames: int, kept: Path | None) -> tuple[Camera, np.ndarray, np.ndarray, np.ndarray]:
+    """Camera, poses (F, 4, 4), depth (F, h, w) and object numbers of a room; from a file, if it is there."""
     film = synthetic_scene(ROOM, frames=frames, width=WIDTH, height=HEIGHT, noise=False)
-    camera = film.frames[0].camera
+    if kept is None or not kept.exists():
+        pairs = [(f.depth(), f.instance()) for f in film.frames if f.instance is not None]
+        depth, instance = (np.stack(each) for each in zip(*pairs, strict=True))
+        if kept is None:
+            return film.frames[0].camera, poses(film), depth, instance
+        np.savez(kept, depth=depth, instance=instance)
+    with np.load(kept) as file:
+        return film.frames[0].camera, poses(film), file["depth"], file["instance"]
+
+
+def poses(scene: Scene) -> np.ndarray:
+    return np.stack([frame.world_from_camera for frame in scene.frames])
+
+
+def room(
+    frames: int, points: int, masks: int, kept: Path | None
+) -> tuple[Scene, list[MaskFeatures], TextBank]:
+    """A room, what a mask-type model might say of its frames, and words."""
+    camera, places, depth, instance = filmed(frames, kept)
     generator = torch.Generator().manual_seed(0)
     bank = words(torch.randn(LABELS, CHANNELS, generator=generator), 100.0)
-    depth, said, cloud = [], [], []
-    for frame in film.frames:
-        depth.append(frame.depth())
-        assert frame.instance is not None
-        said.append(spoken(torch.from_numpy(frame.instance()), masks, bank, generator))
-        local = backproject(depth[-1], camera)[::3, ::3][depth[-1][::3, ::3] > 0]
-        cloud.append(local @ frame.world_from_camera[:3, :3].T + frame.world_from_camera[:3, 3])
+    said = [spoken(torch.from_numpy(image), masks, bank, generator) for image in instance]
+    cloud = []
+    for image, pose in zip(depth, places, strict=True):
+        local = backproject(image, camera)[::3, ::3][image[::3, ::3] > 0]
+        cloud.append(local @ pose[:3, :3].T + pose[:3, 3])
     xyz = torch.from_numpy(np.concatenate(cloud)).float()
     grid = voxelize(xyz, 0.02)
     xyz = xyz[first_points(grid.of_point, len(grid))]
     if len(xyz) < points:
         sys.exit(f"the frames show {len(xyz)} points; name fewer (--points), or more frames")
     chosen = torch.randperm(len(xyz), generator=generator)[:points].sort().values
-    poses = [frame.world_from_camera for frame in film.frames]
-    return recorded(depth, poses, camera, xyz[chosen]), said, bank
+    return recorded(list(depth), list(places), camera, xyz[chosen]), said, bank
 
 
 def spoken(instance: Tensor, masks: int, bank: TextBank, generator: torch.Generator) -> MaskFeatures:
@@ -356,13 +371,15 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=100)
     parser.add_argument("--points", type=int, default=130_000)
     parser.add_argument("--masks", type=int, default=100)
-    parser.add_argument("--repeats", type=int, default=3, help="of ours and of vectorised; the median counts")
+    parser.add_argument("--repeats", type=int, default=3, help="of ours; the median counts")
     parser.add_argument("--no-released", action="store_true", help="only ours and vectorised")
+    parser.add_argument("--film", type=Path, help="where the rendered room is kept (.npz) and read again")
+    parser.add_argument("--fusion", nargs="+", choices=("consensus", "mean"), default=("consensus", "mean"))
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     check_baselines()
     imports = resident()
-    scene, said, bank = room(args.frames, args.points, args.masks)
+    scene, said, bank = room(args.frames, args.points, args.masks, args.film)
     result: dict[str, Any] = {
         "machine": machine(),
         "threads": torch.get_num_threads(),
@@ -372,10 +389,10 @@ def main() -> None:
         "points": args.points,
         "masks": args.masks,
     }
-    for fusion in ("consensus", "mean"):
+    for fusion in args.fusion:
         config = LiftConfig(fusion)
         sides: dict[str, tuple[Callable[..., Tensor], int]] = {
-            "ours": (ours, args.repeats), "vectorised": (vectorised, args.repeats)
+            "ours": (ours, args.repeats), "vectorised": (vectorised, 1)
         }  # fmt: skip
         if fusion == "consensus" and not args.no_released:
             sides["released"] = (released, 1)
