@@ -7,11 +7,10 @@ import pytest
 import torch
 from recorded import Recorded, pair
 
+from purify3d import fusing, lifting
+from purify3d.fusing import View, fuse_consensus, fuse_mean
 from purify3d.lifting import (
     LiftConfig,
-    View,
-    fuse_consensus,
-    fuse_mean,
     lift,
     sample_bicubic,
     view_of,
@@ -98,6 +97,31 @@ def test_bicubic_sampling_is_resizing_and_reading() -> None:
     )
 
 
+def test_a_pixel_belongs_to_the_likeliest_mask_whatever_is_read_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And a point on no mask to that of the nearest point that is on one."""
+    generator = torch.Generator().manual_seed(3)
+    logits = 3 * torch.randn(6, 12, 16, generator=generator) - 1
+    seen = MaskFeatures(logits, torch.rand(6, generator=generator), torch.eye(6))
+    camera = Camera(50, 50, 30, 20, 64, 48)
+    pixel = torch.cartesian_prod(torch.arange(64), torch.arange(48))[::5]
+    xyz = torch.rand(len(pixel), 3, generator=generator)
+    full = torch.nn.functional.interpolate(logits[None], (48, 64), mode="bicubic", antialias=True)[
+        0
+    ].sigmoid()
+    here = full[:, pixel[:, 1], pixel[:, 0]]
+    row = (here * seen.score[:, None]).argmax(0)
+    on = here.gather(0, row[None])[0] >= 0.5
+    assert 50 < int(on.sum()) < len(on) - 50
+    nearest_on = torch.cdist(xyz, xyz[on]).argmin(1)
+    expected = torch.where(on, row, row[on][nearest_on])
+    for at_once in (lifting._AT_ONCE, 60):
+        monkeypatch.setattr(lifting, "_AT_ONCE", at_once)
+        view = view_of(torch.arange(len(pixel)), pixel, camera, seen, xyz)
+        assert torch.equal(view.row, expected)
+
+
 class Voices:
     """A 2D model that says one thing of a whole frame: the frame's name is how sure it is of label a."""
 
@@ -149,17 +173,24 @@ def test_consensus_chooses_a_label_and_not_a_wording() -> None:
     assert values[0, :2].sum() == pytest.approx(1)
 
 
-def random_views(generator: torch.Generator, basis: torch.Tensor | None) -> list[View]:
+#: Rows of the tables of views of some 20 points: as of masks, and as of a dense model.
+ROWS = (7, 35)
+
+
+def random_views(generator: torch.Generator, basis: torch.Tensor | None, rows: int) -> list[View]:
     views = []
     for _ in range(6):
         point = torch.nonzero(torch.rand(40, generator=generator) < 0.5).squeeze(1)
-        table = torch.randn(7, 4, generator=generator)
-        views.append(View(point, torch.randint(7, point.shape, generator=generator), table, basis))
+        table = torch.randn(rows, 4, generator=generator)
+        views.append(View(point, torch.randint(rows, point.shape, generator=generator), table, basis))
     return views
 
 
-def test_mean_fusion_is_a_plain_average() -> None:
-    views = random_views(torch.Generator().manual_seed(1), None)
+@pytest.mark.parametrize("waiting", [fusing._WAITING, 30, 0])
+@pytest.mark.parametrize("rows", ROWS)
+def test_mean_fusion_is_a_plain_average(rows: int, waiting: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fusing, "_WAITING", waiting)
+    views = random_views(torch.Generator().manual_seed(1), None, rows)
     values, seen, _ = fuse_mean(views, 40)
     for point in range(40):
         rows = [v.table[v.row[i]] for v in views for i in torch.nonzero(v.point == point)[:, 0]]
@@ -168,11 +199,12 @@ def test_mean_fusion_is_a_plain_average() -> None:
             torch.testing.assert_close(values[point], torch.stack(rows).mean(0))
 
 
+@pytest.mark.parametrize("rows", ROWS)
 @pytest.mark.parametrize("factored", [False, True])
-def test_consensus_is_the_loop_over_points(factored: bool) -> None:
+def test_consensus_is_the_loop_over_points(factored: bool, rows: int) -> None:
     generator = torch.Generator().manual_seed(2)
     basis = torch.randn(4, 9, generator=generator) if factored else None
-    views = random_views(generator, basis)
+    views = random_views(generator, basis, rows)
     dim = 9 if factored else 4
     text = torch.nn.functional.normalize(torch.randn(3, dim, generator=generator), dim=1)
     space = FeatureSpace("test", dim, 5.0)
