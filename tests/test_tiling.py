@@ -1,8 +1,13 @@
 """Scenes larger than memory: tiles change nothing, and what they take does not grow with their number."""
 
 import errno
+import json
 import math
+import re
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
-from purify3d import affinities, tiling
+from purify3d import affinities, estimate, tiling
 from purify3d.affinities import Embedding, Geometric, Learned, PurifyConfig, RegionVote, Uniform, affinity
 from purify3d.errors import PurifyError
+from purify3d.estimate import affinity_bytes, free_memory, of_segmentation, tile_size
+from purify3d.job import job
 from purify3d.pipeline import SegmentConfig, label_points
 from purify3d.purifying import pool, pool_plain, purify
+from purify3d.runs.forecast import forecast
 from purify3d.spatial import grid_neighbors, voxelize
 from purify3d.stopwatch import _reset_peak, peak_memory
 from purify3d.student import Student, StudentConfig
@@ -189,3 +197,67 @@ def test_regions_and_given_neighbours_are_not_cut(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(affinities, "tile_size", lambda *_, **__: 100)
     assert isinstance(affinity(points, features, config, neighbor=near)[1], Affinity)
     assert isinstance(affinity(points, features, config, embedding=RegionVote())[1], Regions)
+
+
+def test_an_estimate_says_what_it_takes_and_what_to_do() -> None:
+    small = of_segmentation(300_000, 300_000, 100, neighbors=96, rounds=19, backbone="segmenter:lite")
+    assert small.line(8e9) == small.line(None) == "about 1.3 GB, a minute"
+    large = of_segmentation(5_000_000, 5_000_000, 1000, neighbors=96, rounds=19, backbone="lseg:weights")
+    assert large.memory > 7.1e9  # measured: 6.27 GB beside points and features
+    said = large.line(6e9)
+    assert re.match(
+        r"about \d+\.\d GB, of which 6\.0 are free, \d+ minutes: .* in tiles on disk.* GB$", said
+    ), said
+    assert large.line(2e9).endswith("do not fit either: give a larger --voxel")
+    own = of_segmentation(10, 10, 1, neighbors=96, rounds=19, backbone="my_model:x")
+    assert own.seconds is None  # nobody measured it
+    assert "minute" not in str(own)
+    tight = of_segmentation(
+        5_000_000, 5_000_000, 9, neighbors=96, rounds=19, backbone="segmenter:lite", memory=3e9
+    )
+    assert tight.memory == pytest.approx(large.memory - affinity_bytes(5_000_000, 96) + 3e9)
+
+
+def test_tiles_are_used_where_it_would_not_fit_and_fill_what_is_allowed() -> None:
+    assert tile_size(1_000_000, 96, None) is None
+    assert tile_size(1_000_000, 96, affinity_bytes(1_000_000, 96)) is None
+    sizes = [tile_size(10_000_000, 96, gigabytes * 1e9) for gigabytes in (5, 8, 12)]
+    assert 20_000 <= (sizes[0] or 0) < (sizes[1] or 0) < (sizes[2] or 0) < 10_000_000
+    free = free_memory()
+    assert free is None or 1e6 < free < 1e14
+
+
+def test_a_container_leaves_less_than_the_machine_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit, used = tmp_path / "memory.max", tmp_path / "memory.current"
+    limit.write_text("3000000\n")
+    used.write_text("2000000\n")
+    (tmp_path / "memory.stat").write_text("anon 1200000\ninactive_file 500000\n")
+    monkeypatch.setattr(estimate, "_CONTAINERS", ((limit, used),))
+    assert free_memory() == 1_500_000
+    limit.write_text("max\n")
+    assert (free_memory() or 0) > 1_500_000
+
+
+def test_a_rooms_estimate_is_within_a_factor_of_two(tmp_path: Path) -> None:
+    """Of the peak of a process of its own, before and after its frames are fused."""
+    here = job("synthetic:3?frames=12", "chair, table", rounds=2)
+    before, _ = forecast(here.capture.open(), here)
+    script = (
+        "import json, sys; from purify3d.job import job; from purify3d.runs import segment_into\n"
+        "said = []\n"
+        "made = job('synthetic:3?frames=12', 'chair, table', rounds=2)\n"
+        f"segment_into({str(tmp_path / 'run')!r}, made, check=False, tell=said.append)\n"
+        "print(json.dumps(said))"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    said = json.loads(ran.stdout)
+    assert len(said) == 2  # guessed, counted
+    stages = json.loads((tmp_path / "run" / "metrics.json").read_text())["stages"]
+    peak = max(stage["peak_gb"] for stage in stages.values())
+    for line in said:
+        found = re.match(r"estimate: about (\d+\.\d) GB", line)
+        assert found, line
+        assert peak / 2 <= float(found[1]) <= peak * 2
+    assert peak / 2 <= before.memory / 1e9 <= peak * 2

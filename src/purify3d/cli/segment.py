@@ -77,6 +77,7 @@ def segment_one(folder: Path, job: Job, *, overwrite: bool, check: bool = True) 
         overwrite=overwrite,
         check=check,
         command=["purify3d", *sys.argv[1:]],
+        tell=lambda line: click.echo(line, err=True),
         progress=show.progress,
     )
     for stage in reused:

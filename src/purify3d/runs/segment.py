@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import takewhile
 from pathlib import Path
@@ -31,6 +31,7 @@ from purify3d.runs import artefacts
 from purify3d.runs.ask import pooled
 from purify3d.runs.check import look_before
 from purify3d.runs.folder import Making, Run, fingerprint
+from purify3d.runs.forecast import forecast
 from purify3d.runs.pictures import labels_picture
 from purify3d.segmentation import Segmentation
 from purify3d.settings import leaves
@@ -87,6 +88,7 @@ def segment_into(
     overwrite: bool = False,
     check: bool = True,
     command: Sequence[str] = (),
+    tell: Callable[[str], None] | None = None,
     progress: Progress = silent,
 ) -> tuple[Run, list[str]]:
     """Do a job and keep its results in a run folder.
@@ -96,6 +98,8 @@ def segment_into(
         overwrite: do every stage again, and replace a run of something else.
         check: look whether the frames agree with each other before the work (see `checking`).
         command: recorded in metrics.json.
+        tell: is given a line that says what the work will take, before it starts, and once more where points
+            have been fused and can be counted.
 
     Returns:
         The run, and the names of the stages that were finished before and have been skipped.
@@ -129,7 +133,12 @@ def segment_into(
         if check and not reused:
             look_before(scene, job.capture)
         run.configure(job)
+        if tell is not None and not reused:
+            tell(forecast(scene, job)[1])
+        guessed = scene.points is None
         scene = _points(run, scene, job, prints, progress)
+        if tell is not None and guessed and "label" not in reused:
+            tell(forecast(scene, job)[1])
         with torch.random.fork_rng():  # what the caller draws afterwards does not depend on this run
             torch.manual_seed(job.seed)
             features = _features(run, scene, backbone, embedding, job, prints, progress)
