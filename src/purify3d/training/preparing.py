@@ -125,7 +125,8 @@ def make(task: Task) -> Made:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", PurifyWarning)
             scene = open_capture(task.name)
-            scene = replace(scene, frames=guarded(scene.frames, task.name))
+            if not is_procedural(task.name):  # whose images are rendered anew each time, and never damaged
+                scene = replace(scene, frames=guarded(scene.frames, task.name))
             file = task.making.cache().get(scene, recipe)
     except PurifyError as error:
         return Made(task.name, None, " ".join(str(error).split()))
