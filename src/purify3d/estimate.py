@@ -21,8 +21,8 @@ _BASE = 200e6
 _VOXEL = 490
 #: The same where a student embeds the voxels.
 _STUDENT = 1200
-#: Bytes a voxel of the whole scene that tiles take as well: cells, places, some columns of two rounds.
-_TILED = 450
+#: Bytes a voxel of the whole scene that tiles take as well: cells, places, columns that are pooled.
+_TILED = 560
 #: A tile works on its voxels and on those around that these hear or look at, for which it has room.
 _AROUND = 1.6
 #: Voxels of a tile at least: smaller ones are mostly surroundings.
