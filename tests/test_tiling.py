@@ -213,9 +213,9 @@ def test_an_estimate_says_what_it_takes_and_what_to_do() -> None:
     assert own.seconds is None  # nobody measured it
     assert "minute" not in str(own)
     tight = of_segmentation(
-        5_000_000, 5_000_000, 9, neighbors=96, rounds=19, backbone="segmenter:lite", memory=3e9
+        5_000_000, 5_000_000, 9, neighbors=96, rounds=19, backbone="segmenter:lite", memory=4e9
     )
-    assert tight.memory == pytest.approx(large.memory - affinity_bytes(5_000_000, 96) + 3e9)
+    assert tight.memory == pytest.approx(large.memory - affinity_bytes(5_000_000, 96) + 4e9)
 
 
 def test_tiles_are_used_where_it_would_not_fit_and_fill_what_is_allowed() -> None:
