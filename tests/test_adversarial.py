@@ -37,13 +37,13 @@ from purify3d.types import (
 
 Program = Callable[..., tuple[int, str, str]]
 SPACE = FeatureSpace("test", 2, 1.0)
-QUICK = ("--voxel", "0.06", "--rounds", "1", "--limit", "3")
+QUICK = ("--voxel", "0.06", "--affinity", "geometric", "--rounds", "1", "--limit", "3")
 
 
 @pytest.fixture(scope="module")
 def finished(room_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
-    segment_into(folder, job(room_folder, "wall, floor", voxel=0.06, rounds=1, limit=3))
+    segment_into(folder, job(room_folder, "wall, floor", voxel=0.06, rounds=1, limit=3, affinity="geometric"))
     return folder
 
 

@@ -59,6 +59,7 @@ def test_a_run_folder_holds_what_the_conventions_promise(finished: Path) -> None
         "scene.json",
         "points.ply",
         "features.safetensors",
+        "purified.safetensors",
         "labels.ply",
         "labels.json",
         "metrics.json",
@@ -201,7 +202,7 @@ def test_info(purify3d: Program, room_folder: Path, finished: Path, what: str) -
     assert facts[what]
     assert {
         "capture": ("up", "+z"),
-        "run": ("finished", ["points", "lift", "label"]),
+        "run": ("finished", ["points", "lift", "purify", "label"]),
         "backbone": ("channels", 384),
     }[what] in (facts.items())
 
@@ -430,14 +431,14 @@ def test_a_fault_is_one_line_and_shown_on_demand(
 
 
 def test_features_of_another_space(purify3d: Program, run_folder: Path) -> None:
-    """A run whose features were lifted by another model than its config names must not be asked."""
+    """A run whose features are of another model than its config names must not be asked."""
     from safetensors.torch import load_file, save_file
 
-    tensors = load_file(run_folder / "features.safetensors")
+    tensors = load_file(run_folder / "purified.safetensors")
     space = {"id": "xdecoder:123", "dim": 384, "logit_scale": 14.0}
-    save_file(tensors, run_folder / "features.safetensors", metadata={"space": json.dumps(space)})
+    save_file(tensors, run_folder / "purified.safetensors", metadata={"space": json.dumps(space)})
     record = json.loads((run_folder / "stages.json").read_text())
-    record["lift"]["files"]["features.safetensors"] = (run_folder / "features.safetensors").stat().st_size
+    record["purify"]["files"]["purified.safetensors"] = (run_folder / "purified.safetensors").stat().st_size
     (run_folder / "stages.json").write_text(json.dumps(record))
     before = snapshot(run_folder)
     code, out, err = purify3d("query", run_folder, "chair")

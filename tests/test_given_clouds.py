@@ -67,7 +67,7 @@ def test_vertices_that_are_not_finite_keep_their_rows(
     colors = np.insert(rgb, [0, 6, 6, 497], 9, axis=0)
     assert np.flatnonzero(~np.isfinite(given).all(1)).tolist() == HOLES
     wanted = job(
-        room_folder, "scannet20", up="+z", rounds=2, format="scannet", voxel=0.05,
+        room_folder, "scannet20", up="+z", rounds=2, format="scannet", voxel=0.05, affinity="geometric",
         onto=str(colored_ply(tmp_path / "mine.ply", given, colors)),
     )  # fmt: skip
     with pytest.warns(PurifyWarning, match=rf"mine\.ply: 4 of {len(given)} points are left out"):
@@ -149,7 +149,10 @@ def test_labels_go_back_into_a_las_of_the_users_own(
     xyz, rgb = fused[0][order], fused[1][order]
     given = las_file(tmp_path / f"mine.{suffix}", xyz + FAR, rgb)
     run, _ = segment_into(
-        tmp_path / "run", job(capture, "wall, floor, bed", up="+z", rounds=2, voxel=0.05, onto=str(given))
+        tmp_path / "run",
+        job(
+            capture, "wall, floor, bed", up="+z", rounds=2, voxel=0.05, affinity="geometric", onto=str(given)
+        ),
     )
     before, after = laspy.read(given), laspy.read(run.folder / f"labels.{suffix}")
     assert after.header.point_format.id == 7

@@ -130,6 +130,9 @@ def test_each_setting_repeats_the_stages_that_it_can_change(
         base = changed(base, {"labels": "scannet20"})
         segment_into(folder, base)
         value = "scannet"
+    elif leaf.name == "voxel":
+        base = changed(base, {"affinity": "geometric"})  # the student knows one size
+        segment_into(folder, base)
     elif leaf.name == "interpolate":
         base = job(tum_folder(room, tmp_path / "tum"), LABELS, intrinsics=intrinsics_of(room), up="+z")
         segment_into(folder, base, overwrite=True)
@@ -215,7 +218,7 @@ def test_questions_from_another_directory(
 
 
 def test_one_voxel_for_fusing_and_pooling(room_folder: Path, tmp_path: Path) -> None:
-    segment_into(tmp_path / "run", job(room_folder, LABELS, voxel=0.05))
+    segment_into(tmp_path / "run", job(room_folder, LABELS, voxel=0.05, affinity="geometric"))
     coarse = read_cloud(tmp_path / "run" / "points.ply").xyz
     cells = np.unique(np.floor(coarse.numpy().astype(np.float64) / 0.05), axis=0)
     assert len(cells) == len(coarse)  # fused at the voxels that are pooled

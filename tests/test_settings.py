@@ -126,7 +126,7 @@ def test_settings_are_changed_by_name() -> None:
 
 
 def test_paths_of_a_job_hold_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("scan", "mine", "seg.tflite", "g.pth", "geometric", "lite"):
+    for name in ("scan", "mine", "seg.tflite", "g.pth", "student", "geometric", "lite"):
         (tmp_path / name).touch()
     monkeypatch.chdir(tmp_path)
     made = job("scan", "chair", onto="mesh.ply", backbone="segmenter:seg.tflite", affinity="released:g.pth")
@@ -139,7 +139,8 @@ def test_paths_of_a_job_hold_from_anywhere(tmp_path: Path, monkeypatch: pytest.M
     assert plain.capture.path == "synthetic:3"
     assert plain.backbone == "segmenter:lite"
     assert plain.method.purify.affinity == str(tmp_path / "mine")
-    assert job("x", "chair").resolved().method.purify.affinity == "geometric"  # whatever lies here
+    for built_in in ("student", "geometric"):  # whatever lies here
+        assert job("x", "chair", affinity=built_in).resolved().method.purify.affinity == built_in
     hub = "segmenter:nvidia/segformer"
     assert job("x", "chair", backbone=hub).resolved().backbone == hub
 

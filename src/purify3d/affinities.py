@@ -51,7 +51,7 @@ class PurifyConfig:
             with the same result. None: what is free.
     """
 
-    affinity: str = setting("geometric", stage="purify")
+    affinity: str = setting("student", stage="purify")
     voxel: float = setting(0.02, stage="points", low=0.001, high=10)
     neighbors: int = setting(96, stage="purify", low=1, high=1000)
     sharpness: float | None = setting(None, stage="purify", low=0, high=1e4)

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from purify3d.affinities import Embedding, RegionVote, load_embedding
 from purify3d.backbones import Backbone, embed_vocabulary, load_backbone
 from purify3d.captures import is_procedural
 from purify3d.datasets import writing
+from purify3d.devices import find_device
 from purify3d.errors import CaptureError, PurifyError, PurifyWarning
 from purify3d.job import Job, changed
 from purify3d.labelsets import set_name
@@ -166,7 +165,8 @@ def _measured(task: Task) -> tuple[dict[str, Any], bool]:
         )
     features = artefacts.read_features(run, artefacts.FEATURES, points)
     bank = embed_vocabulary(backbone, vocabulary)
-    neighbor: Tensor | None = None
+    device, neighbor = find_device(job.device), None
+    there, heard_there = points.to(device), features.to(device)
     methods: dict[str, dict[str, Any]] = {}
     for method in task.methods:
         if method in known:
@@ -180,16 +180,17 @@ def _measured(task: Task) -> tuple[dict[str, Any], bool]:
             pools = method != RAW and not isinstance(heard[method], RegionVote)
             with watch(method):
                 if pools and neighbor is None:
-                    voxels = voxelize(points.xyz, job.method.purify.voxel)
+                    voxels = voxelize(there.xyz, job.method.purify.voxel)
                     neighbor = grid_neighbors(voxels.index, job.method.purify.neighbors)
-                label = label_points(
-                    points,
-                    features,
+                found = label_points(
+                    there,
+                    heard_there,
                     bank,
                     jobs[method].method,
                     embedding=heard[method],
                     neighbor=neighbor if pools else None,
-                ).label
+                )
+                label = found.label.cpu()
             spent = watch.stages[method]
         confusion = Confusion(vocabulary.names)
         confusion.add(truth, label)
@@ -265,18 +266,13 @@ def _backbone(name: str, device: str) -> Backbone:
 
 @lru_cache(maxsize=8)
 def _embedding(affinity: str, backbone: str, device: str) -> Embedding | RegionVote:
-    return load_embedding(affinity, _backbone(backbone, device))
+    return load_embedding(affinity, _backbone(backbone, device), device=find_device(device))
 
 
 def forget() -> None:
     """Let go of the models that scenes of this process share."""
     _embedding.cache_clear()
     _backbone.cache_clear()
-
-
-def use_threads(count: int) -> None:
-    """At most so many threads of this process for one scene."""
-    torch.set_num_threads(max(1, min(count, torch.get_num_threads())))
 
 
 def _in_memory(scene: Scene) -> Scene:

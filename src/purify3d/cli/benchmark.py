@@ -29,7 +29,7 @@ class BenchmarkCommand(flags.LazyJobOptions):
 @click.argument("dataset", nargs=-1, required=True)
 @click.option(
     "--methods",
-    default="raw,geometric",
+    default="raw,student",
     show_default=True,
     help="raw (nothing is pooled), and values of --affinity: uniform, region-vote, geometric, student, ....",
 )
