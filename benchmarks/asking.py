@@ -81,7 +81,7 @@ def purified(seed: int, backbone: Backbone) -> tuple[PointCloud, PointFeatures]:
     points = replace(room.cloud(), label=fuse_labels(room.frames, room.cloud()))
     config = PurifyConfig()
     features = lift(room, backbone).within(config.fill)
-    return points, purify(features, *affinity(points, features, config), config.rounds)
+    return points, purify(features, *affinity(points, features, config, backbone=backbone), config.rounds)
 
 
 def questions(points: PointCloud) -> dict[str, list[str]]:

@@ -2,7 +2,7 @@
 
     python benchmarks/objects.py --cache DIR [--captures synthetic:300..319] [--truth] [--set cut=0.03 ...]
 
-Rooms are lifted, labelled with the default settings (geometric affinity) and given their true objects once
+Rooms are lifted, labelled with the default settings and given their true objects once
 and cached. Both methods get the same labels and points. The measure is that of the ScanNet benchmark: IoU of
 sets of points; the predictions of a label, best mean score first, each take the free true object of this
 label that they overlap most, if the IoU is reached; AP is the area under the curve of precision over recall,
@@ -25,7 +25,7 @@ import torch
 from students import Ready, expanded, ready
 from torch import Tensor
 
-from purify3d.affinities import PurifyConfig, affinity
+from purify3d.affinities import Embedding, PurifyConfig, RegionVote, affinity, load_embedding
 from purify3d.backbones import Backbone, embed_vocabulary, load_backbone
 from purify3d.captures import open_capture
 from purify3d.metrics import BACKGROUND
@@ -72,12 +72,13 @@ def main() -> None:
     parser.add_argument("--labels", nargs="*", default=["chair"], help="that have a row of their own")
     args = parser.parse_args()
     backbone = load_backbone("segmenter:lite")
+    embedding = load_embedding(PurifyConfig.affinity, backbone)
     bank = embed_vocabulary(backbone, Vocabulary.parse(", ".join(CLASSES)))
     config = configured(args.set)
     rows: dict[str, list[tuple[list[Guess], np.ndarray, np.ndarray]]] = {"components": [], "objects": []}
     for name in expanded(args.captures):
         made = room(name, backbone, bank, args.cache, args.lifted or args.cache)
-        for method, guesses in guessed(made, config, args.truth).items():
+        for method, guesses in guessed(made, config, args.truth, embedding).items():
             rows[method].append((guesses, made.label.numpy(), made.instance.numpy()))
         print(f"{name}: {len(made.points)} points", file=sys.stderr, flush=True)
     print(config)
@@ -113,7 +114,9 @@ def room(name: str, backbone: Backbone, bank: TextBank, cache: Path, lifted: Pat
     return Room(name, scene.points, scene.features, said, scene.truth, instance)
 
 
-def guessed(room: Room, config: ObjectConfig, truth: bool) -> dict[str, list[Guess]]:
+def guessed(
+    room: Room, config: ObjectConfig, truth: bool, embedding: Embedding | RegionVote
+) -> dict[str, list[Guess]]:
     """The objects of a room by each method."""
     result = room.said
     if truth:
@@ -124,7 +127,7 @@ def guessed(room: Room, config: ObjectConfig, truth: bool) -> dict[str, list[Gue
     order = order[part[order] >= 0]
     components = np.split(order, np.nonzero(np.diff(part[order]))[0] + 1)
     purify = PurifyConfig(neighbors=26, confidence=0)
-    voxels, heard = affinity(room.points, room.features, purify)
+    voxels, heard = affinity(room.points, room.features, purify, embedding=embedding)
     up = np.array([0.0, 0.0, 1.0])
     found = find_objects(room.points, result, voxels, heard, up=up, config=config)  # type: ignore[arg-type]
     return {
