@@ -124,6 +124,16 @@ def test_points_that_say_nothing_say_nothing() -> None:
     assert torch.equal(kept.known, features.known)
     assert compact(of(torch.zeros(5, 3))).features().values.eq(0).all()
     assert len(compact(of(torch.zeros(0, 3))).features()) == 0
+    assert compact(of(drawn(5, 3), torch.zeros(3, 4))).features().dense().eq(0).all()
+
+
+def test_one_long_feature_does_not_silence_the_others() -> None:
+    values = drawn(50, 8)
+    values[7] *= 1e8
+    kept = compact(of(values)).features()
+    assert torch.cosine_similarity(kept.values @ kept.basis, values).min() > 0.9999
+    ratio = kept.norm() / values.norm(dim=1)
+    torch.testing.assert_close(ratio / ratio[7], torch.ones(50), rtol=2e-3, atol=0)
 
 
 def test_what_is_silenced_has_no_length() -> None:

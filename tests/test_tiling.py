@@ -184,6 +184,26 @@ def test_a_full_disk_is_said_with_what_to_do(monkeypatch: pytest.MonkeyPatch) ->
         tiled_affinity(cells, 4, _even, limit=8)
 
 
+def test_no_folder_for_temporary_files_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere(**_: Any) -> Any:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr(tiling.tempfile, "TemporaryFile", nowhere)
+    with pytest.raises(PurifyError, match=r"No usable temporary directory found.*TMPDIR"):
+        tiling.TiledAffinity(20, 4)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_voxel_and_two_far_apart_take_any_memory(count: int) -> None:
+    points, features = floor(0, lonely=count)
+    config = PurifyConfig(affinity="geometric", memory=0.001)
+    voxels, heard = affinity(points, features, config)
+    expected = purify(features, *affinity(points, features, replace(config, memory=math.inf)), 19)
+    found = purify(features, voxels, heard, 19)
+    assert float(expected.values.norm(dim=1).min()) > 0.01  # something is said of each
+    torch.testing.assert_close(found.values, expected.values)
+
+
 def test_large_temporary_files_go_to_a_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tiling.tempfile, "tempdir", None)

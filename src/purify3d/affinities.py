@@ -300,7 +300,7 @@ def affinity(
         return softmax_affinity(vectors, neighbor, sharpness, bias=bias, rows=rows, progress=progress)
 
     reach, limit = getattr(embedding, "reach", 0), None
-    if neighbor is None:
+    if neighbor is None and len(voxels) > 1:  # a single one hears nobody
         free = free_memory(voxels.index.device) if config.memory is None else config.memory * 1e9
         limit = tile_size(len(voxels), config.neighbors, free, student=reach > 0)
     if limit is None:

@@ -155,7 +155,8 @@ def _directions(features: PointFeatures) -> tuple[Tensor, Tensor, Tensor]:
     else:
         gram, axes = torch.linalg.eigh(basis.double() @ basis.double().T)
         real = gram > _FLAT * gram.max().clamp_min(1e-300)
-        root = gram[real].sqrt()
+        real[-1] = True  # also where the basis is zero: no direction at all cannot be written
+        root = gram[real].clamp_min(1e-300).sqrt()
         metric = axes[:, real] * root  # values @ metric has the lengths and angles of the features
         back = (axes[:, real] / root).T @ basis.double()
     sample = values[:: max(1, len(values) // _SAMPLE)] @ metric.float()
@@ -220,7 +221,7 @@ def _power_of_two(features: PointFeatures) -> float:
     peak = float(features.norm().max()) if len(features) else 0.0
     if not (peak > 2**13 or 0 < peak < 2**-5):
         return 1.0
-    return float(2.0 ** -torch.tensor(peak).log2().floor())
+    return float(2.0 ** (13 - torch.tensor(peak).log2().floor()))  # near its top: room for what is short
 
 
 def _half(column: Tensor) -> Tensor:

@@ -52,7 +52,13 @@ class TiledAffinity:
 
     def __init__(self, count: int, k: int) -> None:
         self.count, self.k, self.tiles = count, k, list[_Tile]()
-        self._file: Any = tempfile.TemporaryFile(prefix="purify3d-", dir=scratch())  # noqa: SIM115
+        try:
+            self._file: Any = tempfile.TemporaryFile(prefix="purify3d-", dir=scratch())  # noqa: SIM115
+        except OSError as error:  # also where no folder for temporary files can be found at all
+            raise PurifyError(
+                f"no temporary file of tiles can be made ({error.strerror}); expected a folder that can be "
+                f"written, with room for about {count * k * 8 / 1e9:.1f} GB. Name one in TMPDIR"
+            ) from error
 
     def __repr__(self) -> str:
         return f"TiledAffinity({self.count:,} voxels, {self.k} neighbours each, in {len(self.tiles)} tiles)"
