@@ -1,18 +1,26 @@
 """What comes after the 2D model, beside the steps of the authors' released code: seconds, memory, labels.
 
     python benchmarks/purify_vs_released.py [--voxels 131072] [--channels 512] [--width 6] [--json FILE]
-    python benchmarks/purify_vs_released.py --scaling 50000 500000 5000000
+    python benchmarks/purify_vs_released.py --student paper     # the paper's student on both sides
+    python benchmarks/purify_vs_released.py --student shipped   # ours with the one that ships
+    python benchmarks/purify_vs_released.py --scaling 50000 500000 5000000 [--plot docs/images/growth.png]
 
-The released steps, in our own words: a flat search for neighbours (faiss-cpu), an affinity for which both
-sides of every pair are gathered, products of a COO matrix with all channels in float32 (the features, and
-the 6 of geometry that ride along), labels by the text embeddings. They are held against values that the
-released code gave before anything is timed. Both sides get the same points, one a voxel, and features
-(N, channels), and use as many threads. Ties among neighbours are broken by the library: the baseline's are
-checked to lie as far away as ours, then both sides go on with ours. Labels are compared before ratios are
-printed.
+The released steps are in `released_steps.py`: a flat search for neighbours, an affinity for which both sides
+of every pair are gathered, products of a COO matrix with all channels in float32 (the features, and the 6 of
+geometry that ride along), labels by the text embeddings. They are held against values that the released code
+gave before anything is timed. Both sides get the same points, one a voxel, and features (N, channels), and
+use as many threads. Ties among neighbours are broken by the library: the baseline's are checked to lie as far
+away as ours, then both sides go on with ours. Labels are compared before ratios are printed.
 
-`--width 128` compares voxels by vectors as wide as the released student's: the geometric ones, turned into
-that many channels, so that distances stay.
+`--student paper`: voxels are compared by the paper's student (512 wide, 63.8 M parameters, random weights) on
+518 channels, into 128. The baseline computes it in float32; ours as `Student.embed` does, in bfloat16 where
+the processor multiplies it natively (`computed_in` says which). Labels must be the same on 99.9 % of the
+points, on 99.99 % where both are float32. `--student shipped`: ours is what `--affinity student` does, words
+heard (drawn at random, for time); the baseline is that of `paper`. Two different students give different
+labels, so nothing is compared but time and memory.
+
+`--width 128` without a student compares voxels by vectors as wide as the paper's: the geometric ones, turned
+into that many channels, so that distances stay.
 
 `--scaling` measures our side alone, each size in a process of its own, with features as a segmenter gives
 them (32 values a point and a basis).
@@ -24,112 +32,62 @@ mean number of occupied cells among the 27 around a voxel, itself included.
 from __future__ import annotations
 
 import argparse
-import ctypes
-import gc
 import json
-import os
-import platform
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from importlib.metadata import version
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import growth
 import numpy as np
 import torch
+from measuring import facts, hand_back, machine, measured, resident, write_json
+from released_steps import (
+    check_baseline,
+    coo_products,
+    farness,
+    flat_neighbors,
+    pair_affinity,
+    unit_embedding,
+)
 from torch import Tensor
 
-from purify3d.affinities import SHARPNESS, PurifyConfig, geometric_embedding, softmax_affinity
+from purify3d.affinities import (
+    SHARPNESS,
+    Learned,
+    PurifyConfig,
+    geometric_embedding,
+    load_embedding,
+    softmax_affinity,
+)
 from purify3d.asking import classify
-from purify3d.errors import require
+from purify3d.devices import multiplies_bfloat16
 from purify3d.purifying import pooled_scores
 from purify3d.rooms.room import furnish
 from purify3d.sparse import KernelMap
 from purify3d.spatial import first_points, grid_neighbors, voxelize
 from purify3d.stopwatch import Stopwatch
+from purify3d.student import PAPER, Student, StudentConfig
 from purify3d.types import FeatureSpace, PointCloud, PointFeatures, TextBank, Vocabulary, Voxels
 
-GOLDEN = Path(__file__).resolve().parents[1] / "tests" / "data" / "pooling.npz"
+__all__ = [
+    "LABELS",
+    "ROUNDS",
+    "VOXEL",
+    "K",
+    "hand_back",
+    "lifted",
+    "machine",
+    "measured",
+    "resident",
+    "rooms",
+]
+
 LABELS, VOXEL, ROUNDS, K = 20, PurifyConfig.voxel, PurifyConfig.rounds, PurifyConfig.neighbors
 _SAMPLES = 12_000  # points on a square metre of a room, 5 for each voxel
-_PAIRS = 1 << 28  # numbers of one side of the pairs gathered at a time: 1 GiB
-
-
-# The released steps
-
-
-def flat_neighbors(index: Tensor, k: int) -> Tensor:
-    """(V, k) int64 the nearest others by comparing each voxel with all."""
-    faiss: Any = require("faiss", "bench")
-    faiss.omp_set_num_threads(torch.get_num_threads())
-    cells = np.ascontiguousarray(index.numpy(), dtype=np.float32)
-    search = faiss.IndexFlatL2(3)
-    search.add(cells)
-    _, found = search.search(cells, k + 1)
-    return torch.from_numpy(found[:, 1:])  # only a voxel itself is at distance 0
-
-
-def pair_affinity(embedding: Tensor, neighbor: Tensor, sharpness: float, *, unit: bool) -> Tensor:
-    """(V, K) softmax over neighbours, both sides of every pair gathered.
-
-    Of the cosine for unit embeddings, else of minus half the squared distance. At most 1 GiB a side at a
-    time, for memory.
-    """
-    rows = max(1, _PAIRS // (neighbor.shape[1] * embedding.shape[1]))
-    parts = []
-    for start in range(0, len(neighbor), rows):
-        near = neighbor[start : start + rows]
-        own = torch.arange(start, start + len(near)).repeat_interleave(near.shape[1])
-        one, other = embedding[own], embedding[near.reshape(-1)]
-        alike = (one * other).sum(1) if unit else -(one - other).square().sum(1) / 2
-        parts.append((sharpness * alike).reshape(near.shape).softmax(1))
-    return torch.cat(parts)
-
-
-def coo_products(neighbor: Tensor, weight: Tensor, values: Tensor, rounds: int) -> Tensor:
-    """(V, C) values times the affinity, `rounds` times, as products with a COO matrix."""
-    count, k = neighbor.shape
-    place = torch.stack([torch.arange(count).repeat_interleave(k), neighbor.reshape(-1)])
-    matrix = torch.sparse_coo_tensor(place, weight.reshape(-1), (count, count), check_invariants=False)
-    matrix = matrix.coalesce()
-    for _ in range(rounds):
-        values = torch.sparse.mm(matrix, values)
-    return values
-
-
-def check_baseline() -> None:
-    """The released steps give what the released code gave.
-
-    Raises:
-        AssertionError: they do not.
-    """
-    with np.load(GOLDEN) as file:
-        data = {key: torch.from_numpy(file[key]) for key in file.files}
-    near = data["neighbours"].long()
-    cells = data["voxel_coords"].long()
-    assert torch.equal(farness(cells, flat_neighbors(cells, K)), farness(cells, near))
-    weight = pair_affinity(data["embedding"], near, float(data["sharpening"]), unit=True)
-    pooled = coo_products(near, weight, data["voxel_inputs"], int(data["iterations"]))
-    step, *shape = data["refined_point_features@thin"].tolist()
-    found = pooled[data["point_to_voxel"].long()][:, : shape[1]]
-    torch.testing.assert_close(found.flatten()[::step], data["refined_point_features"], rtol=1e-4, atol=1e-5)
-
-
-# Both sides
-
-
-def farness(cells: Tensor, near: Tensor) -> Tensor:
-    """(V, K) squared distances to neighbours, ascending."""
-    cells = cells.int()
-    return torch.cat(
-        [
-            (cells[n] - c[:, None]).square().sum(2).sort(1).values
-            for n, c in zip(near.split(8192), cells.split(8192), strict=True)
-        ]
-    )
+STUDENTS = ("paper", "shipped")
+Vectors = Callable[[PointCloud, Voxels, PointFeatures], Tensor]
 
 
 def rooms(voxels: int) -> PointCloud:
@@ -199,23 +157,46 @@ def widened(embedding: Tensor, width: int) -> Tensor:
     return embedding @ torch.linalg.qr(turn)[0].T
 
 
-def resident() -> float:
-    """GB (10^9) of this process now; 0 where the system does not tell."""
-    statm = Path("/proc/self/statm")
-    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e9 if statm.exists() else 0.0
+def paper_student(channels: int) -> Student:
+    """The paper's network with random weights, for that many channels of features."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Student(StudentConfig(channels, PAPER.width, PAPER.blocks, PAPER.out_channels)).eval()
+
+
+def shipped_student(space: FeatureSpace) -> Learned:
+    """What `--affinity student` compares by. Its words are drawn: that costs as much as hearing real ones."""
+    found = load_embedding("student")
+    assert isinstance(found, Learned)
+    names = found.student.config.words
+    drawn = torch.randn(len(names), space.dim, generator=torch.Generator().manual_seed(2))
+    text = torch.nn.functional.normalize(drawn, dim=1)
+    bank = TextBank(Vocabulary.parse(", ".join(names)), text, torch.arange(len(names)), space)
+    return Learned(found.student, found.fingerprint, bank)
 
 
 def ours(
-    points: PointCloud, features: PointFeatures, bank: TextBank, width: int, watch: Stopwatch
+    points: PointCloud,
+    features: PointFeatures,
+    bank: TextBank,
+    width: int,
+    watch: Stopwatch,
+    student: tuple[Vectors, float] | None = None,
 ) -> tuple[Tensor, Voxels, Tensor, Tensor]:
-    """Label, voxels, their neighbours and embedding."""
+    """Label, voxels, their neighbours and embedding; a student comes with its sharpness."""
     with watch("voxels"):
         voxels = voxelize(points.xyz, VOXEL)
     with watch("neighbours"):
         near = grid_neighbors(voxels.index, K)
+    sharpness = SHARPNESS
+    if student is not None:
+        vectors, sharpness = student
+        with watch("student"):
+            embedding = vectors(points, voxels, features)
     with watch("affinity"):
-        embedding = widened(geometric_embedding(points, voxels), width)
-        heard = softmax_affinity(embedding, near)
+        if student is None:
+            embedding = widened(geometric_embedding(points, voxels), width)
+        heard = softmax_affinity(embedding, near, sharpness)
     with watch("pooling"):
         pooled = pooled_scores(features, bank, voxels, heard, ROUNDS)
     with watch("labels"):
@@ -224,7 +205,13 @@ def ours(
 
 
 def released(
-    points: PointCloud, features: PointFeatures, bank: TextBank, near: Tensor, width: int, watch: Stopwatch
+    points: PointCloud,
+    features: PointFeatures,
+    bank: TextBank,
+    near: Tensor,
+    width: int,
+    watch: Stopwatch,
+    student: Student | None = None,
 ) -> Tensor:
     """Labels by the released steps; stops where its neighbours lie elsewhere than `near`."""
     with watch("voxels"):
@@ -236,51 +223,19 @@ def released(
     if not torch.equal(farness(voxels.index, found), farness(voxels.index, near)):
         sys.exit("the two searches found neighbours at different distances")
     shared = near.long()
+    if student is not None:
+        with watch("student"):
+            embedding = unit_embedding(student, values, voxels.index)
     with watch("affinity"):
-        embedding = widened(geometric_embedding(points, voxels), width)
-        weight = pair_affinity(embedding, shared, SHARPNESS, unit=False)
+        if student is None:
+            embedding = widened(geometric_embedding(points, voxels), width)
+        weight = pair_affinity(embedding, shared, SHARPNESS, unit=student is not None)
     with watch("pooling"):
         pooled = coo_products(shared, weight, values, ROUNDS)
     with watch("labels"):
         pooled = voxels.to_points(pooled)[:, : features.values.shape[1]]
         unit = torch.nn.functional.normalize(pooled, dim=1)
         return (unit @ bank.embedding.T).argmax(1).int()
-
-
-class Clock(Stopwatch):
-    """Adds up the seconds of cores over its stages."""
-
-    core_seconds = 0.0
-
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        with super().__call__(name):
-            start = time.process_time()
-            yield
-            self.core_seconds += time.process_time() - start
-
-
-def hand_back() -> None:
-    """Freed memory goes back to the system, where the C library can, so that peaks do not hide in it."""
-    gc.collect()
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-
-
-def measured(run: Callable[[Stopwatch], Any], imports: float) -> tuple[dict[str, Any], Any]:
-    """Seconds of the stages and in all, of the clock and of all cores together, highest memory less that of
-    imports, and what was returned. Seconds of cores tell little of who else used the machine."""
-    hand_back()
-    watch, before = Clock(), resident()
-    result = run(watch)
-    peak = max(stage["peak_gb"] for stage in watch.stages.values())
-    return {
-        "seconds": {name: stage["seconds"] for name, stage in watch.stages.items()},
-        "total": round(sum(stage["seconds"] for stage in watch.stages.values()), 3),
-        "core_seconds": round(watch.core_seconds, 3),
-        "peak_gb_less_imports": round(peak - imports, 3),
-        "peak_gb_less_inputs": round(peak - before, 3),
-    }, result
 
 
 def main() -> None:
@@ -291,7 +246,9 @@ def main() -> None:
     parser.add_argument("--channels", type=int, default=512)
     parser.add_argument("--width", type=int, default=6)
     parser.add_argument("--repeats", type=int, default=3, help="of our side; the median counts")
+    parser.add_argument("--student", choices=STUDENTS, help="without: voxels are compared geometrically")
     parser.add_argument("--scaling", type=int, nargs="+", metavar="VOXELS")
+    parser.add_argument("--plot", type=Path, help="with --scaling: where to draw seconds and memory")
     parser.add_argument("--alone", type=int, metavar="VOXELS", help=argparse.SUPPRESS)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
@@ -299,11 +256,10 @@ def main() -> None:
     if args.alone:
         print(json.dumps(alone(args.alone, imports)))
         return
+    if args.plot and not args.scaling:
+        parser.error("found --plot without --scaling; expected both, or use growth.py on a JSON file")
+    about = facts("faiss-cpu")
     result: dict[str, Any] = {
-        "machine": machine(),
-        "threads": torch.get_num_threads(),
-        "load": os.getloadavg() if hasattr(os, "getloadavg") else None,
-        "versions": {name: version(name) for name in ("purify3d", "torch", "numpy", "scipy")},
         "settings": {"voxel": VOXEL, "neighbors": K, "rounds": ROUNDS, "labels": LABELS},
     }
     if args.scaling:
@@ -313,40 +269,53 @@ def main() -> None:
             row = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
             result["scaling"].append(row)
             print(json.dumps(row), flush=True)
+        if args.plot:
+            growth.plot(result["scaling"], args.plot)
     else:
-        result["versions"]["faiss-cpu"] = version("faiss-cpu")
         check_baseline()
         alone(3000, imports)  # libraries set themselves up on first use
         result["compared"] = []
         for voxels in args.voxels:
-            row = compare(voxels, args.channels, args.width, args.repeats, imports)
+            row = compare(voxels, args.channels, args.width, args.repeats, imports, args.student)
             result["compared"].append(row)
             print(json.dumps(row, indent=1), flush=True)
-    if args.json:
-        args.json.write_text(json.dumps(result, indent=1) + "\n")
+    write_json(args.json, about, result)
 
 
-def machine() -> str:
-    cpu = Path("/proc/cpuinfo")
-    lines = cpu.read_text().splitlines() if cpu.exists() else []
-    name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "")
-    return f"{name or platform.processor()}, {os.cpu_count()} cores, {platform.platform()}"
+def compare(
+    voxels: int, channels: int, width: int, repeats: int, imports: float, student: str | None = None
+) -> dict[str, Any]:
+    """Both sides on one cloud: stages, memory, how many labels are the same, and ratios.
 
-
-def compare(voxels: int, channels: int, width: int, repeats: int, imports: float) -> dict[str, Any]:
+    Ours runs first, so that it does not hold the baseline's student where it has its own.
+    """
     points = rooms(voxels)
     features, bank = lifted(points, channels, factored=False)
+    network = paper_student(channels) if student == "paper" else None
+    mine: tuple[Vectors, float] | None = None
+    dtype, alike = torch.float32, 0.9999
+    if student is not None and multiplies_bfloat16(torch.device("cpu")):
+        dtype, alike = torch.bfloat16, 0.999
+    if network is not None:
+        mine = network.embed, network.config.sharpness
+    elif student == "shipped":
+        shipped = shipped_student(features.space)
+        mine = shipped, shipped.sharpness
     runs = []
     for _ in range(repeats):
         row, (label, grid, near, embedding) = measured(
-            lambda watch: ours(points, features, bank, width, watch), imports
+            lambda watch: ours(points, features, bank, width, watch, mine), imports
         )
         runs.append(row)
-    base, theirs = measured(lambda watch: released(points, features, bank, near, width, watch), imports)
+    if student == "shipped":
+        network = paper_student(channels)
+    base, theirs = measured(
+        lambda watch: released(points, features, bank, near, width, watch, network), imports
+    )
     same = float((label == theirs).float().mean())
     raw = (features.values @ bank.embedding.T).argmax(1)
-    if same < 0.9999:
-        sys.exit(f"labels agree on {same:.4%} of the points; expected 99.99 % or more")
+    if student != "shipped" and same < alike:
+        sys.exit(f"labels agree on {same:.4%} of the points; expected {100 * alike:g} % or more")
     for row in runs:  # what a process takes for itself on the first run stays with it
         row["peak_gb_less_imports"] = max(run["peak_gb_less_imports"] for run in runs)
         row["peak_gb_less_inputs"] = max(run["peak_gb_less_inputs"] for run in runs)
@@ -360,7 +329,9 @@ def compare(voxels: int, channels: int, width: int, repeats: int, imports: float
         "occupied": round(KernelMap.of(grid.index).pairs_per_voxel(), 2),
         "channels": channels,
         "width": embedding.shape[1],
-        "labels_alike": same,
+        "student": student,
+        "computed_in": str(dtype).removeprefix("torch."),
+        "labels_alike": same if student != "shipped" else None,
         "right": {
             "as lifted": round(float((raw == points.label).float().mean()), 4),
             "ours": round(float((label == points.label).float().mean()), 4),
