@@ -161,7 +161,8 @@ def test_a_backbone_of_your_own(capture: Path, tmp_path: Path) -> None:
         "0",
     ]
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
-    subprocess.run(command, check=True, env=environment, capture_output=True)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     cloud = trimesh.load(tmp_path / "run" / "points.ply", process=False)
     label = trimesh.load(tmp_path / "run" / "labels.ply", process=False).metadata["_ply_raw"]["vertex"][
         "data"

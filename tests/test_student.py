@@ -1,5 +1,6 @@
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,14 @@ import torch
 from recorded import Recorded
 from safetensors.torch import load_file, save_file
 
-from purify3d.affinities import PurifyConfig, affinity, geometric_embedding, joined
+from purify3d.affinities import (
+    Learned,
+    PurifyConfig,
+    affinity,
+    geometric_embedding,
+    joined,
+    load_embedding,
+)
 from purify3d.errors import CheckpointError, PurifyWarning
 from purify3d.sparse import KernelMap
 from purify3d.spatial import voxelize
@@ -371,3 +379,19 @@ def test_at_other_voxels_normals_and_colours_stand_in_for_the_shipped_student(tm
     mine = shutil.copytree(SHIPPED, tmp_path / "mine")
     with pytest.raises(CheckpointError, match=r"found voxels of 0\.05 m"):  # one's own is never left out
         affinity(points, features, replace(coarse, affinity=str(mine)))
+
+
+def test_a_model_that_fails_at_the_students_words_leaves_it_shape_and_colour() -> None:
+    class Digits:
+        """A model that knows numbers only."""
+
+        space = FeatureSpace("digits", 1, 1.0)
+        reads_words = False
+
+        def encode(self, texts: Sequence[str]) -> torch.Tensor:
+            return torch.tensor([[float(text)] for text in texts])
+
+    with pytest.warns(PurifyWarning, match="hears nothing of what the 2D model saw .* could not convert"):
+        found = load_embedding("student", Digits())  # type: ignore[arg-type]
+    assert isinstance(found, Learned)
+    assert found.bank is None

@@ -15,7 +15,7 @@ from torch.nn.functional import normalize
 from purify3d.backbones import TextEncoder, embed_vocabulary
 from purify3d.checkpoints import file_digest
 from purify3d.colors import rgb_to_lab
-from purify3d.errors import CheckpointError, LabelError, PurifyWarning
+from purify3d.errors import BackboneError, CheckpointError, LabelError, PurifyWarning
 from purify3d.estimate import free_memory, tile_size
 from purify3d.progress import Progress, silent
 from purify3d.settings import check, setting
@@ -239,12 +239,23 @@ def load_embedding(
 
 
 def words_of(config: StudentConfig, backbone: TextEncoder) -> TextBank | None:
-    """A student's words in the words of a 2D model; None where it has none or the model knows none."""
+    """A student's words in the words of a 2D model; None where it has none or the model does not know them.
+
+    Warns:
+        PurifyWarning: the model failed at them.
+    """
     if not config.words:
         return None
     try:
         return embed_vocabulary(backbone, config.words)
     except LabelError:  # stored features with a closed table of words
+        return None
+    except BackboneError as error:
+        warnings.warn(
+            f"the student hears nothing of what the 2D model saw and goes by shape and colour, since {error}",
+            PurifyWarning,
+            stacklevel=3,
+        )
         return None
 
 
