@@ -67,6 +67,7 @@ def tasks(folder: str) -> dict[str, Callable[[], float]]:
     return {
         "python": lambda: whole(sys.executable, "-c", ""),
         "help": lambda: whole(*PROGRAM, "--help"),
+        "segment --help": lambda: whole(*PROGRAM, "segment", "--help"),
         "segment, first line": lambda: until_line(1, *segment),
         "segment, second line": lambda: until_line(2, *segment),
         "import purify3d": imported("purify3d"),
