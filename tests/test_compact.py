@@ -1,9 +1,11 @@
 """Features in at most 64 bytes a point."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -131,7 +133,7 @@ def test_one_long_feature_does_not_silence_the_others() -> None:
     values = drawn(50, 8)
     values[7] *= 1e8
     kept = compact(of(values)).features()
-    assert torch.cosine_similarity(kept.values @ kept.basis, values).min() > 0.9999
+    assert torch.cosine_similarity(kept.dense(), values).min() > 0.9999
     ratio = kept.norm() / values.norm(dim=1)
     torch.testing.assert_close(ratio / ratio[7], torch.ones(50), rtol=2e-3, atol=0)
 
@@ -184,6 +186,17 @@ def runs(room_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[R
     with_features, _ = segment_into(folder / "with", job(room_folder, LABELS, affinity="student"))
     without, _ = segment_into(folder / "without", job(room_folder, LABELS, affinity="student", no_query=True))
     return with_features, without
+
+
+def test_features_of_another_version_are_said_to_be(runs: tuple[Run, Run], tmp_path: Path) -> None:
+    """As runs were before: half precision, one column."""
+    old = Run(shutil.copytree(runs[0].folder, tmp_path / "old"))
+    with safe_open(old.folder / "features.safetensors", framework="pt") as file:
+        metadata = file.metadata()
+    values = {"values": torch.zeros(3, 4).half(), "views": torch.ones(3, dtype=torch.int32)}
+    save_file(values, old.folder / "features.safetensors", metadata=metadata)
+    with pytest.raises(RunError, match=r"found no 'fine' in .*another version wrote it.*--overwrite$"):
+        read_features(old, "features.safetensors", read_scene(old).cloud())
 
 
 def test_without_questions_labels_are_the_same(runs: tuple[Run, Run]) -> None:

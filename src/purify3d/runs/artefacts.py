@@ -147,7 +147,12 @@ def read_features(run: Run, name: str, points: PointCloud) -> PointFeatures:
         with safe_open(path, framework="pt") as file:
             space = FeatureSpace(**json.loads((file.metadata() or {})["space"]))
         features = restore(tensors, space)
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+    except KeyError as error:
+        raise RunError(
+            f"found no {error} in {path}, which this version of purify3d keeps there: another version wrote "
+            "it, or it is damaged. Repeat the run with --overwrite"
+        ) from error
+    except (OSError, SafetensorError, ValueError, TypeError) as error:
         raise RunError(f"cannot read {path} ({error!r}); repeat the run with --overwrite") from error
     if len(features) != len(points):
         raise RunError(

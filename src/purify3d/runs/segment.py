@@ -159,7 +159,9 @@ def _refuse_another(run: Run, job: Job, prints: Prints, overwrite: bool) -> None
         for leaf in leaves(job)
         if leaf.stage in ("points", "lift", "label") and before[leaf.path] != leaf.value
     ]
-    why = "; ".join(differences) or "files of the capture or of the 2D model have changed"
+    why = "; ".join(differences) or (
+        "files of the capture or of the 2D model have changed, or another version of purify3d made it"
+    )
     raise RunError(
         f"{run.folder} holds a run of another capture, backbone or lifting ({why}); expected the same, or a "
         "new folder. Name another --output, or give --overwrite to replace it"
