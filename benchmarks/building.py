@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -27,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from purify_vs_released import machine, resident
+from measuring import facts, resident, write_json
 from torch import Tensor
 
 from purify3d.backbones.facts import Facts
@@ -210,18 +209,12 @@ def main() -> None:
     parser.add_argument("--without", type=int, default=20, help="frames that are timed without blocks")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    result: dict[str, Any] = {
-        "machine": machine(),
-        "threads": torch.get_num_threads(),
-        "load": os.getloadavg() if hasattr(os, "getloadavg") else None,
-        "imports_gb": round(resident(), 3),
-        "sizes": [],
-    }
+    about = facts()
+    result: dict[str, Any] = {"imports_gb": round(resident(), 3), "sizes": []}
     for points in args.points:
         result["sizes"].append(timed(points, args.frames, args.without))
         print(json.dumps(result["sizes"][-1]), flush=True)
-    if args.json:
-        args.json.write_text(json.dumps(result, indent=1) + "\n")
+    write_json(args.json, about, result)
 
 
 if __name__ == "__main__":

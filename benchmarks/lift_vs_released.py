@@ -26,17 +26,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from purify_vs_released import machine, measured, resident
+from measuring import facts, measured, resident, write_json
 from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.nn.functional import interpolate, normalize
@@ -377,18 +375,12 @@ def main() -> None:
     parser.add_argument("--fusion", nargs="+", choices=("consensus", "mean"), default=("consensus", "mean"))
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
+    about = facts()
     check_baselines()
     imports = resident()
     scene, said, bank = room(args.frames, args.points, args.masks, args.film)
-    result: dict[str, Any] = {
-        "machine": machine(),
-        "threads": torch.get_num_threads(),
-        "load": os.getloadavg() if hasattr(os, "getloadavg") else None,
-        "versions": {name: version(name) for name in ("purify3d", "torch", "numpy", "scipy")},
-        "frames": args.frames,
-        "points": args.points,
-        "masks": args.masks,
-    }
+    size = {"frames": args.frames, "points": args.points, "masks": args.masks}
+    result: dict[str, Any] = {"settings": size}
     for fusion in args.fusion:
         config = LiftConfig(fusion)
         sides: dict[str, tuple[Callable[..., Tensor], int]] = {
@@ -398,8 +390,7 @@ def main() -> None:
             sides["released"] = (released, 1)
         result[fusion] = compare(sides, scene, said, bank, config, imports)
         print(json.dumps(result[fusion], indent=1), flush=True)
-    if args.json:
-        args.json.write_text(json.dumps(result, indent=1) + "\n")
+    write_json(args.json, about, result)
 
 
 def compare(

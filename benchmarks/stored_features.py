@@ -2,7 +2,7 @@
 
     python benchmarks/stored_features.py spectra                      # maps of 512 channels
     python benchmarks/stored_features.py room [--backbone NAME] [--rooms 100 101]
-    python benchmarks/stored_features.py questions [--points 1000000]
+    python benchmarks/stored_features.py questions [--points 1000000] [--json FILE]
 
 `spectra`: 200,000 features of 512 channels whose singular values fall as 1 / k^a along random directions, and
 20 words of the same spectrum: the share of labels that stay, point by point. `room`: procedural rooms, 48
@@ -20,15 +20,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
+from measuring import facts, write_json
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from purify3d.affinities import load_embedding
 from purify3d.backbones import embed_vocabulary, load_backbone
+from purify3d.backbones.facts import Facts
 from purify3d.compact import Compact, compact
 from purify3d.job import job
 from purify3d.labelsets import read_labels
@@ -41,7 +45,7 @@ from purify3d.runs.folder import Run, fingerprint
 from purify3d.runs.notebook import open_run
 from purify3d.stopwatch import Stopwatch
 from purify3d.surface import with_points
-from purify3d.types import FeatureSpace, PointCloud, PointFeatures, Scene
+from purify3d.types import DenseFeatures, FeatureSpace, Frame, PointCloud, PointFeatures, Scene, TextBank
 
 SPACE = FeatureSpace("drawn", 512, 1.0, True)
 
@@ -63,18 +67,27 @@ def bytes_a_point(kept: Compact) -> float:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors) / len(kept.scale)
 
 
-def spectra(count: int = 200_000) -> None:
+def spectra(count: int = 200_000) -> list[dict[str, Any]]:
+    rows = []
     print("| a | bytes a point | directions | energy lost | labels unchanged |\n|---|---|---|---|---|")
     for power in (0.5, 0.75, 1.0, 1.25, 1.5, 2.0):
         values = spectrum(count, power, 0)
         features = PointFeatures(values, torch.ones(count, dtype=torch.int32), SPACE, gap=torch.zeros(count))
         kept, words = compact(features), spectrum(20, power, 1)
         same = (features.dot(words).argmax(1) == kept.features().dot(words).argmax(1)).float().mean()
+        rows.append({"a": power, **stored(kept), "unchanged": round(float(same), 5)})
         print(f"| {power} | {bytes_a_point(kept):.1f} | {len(kept.basis)} | {kept.lost:.2%} | {same:.2%} |")
+    return rows
 
 
-def room(name: str, seeds: Sequence[int]) -> None:
-    backbone = load_backbone(name)
+def stored(kept: Compact) -> dict[str, float]:
+    """What is said of a stored form."""
+    size = round(bytes_a_point(kept), 2)
+    return {"bytes_a_point": size, "directions": len(kept.basis), "lost": round(float(kept.lost), 5)}
+
+
+def room(name: str, seeds: Sequence[int]) -> list[dict[str, Any]]:
+    backbone, rows = load_backbone(name), []
     print("| room | labels | bytes a point | directions | energy lost | unchanged, raw | unchanged, pooled |")
     print("|---|---|---|---|---|---|---|")
     for seed in seeds:
@@ -92,18 +105,24 @@ def room(name: str, seeds: Sequence[int]) -> None:
                     for each in (features, kept.features())
                 )
                 same.append(float((before == after).float().mean()))
-            facts = f"{bytes_a_point(kept):.1f} | {len(kept.basis)} | {kept.lost:.2%}"
-            print(f"| {seed} | {labels} | {facts} | {same[0]:.3%} | {same[1]:.3%} |", flush=True)
+            told = f"{bytes_a_point(kept):.1f} | {len(kept.basis)} | {kept.lost:.2%}"
+            rows.append({"room": seed, "labels": labels, **stored(kept), "unchanged": same})
+            print(f"| {seed} | {labels} | {told} | {same[0]:.3%} | {same[1]:.3%} |", flush=True)
+    return rows
 
 
 class Drawn:
     """A model whose words are drawn from the spectrum of the features: encoding takes no time."""
 
     space = SPACE
-    reads_words = False
+    facts = Facts("dense", "none", 0, "none", "made up")
+    reads_words, device, dtype = False, torch.device("cpu"), torch.float32
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         return torch.stack([drawn_words()[sum(text.encode()) % 1000] for text in texts])
+
+    def observe(self, frames: Sequence[Frame], bank: TextBank) -> list[DenseFeatures]:
+        raise AssertionError("features are there already; nothing is lifted")
 
 
 @cache
@@ -123,7 +142,7 @@ def furnished(count: int) -> tuple[PointCloud, Tensor]:
     return PointCloud.from_arrays(xyz, normal=up), torch.from_numpy(thing)
 
 
-def questions(count: int) -> None:
+def questions(count: int) -> dict[str, Any]:
     points, thing = furnished(count)
     named = drawn_words()
     values = named[thing] + 0.5 * spectrum(count, 1.0, 1)
@@ -141,9 +160,10 @@ def questions(count: int) -> None:
             with run.making("points", "p") as stage:
                 artefacts.write_points(stage, scene)
             with run.making("lift", "l") as stage:
-                watch = time.perf_counter()
+                start = time.perf_counter()
                 artefacts.write_features(stage, artefacts.FEATURES, features)
-                print(f"brought from 512 channels into the stored form: {time.perf_counter() - watch:.1f} s")
+                into = time.perf_counter() - start
+                print(f"brought from 512 channels into the stored form: {into:.1f} s")
             embedding = load_embedding("geometric")
             print_ = fingerprint("l", wanted.settings_of("purify"), embedding.fingerprint)
             with run.making("purify", print_) as stage:
@@ -166,6 +186,7 @@ def questions(count: int) -> None:
             answer = opened.query(f"thing {word}", model)
             further.append(time.perf_counter() - start)
         print(f"further answers with regions, ms: {[round(1000 * t) for t in further]}, last {answer}")
+        assert opened._asked is not None
         kept = opened._asked[2]
         alone = []
         for word in range(2, 12):
@@ -174,6 +195,17 @@ def questions(count: int) -> None:
             heat(kept.dot(bank.embedding)[:, 0] / kept.norm())
             alone.append(time.perf_counter() - start)
         print(f"further heat alone, ms: {[round(1000 * t) for t in alone]}")
+    return {
+        "points": count,
+        "bytes_a_point": round(size / count, 2),
+        "seconds": {
+            "into the stored form": round(into, 3),
+            "first answer": first["seconds"],
+            "further answers": round(median(further), 4),
+            "heat alone": round(median(alone), 4),
+        },
+        "peak_gb": first["peak_gb"],
+    }
 
 
 def main() -> None:
@@ -184,13 +216,14 @@ def main() -> None:
     parser.add_argument("--backbone", default="segmenter:lite")
     parser.add_argument("--rooms", type=int, nargs="+", default=[100])
     parser.add_argument("--points", type=int, default=1_000_000)
+    parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    if args.what == "spectra":
-        spectra()
-    elif args.what == "room":
-        room(args.backbone, args.rooms)
+    about = facts()
+    if args.what == "questions":
+        result = questions(args.points)
     else:
-        questions(args.points)
+        result = {"rows": spectra() if args.what == "spectra" else room(args.backbone, args.rooms)}
+    write_json(args.json, about, result)
 
 
 if __name__ == "__main__":

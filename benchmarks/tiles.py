@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from purify_vs_released import LABELS, ROUNDS, VOXEL, K, hand_back, lifted, machine, resident, rooms
+from measuring import facts, hand_back, resident, write_json
+from purify_vs_released import LABELS, ROUNDS, VOXEL, K, lifted, rooms
 
 from purify3d import affinities
 from purify3d.affinities import PurifyConfig, affinity, load_embedding
@@ -67,8 +68,11 @@ def main() -> None:
     if given.one:
         print(json.dumps(measure(given.one[0], given.one[1] or None, given.affinity)[0]))
         return
-    about = {"voxel": VOXEL, "neighbors": K, "rounds": ROUNDS, "labels": LABELS, "machine": machine()}
-    print(json.dumps(about), flush=True)
+    about = facts()
+    result: dict[str, Any] = {
+        "settings": {"voxel": VOXEL, "neighbors": K, "rounds": ROUNDS, "labels": LABELS}
+    }
+    print(json.dumps(about | result), flush=True)
     rows = []
     for scenes in given.scenes:
         for limit in (given.each, None) if given.whole else (given.each,):
@@ -77,10 +81,9 @@ def main() -> None:
     if given.whole:
         tiled, whole = (measure(4 * given.each, limit, given.affinity)[1] for limit in (given.each, None))
         same = float((tiled.argmax(1) == whole.argmax(1)).float().mean())
-        about |= {"apart": float((tiled - whole).abs().max()), "labels_alike": same}
-        print(json.dumps(about), flush=True)
-    if given.json:
-        given.json.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
+        result |= {"apart": float((tiled - whole).abs().max()), "labels_alike": same}
+        print(json.dumps(result), flush=True)
+    write_json(given.json, about, {**result, "rows": rows})
 
 
 if __name__ == "__main__":
