@@ -1,9 +1,10 @@
-# Two commands: `make demo` shows the method, `make test` runs the whole test suite.
+# `make demo` shows the method, `make test` runs the whole test suite, `make bench` measures its speed.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+BENCH ?= runs/bench
 
-.PHONY: demo test mutants lint docs clean
+.PHONY: demo test bench mutants lint docs clean
 
 $(VENV)/.ready-demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -20,6 +21,22 @@ demo: $(VENV)/.ready-demo
 
 test: $(VENV)/.ready-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
+
+# Half an hour on two cores; FULL=1 adds a building of 5 million points. On an idle machine, or it tells nothing.
+# Compare with what was measured before: python benchmarks/compare.py OLD_FOLDER runs/bench
+bench: $(VENV)/.ready-dev
+	mkdir -p $(BENCH)
+	$(BIN)/python benchmarks/startup.py --json $(BENCH)/startup.json
+	$(BIN)/python benchmarks/purify_vs_released.py --json $(BENCH)/geometric.json
+	$(BIN)/python benchmarks/purify_vs_released.py --student paper --json $(BENCH)/paper.json
+	$(BIN)/python benchmarks/purify_vs_released.py --student shipped --json $(BENCH)/shipped.json
+	$(BIN)/python benchmarks/purify_vs_released.py --scaling 50000 500000 5000000 \
+		--plot $(BENCH)/growth.png --json $(BENCH)/scaling.json
+	$(BIN)/python benchmarks/lift_vs_released.py --film $(BENCH)/room.npz --json $(BENCH)/lift.json
+	$(BIN)/python benchmarks/stored_features.py questions --json $(BENCH)/questions.json
+ifdef FULL
+	$(BIN)/python benchmarks/building.py --json $(BENCH)/building.json
+endif
 
 mutants: $(VENV)/.ready-dev
 	$(BIN)/python tools/mutants.py
