@@ -59,7 +59,6 @@ from purify3d.affinities import (
     PurifyConfig,
     geometric_embedding,
     load_embedding,
-    softmax_affinity,
 )
 from purify3d.asking import classify
 from purify3d.devices import multiplies_bfloat16
@@ -70,6 +69,7 @@ from purify3d.spatial import first_points, grid_neighbors, voxelize
 from purify3d.stopwatch import Stopwatch
 from purify3d.student import PAPER, Student, StudentConfig
 from purify3d.types import FeatureSpace, PointCloud, PointFeatures, TextBank, Vocabulary, Voxels
+from purify3d.weights import softmax_affinity
 
 __all__ = [
     "LABELS",

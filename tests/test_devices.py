@@ -17,8 +17,6 @@ from purify3d.affinities import (
     affinity,
     agreement,
     geometric_embedding,
-    softmax_affinity,
-    softmax_plain,
 )
 from purify3d.asking import classify, query, scores
 from purify3d.backbones import load_backbone
@@ -55,6 +53,7 @@ from purify3d.types import (
     TextBank,
     Vocabulary,
 )
+from purify3d.weights import softmax_affinity, softmax_plain
 
 SPACE = FeatureSpace("made up", 4, 10.0, length_is_confidence=True)
 
@@ -228,7 +227,7 @@ def test_affinities_and_pooling(scene: Scene, features: PointFeatures, bank: Tex
     check(geometric_embedding, points, voxels)
     check(lambda f, v: agreement(f, v, 4.0), features, voxels)
     vectors, neighbor = geometric_embedding(points, voxels), grid_neighbors(voxels.index, 8)
-    check(softmax_plain, vectors, vectors, neighbor)
+    check(softmax_plain, vectors, neighbor)
     heard = softmax_affinity(vectors, neighbor)
     with pretending() as device:
         on_device = softmax_affinity(vectors.to(device), neighbor.to(device))

@@ -8,14 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recorded import Recorded, pair
 
-from purify3d import affinities, purifying
-from purify3d.affinities import PurifyConfig, affinity, agreement, softmax_affinity, softmax_plain
+from purify3d import purifying, weights
+from purify3d.affinities import PurifyConfig, affinity, agreement
 from purify3d.colors import rgb_to_lab
 from purify3d.pipeline import SegmentConfig, label_points
 from purify3d.progress import silent
 from purify3d.purifying import pool, pool_plain, purify
 from purify3d.spatial import grid_neighbors, voxelize
 from purify3d.types import Affinity, FeatureSpace, PointCloud, PointFeatures, Regions, TextBank, Vocabulary
+from purify3d.weights import softmax_affinity, softmax_plain
 
 
 def random_affinity(seed: int, voxels: int = 60, k: int = 9) -> Affinity:
@@ -129,12 +130,12 @@ def test_lengths_weigh_only_where_they_mean_confidence() -> None:
     points = PointCloud(xyz, torch.zeros(3, 3).byte(), torch.tensor([[0.0, 0, 1]]).repeat(3, 1), -count)
     values = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 0.5]])
     config = PurifyConfig(affinity="geometric", neighbors=2, confidence=4.0)
-    weights = []
+    heard = []
     for sure in (False, True):
         space = FeatureSpace("test", 2, 1.0, length_is_confidence=sure)
-        weights.append(affinity(points, PointFeatures(values, count, space), config)[1].weight)
-    torch.testing.assert_close(weights[0], torch.full((3, 2), 0.5))
-    assert weights[1][0].tolist() == pytest.approx([16 / 17, 1 / 17])  # 1 and 1/2, to the fourth power
+        heard.append(affinity(points, PointFeatures(values, count, space), config)[1].weight)
+    torch.testing.assert_close(heard[0], torch.full((3, 2), 0.5))
+    assert heard[1][0].tolist() == pytest.approx([16 / 17, 1 / 17])  # 1 and 1/2, to the fourth power
 
 
 def test_lab_of_known_colors() -> None:
@@ -155,14 +156,16 @@ def test_pooling_in_blocks_of_rows_is_pooling(monkeypatch: pytest.MonkeyPatch) -
 @given(st.integers(0, 10_000), st.integers(0, 12), st.sampled_from([1, 6, 38]), st.booleans())
 def test_softmax_on_the_cpu_equals_its_plain_twin(seed: int, k: int, channels: int, small: bool) -> None:
     generator = torch.Generator().manual_seed(seed)
-    key, query = torch.randn(2, 50, channels, generator=generator)
+    key = torch.randn(50, 1 + channels, generator=generator)
     neighbor = torch.randint(50, (50, k), generator=generator, dtype=torch.int32)
+    rows = torch.randint(50, (50,), generator=generator)
     with pytest.MonkeyPatch.context() as patch:
         if small:  # a voxel at a time
-            patch.setattr(affinities, "_IN_CACHE", 1)
-            patch.setattr(affinities, "_ELSEWHERE", 1)
-        found = affinities._softmax_on_cpu(key, query, neighbor, silent)
-        torch.testing.assert_close(found, softmax_plain(key, query, neighbor))
+            patch.setattr(weights, "_IN_CACHE", 1)
+            patch.setattr(weights, "_ELSEWHERE", 1)
+        for some in (None, rows):
+            found = weights._softmax_on_cpu(key, neighbor, some, silent)
+            torch.testing.assert_close(found, softmax_plain(key, neighbor, some))
 
 
 def test_copies_from_afar_say_nothing() -> None:

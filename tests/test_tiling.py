@@ -64,6 +64,7 @@ def test_nineteen_rounds_over_many_tiles_are_those_of_the_whole(
 ) -> None:
     """19 rounds of 96 neighbours reach about 19 x 6 voxels: through all of the 4 x 4 tiles and more."""
     torch.manual_seed(0)
+    monkeypatch.setattr("purify3d.student.multiplies_bfloat16", lambda device: False)  # it rounds by parts
     student = Student(StudentConfig(width=8, blocks=4, out_channels=8, geometric=10.0)).eval()
     named: dict[str, Embedding] = {"geometric": Geometric(), "uniform": Uniform()}
     embedding = named.get(kind, Learned(student, "drawn"))
@@ -78,9 +79,9 @@ def test_nineteen_rounds_over_many_tiles_are_those_of_the_whole(
     values = voxels.mean(features.values)
     expected = pool_plain(whole, values, 19)
     assert float((expected - values).abs().mean()) > 0.5  # much has changed
-    torch.testing.assert_close(pool(heard, values, 19), expected, rtol=1e-4, atol=2e-5)
+    torch.testing.assert_close(pool(heard, values, 19), expected, rtol=1e-4, atol=1e-4)
     found = purify(features, voxels, heard, 19)
-    torch.testing.assert_close(found.values, voxels.to_points(expected), rtol=1e-4, atol=2e-5)
+    torch.testing.assert_close(found.values, voxels.to_points(expected), rtol=1e-4, atol=1e-4)
 
 
 def test_what_one_voxel_says_is_heard_four_tiles_away(monkeypatch: pytest.MonkeyPatch) -> None:

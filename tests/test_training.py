@@ -16,7 +16,6 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from purify3d.affinities import softmax_affinity
 from purify3d.errors import CaptureError, CheckpointError
 from purify3d.spatial import grid_neighbors
 from purify3d.student import COMPACT, SHIPPED, StudentConfig
@@ -27,6 +26,7 @@ from purify3d.training.losses import draw_anchors, mass_loss, neighbors_of, pair
 from purify3d.training.scenes import read
 from purify3d.training.selection import choose, entropy, richness
 from purify3d.types import Scene
+from purify3d.weights import softmax_affinity
 
 Program = Callable[..., tuple[int, str, str]]
 STUDENT = StudentConfig(width=8, blocks=1, out_channels=8, words=("chair", "table"), sharpness=20.0)

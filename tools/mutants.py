@@ -116,10 +116,8 @@ def all_voices_equal() -> None:
 
 
 def blunt() -> None:
-    affinities = module("affinities")
-    defaults(affinities.softmax_affinity, sharpness=1.0)
-    for embedding in (affinities.Uniform, affinities.Geometric):
-        defaults(embedding, sharpness=1.0)
+    old = module("weights").exponent_key
+    swap(old, lambda embedding, sharpness, bias: old(embedding, 1.0, bias))
 
 
 def corners_are_centres() -> None:

@@ -22,13 +22,9 @@ from purify3d.settings import check, setting
 from purify3d.spatial import first_points, grid_neighbors, voxelize
 from purify3d.student import SHIPPED, Student, StudentConfig, load_released
 from purify3d.teachers import load_teacher
-from purify3d.threads import in_threads
 from purify3d.tiling import TiledAffinity, part_of, tiled_affinity
 from purify3d.types import Affinity, PointCloud, PointFeatures, Regions, TextBank, Voxels
-
-SHARPNESS = 20.0
-# Numbers gathered at a time: on a CPU they stay in the cache, elsewhere they keep the device busy.
-_IN_CACHE, _ELSEWHERE = 1 << 20, 1 << 26
+from purify3d.weights import SHARPNESS, exponent_key, softmax_weights
 
 
 @dataclass(frozen=True)
@@ -296,100 +292,30 @@ def affinity(
         embedding = embedding.at(config.voxel)
     sharpness = embedding.sharpness if config.sharpness is None else config.sharpness
 
-    def weigh(
-        points: PointCloud,
-        voxels: Voxels,
-        features: PointFeatures,
-        neighbor: Tensor,
-        rows: Tensor | None = None,
-        progress: Progress = silent,
-    ) -> Affinity:
+    def keyed(points: PointCloud, voxels: Voxels, features: PointFeatures) -> Tensor:
         bias = None
         if config.confidence > 0 and features.space.length_is_confidence:
             bias = agreement(features, voxels, config.confidence)
-        vectors = embedding(points, voxels, features).to(neighbor.device)  # a student may lie elsewhere
-        return softmax_affinity(vectors, neighbor, sharpness, bias=bias, rows=rows, progress=progress)
+        vectors = embedding(points, voxels, features).to(voxels.index.device)  # a student may lie elsewhere
+        return exponent_key(vectors, sharpness, bias)
 
     reach, limit = getattr(embedding, "reach", 0), None
     if neighbor is None and len(voxels) > 1:  # a single one hears nobody
         free = free_memory(voxels.index.device) if config.memory is None else config.memory * 1e9
         limit = tile_size(len(voxels), config.neighbors, free, student=reach > 0)
     if limit is None:
+        key = keyed(points, voxels, features)  # first: a student's layers need not lie beside neighbours
         if neighbor is None:
             neighbor = grid_neighbors(voxels.index, config.neighbors, progress=progress)
-        return voxels, weigh(points, voxels, features, neighbor, progress=progress)
+        return voxels, Affinity(neighbor, softmax_weights(key, neighbor, progress=progress))
 
     def weigh_tile(seen: np.ndarray, own: Tensor, near: Tensor) -> Tensor:
-        part = part_of(points, voxels, features, seen)
-        there = voxels.index.device
-        return weigh(*part, near.to(there), own.to(there)).weight
+        key = keyed(*part_of(points, voxels, features, seen))
+        return softmax_weights(key, near.to(key.device), own.to(key.device))
 
     cells = voxels.index.cpu().numpy()
     k = config.neighbors
     return voxels, tiled_affinity(cells, k, weigh_tile, limit=limit, reach=reach, progress=progress)
-
-
-def softmax_affinity(
-    embedding: Tensor,
-    neighbor: Tensor,
-    sharpness: float = SHARPNESS,
-    *,
-    bias: Tensor | None = None,
-    rows: Tensor | None = None,
-    progress: Progress = silent,
-) -> Affinity:
-    """Softmax over neighbours of -sharpness/2 |e_i - e_j|^2 + bias_j.
-
-    For unit embeddings this is the paper's softmax of sharpness * cosine (the two differ by a constant per
-    row); embeddings of any length are welcome.
-
-    Args:
-        embedding: (V, E) float32.
-        neighbor: (V, K) int voxel indices.
-        bias: (V,) added for each neighbour, see `agreement`; None: nothing.
-        rows: (M,) int64: who listens, where `neighbor` is (M, K); None: all.
-    """
-    # Up to a constant per row the exponent is one dot product: (s e_j, bias_j - s/2 |e_j|^2) . (e_i, 1).
-    own = embedding.square().sum(1, keepdim=True) * (-sharpness / 2)
-    key = torch.cat([sharpness * embedding, own if bias is None else own + bias[:, None]], dim=1)
-    query = torch.cat([embedding, torch.ones_like(own)], dim=1)
-    query = query if rows is None else query[rows]
-    compute = _softmax_on_cpu if embedding.device.type == "cpu" else softmax_plain
-    return Affinity(neighbor, compute(key, query, neighbor, progress))
-
-
-def softmax_plain(key: Tensor, query: Tensor, neighbor: Tensor, progress: Progress = silent) -> Tensor:
-    """(V, K) softmax over neighbours j of key_j . query_i, both (V, E): as one would write it down.
-
-    What other devices compute, and the oracle of `_softmax_on_cpu`.
-    """
-    rows = max(1, _ELSEWHERE // max(1, neighbor.shape[1] * key.shape[1]))
-    parts = list(zip(neighbor.split(rows), query.split(rows), strict=True))
-    shown = progress(parts, name="affinity", total=len(parts))
-    return torch.cat([(key[near] @ own[:, :, None]).squeeze(2).softmax(1) for near, own in shown])
-
-
-def _softmax_on_cpu(key: Tensor, query: Tensor, neighbor: Tensor, progress: Progress) -> Tensor:
-    """`softmax_plain` in parts that stay in the cache, a thread for each at a time.
-
-    Torch would spread every operation on every part over all threads, and these wait for each other after
-    each; numpy's take and its product of many small matrices with vectors are faster than torch's here, too.
-    """
-    weight = np.empty(neighbor.shape, dtype=np.float32)
-    keys, queries, near = key.numpy(), query.numpy()[:, :, None], neighbor.numpy()
-    rows = max(1, min(1024, _IN_CACHE // max(1, near.shape[1] * keys.shape[1])))
-
-    def fill(start: int) -> None:
-        some = slice(start, start + rows)
-        exponent = np.matmul(keys.take(near[some], axis=0), queries[some])[:, :, 0]
-        exponent -= exponent.max(axis=1, keepdims=True)
-        np.exp(exponent, out=exponent)
-        np.divide(exponent, exponent.sum(axis=1, keepdims=True), out=weight[some])
-
-    starts = range(0, len(near) if near.shape[1] else 0, rows)
-    for _ in progress(in_threads(fill, starts), name="affinity", total=len(starts)):
-        pass
-    return torch.from_numpy(weight)
 
 
 def agreement(features: PointFeatures, voxels: Voxels, exponent: float) -> Tensor:

@@ -47,7 +47,7 @@ def mass_loss(
 ) -> tuple[Tensor, Tensor]:
     """How much of an anchor's weight leaves its own group.
 
-    -log of the weight (softmax over the neighbours, as in `affinities.softmax_affinity`) that stays on the
+    -log of the weight (softmax over the neighbours, as in `weights.softmax_affinity`) that stays on the
     anchor's group, plus `evenness` times how unevenly it is spread there (the divergence from uniform), mean
     over anchors and over the scales in which an anchor has a group and a neighbour in it.
 
