@@ -24,6 +24,7 @@ from purify3d.errors import PurifyWarning, RunError
 from purify3d.job import Job, changed, job, options
 from purify3d.runs import Run, ask, check_writable, metrics_of, segment_into
 from purify3d.runs.ask import file_name
+from purify3d.runs.forecast import forecast
 from purify3d.student import Student, StudentConfig
 from purify3d.types import Scene
 
@@ -84,6 +85,7 @@ CHANGES: dict[str, tuple[Any, set[str]]] = {
     "threshold": (0.3, {"label"}),
     "format": (None, {"label"}),  # needs labels with ids, in the test
     "batch": (2, set()),
+    "memory": (4.0, set()),
     "device": ("cpu:0", set()),
 }
 
@@ -410,3 +412,14 @@ def test_half_of_the_points_unseen_is_said(room_folder: Path, folder: Path, tmp_
     with pytest.warns(PurifyWarning):
         segment_into(tmp_path / "onto", changed(wanted, {"fill": 0.2}))
     assert (read_cloud(tmp_path / "onto" / "labels.ply").label.numpy()[len(near) :] == -1).all()
+
+
+def test_the_estimate_counts_a_student_only_where_it_is_asked() -> None:
+    """The one that ships knows voxels of 2 cm alone; at others normals and colours stand in for it."""
+    memory = {}
+    for affinity in ("student", "geometric"):
+        for voxel in (0.02, 0.03):
+            here = job("synthetic:3?frames=2", "chair", affinity=affinity, voxel=voxel)
+            memory[affinity, voxel] = forecast(here.capture.open(), here)[0].memory
+    assert memory["student", 0.03] == memory["geometric", 0.03]
+    assert memory["student", 0.02] > 1.05 * memory["geometric", 0.02]

@@ -6,12 +6,14 @@ import warnings
 
 import numpy as np
 
+from purify3d.affinities import PurifyConfig
 from purify3d.devices import find_device
 from purify3d.errors import PurifyError, PurifyWarning
 from purify3d.estimate import Estimate, free_memory, of_segmentation
 from purify3d.geometry import backproject
 from purify3d.job import Job
 from purify3d.spatial import pack_cells, voxelize
+from purify3d.student import StudentConfig
 from purify3d.types import Scene
 
 _FRAMES = 8  # that are looked at where there is no cloud yet
@@ -38,12 +40,19 @@ def forecast(scene: Scene, job: Job) -> tuple[Estimate, str]:
         neighbors=method.neighbors,
         rounds=0 if method.affinity == "region-vote" else method.rounds,
         backbone=job.backbone,
-        student=method.affinity not in ("geometric", "uniform", "region-vote"),
+        student=_asks_student(method),
         memory=None if method.memory is None else method.memory * 1e9,
         device=str(device),
     )
     free = free_memory()  # where points and features lie, whatever the device
     return made, f"estimate: {made.line(free)}"
+
+
+def _asks_student(method: PurifyConfig) -> bool:
+    """Whether a student embeds the voxels; the one that ships is not asked at others than its own."""
+    if method.affinity == "student":
+        return abs(method.voxel / StudentConfig().voxel_size - 1) < 1e-6
+    return method.affinity not in ("geometric", "uniform", "region-vote")
 
 
 def _guessed(scene: Scene, voxel: float) -> int:
