@@ -154,7 +154,7 @@ def check_table(results: dict[str, Any], folder: Path, truth: dict[str, np.ndarr
     assert list(results["scenes"]) == list(truth)
     pairs = [(true, given_labels(folder / "scenes" / name)) for name, true in truth.items()]
     iou, accuracy = by_hand(pairs, len(results["labels"]))
-    found = results["overall"]["geometric"]
+    found = results["overall"]["student"]
     for key, wanted in (("iou", iou), ("accuracy", accuracy)):
         assert found[key] == pytest.approx(wanted, abs=1e-12, nan_ok=False)
     assert found["miou"] == pytest.approx(mean(iou), abs=1e-12)
@@ -163,11 +163,11 @@ def check_table(results: dict[str, Any], folder: Path, truth: dict[str, np.ndarr
     assert 0 < sum(value is not None for value in iou) < len(iou)
     for name, true in truth.items():
         assert results["scenes"][name]["labelled"] == int((true >= 0).sum()) > 500
-        for rows in (results["scenes"][name]["methods"][m]["counts"] for m in ("raw", "geometric")):
+        for rows in (results["scenes"][name]["methods"][m]["counts"] for m in ("raw", "student")):
             for label in set(true[true >= 0].tolist()):  # points of each class, whatever they were called
                 assert sum(count for row, _, count in rows if row == label) == int((true == label).sum())
     (line,) = re.findall(
-        r"^geometric +(\S+) +(\S+)", out.partition("all scenes")[2].partition("mean of")[0], re.M
+        r"^student +(\S+) +(\S+)", out.partition("all scenes")[2].partition("mean of")[0], re.M
     )
     assert [float(text) for text in line] == [
         pytest.approx(100 * value, abs=0.051) for value in (found["miou"], found["macc"])
