@@ -22,7 +22,7 @@ demo: $(VENV)/.ready-demo
 test: $(VENV)/.ready-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
-# Half an hour on two cores; FULL=1 adds a building of 5 million points. On an idle machine, or it tells nothing.
+# On an idle machine, or it tells little. FULL=1 adds a building of 5 million points.
 # Compare with what was measured before: python benchmarks/compare.py OLD_FOLDER runs/bench
 bench: $(VENV)/.ready-dev
 	mkdir -p $(BENCH)

@@ -38,7 +38,7 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
         for at, value in zip(voxels, values, strict=True):
             axes.annotate(f"{value:.3g}", (at, value), xytext=(-4, 7), textcoords="offset points", ha="right")
         axes.set(xlabel="voxels", ylabel=name)
-        axes.margins(0.12)
+        axes.margins(0.2, 0.12)
         axes.grid(which="major", color="0.9")
         axes.legend(loc="lower right")
     path.parent.mkdir(parents=True, exist_ok=True)
