@@ -159,7 +159,7 @@ class Learned:
             return self
         warnings.warn(
             f"the student was trained on voxels of {own:g} m; those of {voxel:g} m are compared by normals "
-            "and colours alone (--affinity geometric says the same)",
+            "and colours alone. --affinity geometric does the same and is silent",
             PurifyWarning,
             stacklevel=3,
         )
