@@ -115,6 +115,7 @@ def test_pieces_do_not_change_the_result(wide, monkeypatch):
     assert torch.equal(whole, again)
     monkeypatch.setattr("purify3d.sparse._PIECE", 30)
     monkeypatch.setattr("purify3d.sparse._FEWEST", 7)
+    monkeypatch.setattr("purify3d.sparse._PART", 7)
     pieces = submanifold_conv(features, kernel, kernel_map)
     torch.testing.assert_close(pieces, whole)
     for a, b in zip(
@@ -125,8 +126,10 @@ def test_pieces_do_not_change_the_result(wide, monkeypatch):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("wide", [256, 0])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 1e-2), (torch.float16, 2e-3)])
-def test_half_precision_is_close(dtype, tolerance):
+def test_half_precision_is_close(dtype, tolerance, wide, monkeypatch):
+    monkeypatch.setattr("purify3d.sparse._WIDE_HALF", wide)
     cells = random_cells(4, count=400)
     features, kernel = random_layer(4, len(cells), (32, 32))
     kernel_map = KernelMap.of(cells)

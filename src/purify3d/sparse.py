@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from purify3d.spatial import pack_cells
 
@@ -28,8 +29,10 @@ _MAX_EXTENT = (1 << 21) - 2  # what pack_cells takes, less a free layer on each 
 _PIECE = 1 << 19  # values gathered at a time: they stay in the cache
 _FEWEST = 256  # voxels at a time at least: fewer do not keep a multiplication busy
 #: From so many channels on, multiplying the zeros of cells that are not occupied costs more than it saves to
-#: multiply all offsets at once. Not in half precision, where products of ever other shapes are slow.
-_WIDE = 96
+#: multiply all offsets at once.
+_WIDE, _WIDE_HALF = 96, 256
+_PART = 2048  # voxels at a time where offsets are multiplied one after the other
+_PADDED = 256  # to a multiple of so many rows in half precision, where every new shape is prepared for
 
 
 @dataclass(frozen=True)
@@ -125,16 +128,19 @@ def _accumulator(dtype: torch.dtype) -> torch.dtype:
 
 def _at_once(kernel: Tensor) -> bool:
     """Whether all offsets are multiplied at once, zeros where nothing is, or one after the other."""
-    return kernel.shape[1] < _WIDE or kernel.dtype in (torch.bfloat16, torch.float16)
+    return kernel.shape[1] < (_WIDE_HALF if _is_half(kernel) else _WIDE)
 
 
-def _pieces(features: Tensor, kernel_map: KernelMap) -> Iterator[tuple[int, Tensor]]:
-    """(first voxel, sources) of some voxels at a time."""
-    rows = max(_FEWEST, _PIECE // (len(OFFSETS) * features.shape[1]))
-    start = 0
-    for source in kernel_map.source.split(rows):
-        yield start, source
-        start += len(source)
+def _is_half(values: Tensor) -> bool:
+    return values.dtype in (torch.bfloat16, torch.float16)
+
+
+def _pieces(kernel: Tensor, kernel_map: KernelMap) -> Iterator[tuple[slice, Tensor]]:
+    """(which voxels, what they read) of some voxels at a time."""
+    rows = max(_FEWEST, _PIECE // (len(OFFSETS) * kernel.shape[1])) if _at_once(kernel) else _PART
+    for start in range(0, len(kernel_map), rows):
+        piece = slice(start, min(start + rows, len(kernel_map)))
+        yield piece, kernel_map.source[piece]
 
 
 def _with_nobody(features: Tensor) -> Tensor:
@@ -147,43 +153,42 @@ def _read(padded: Tensor, source: Tensor) -> Tensor:
     return padded.index_select(0, source.flatten()).view(len(source), -1)
 
 
-def _hits(source: Tensor, count: int) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """(offset, place among these voxels, voxel that is read) for each offset but the centre."""
+def _hits(source: Tensor, nobody: int, multiple: int) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """(offset, place among these n voxels, voxel that is read) for each offset, as many as a multiple of
+    `multiple`; what fills them up is place n, and nobody."""
     for k in range(len(OFFSETS)):
-        if k != CENTRE:
-            place = torch.nonzero(source[:, k] < count).squeeze(1)
-            if len(place):
-                yield k, place, source[place, k]
+        place = torch.nonzero(source[:, k] < nobody).squeeze(1)
+        fill = -len(place) % multiple
+        if len(place):
+            read = pad(source[place, k], (0, fill), value=nobody)
+            yield k, pad(place, (0, fill), value=len(source)), read
 
 
 def _convolve(features: Tensor, kernel: Tensor, kernel_map: KernelMap) -> Tensor:
     out = features.new_empty(len(features), kernel.shape[2])
-    if _at_once(kernel):
-        padded, flat = _with_nobody(features), kernel.flatten(0, 1)
-        for start, source in _pieces(features, kernel_map):
-            out[start : start + len(source)] = _read(padded, source) @ flat
-        return out
-    for start, source in _pieces(features, kernel_map):
-        part = features[start : start + len(source)] @ kernel[CENTRE]
-        for k, place, read in _hits(source, len(kernel_map)):
+    padded, multiple = _with_nobody(features), _PADDED if _is_half(features) else 1
+    for piece, source in _pieces(kernel, kernel_map):
+        if _at_once(kernel):
+            out[piece] = _read(padded, source) @ kernel.flatten(0, 1)
+            continue
+        part = out.new_zeros(len(source) + 1, out.shape[1], dtype=_accumulator(out.dtype))
+        for k, place, read in _hits(source, len(kernel_map), multiple):
             # A voxel is met at most once at an offset: no order of addition to choose.
-            part.index_add_(0, place, features.index_select(0, read) @ kernel[k])
-        out[start : start + len(source)] = part
+            part.index_add_(0, place, (padded.index_select(0, read) @ kernel[k]).to(part.dtype))
+        out[piece] = part[:-1].to(out.dtype)
     return out
 
 
 def _kernel_gradient(features: Tensor, grad: Tensor, kernel: Tensor, kernel_map: KernelMap) -> Tensor:
     out = torch.zeros(kernel.shape, dtype=_accumulator(features.dtype), device=features.device)
-    if _at_once(kernel):
-        padded = _with_nobody(features)
-        for start, source in _pieces(features, kernel_map):
-            out += (_read(padded, source).T @ grad[start : start + len(source)]).view(kernel.shape)
-        return out.to(features.dtype)
-    for start, source in _pieces(features, kernel_map):
-        part = grad[start : start + len(source)]
-        out[CENTRE] += features[start : start + len(source)].T @ part
-        for k, place, read in _hits(source, len(kernel_map)):
-            out[k] += features.index_select(0, read).T @ part[place]
+    padded, multiple = _with_nobody(features), _PADDED if _is_half(features) else 1
+    for piece, source in _pieces(kernel, kernel_map):
+        if _at_once(kernel):
+            out += (_read(padded, source).T @ grad[piece]).view(kernel.shape)
+            continue
+        part = _with_nobody(grad[piece])
+        for k, place, read in _hits(source, len(kernel_map), multiple):
+            out[k] += padded.index_select(0, read).T @ part.index_select(0, place)
     return out.to(features.dtype)
 
 
