@@ -1,6 +1,7 @@
-"""What work will take, from what was measured: bytes and seconds a voxel, a point, a frame.
+"""What work will take: bytes and seconds a voxel, a point, a frame.
 
-The numbers are in one place, here; docs/speed.md says how they were measured.
+The numbers are in one place, here: rounded up from what was measured (docs/speed.md), so that it rather takes
+less.
 """
 
 from __future__ import annotations
@@ -64,11 +65,10 @@ class Estimate:
         """
         if available is None or self.memory <= available:
             return str(self)
-        free = f"{self.memory / 1e9:.1f} GB, of which {available / 1e9:.1f} are free"
-        said = str(self).replace(f"{self.memory / 1e9:.1f} GB", free)
+        said, tiled = f"{self}; {available / 1e9:.1f} GB are free", f"{self.tiled / 1e9:.1f} GB"
         if self.tiled <= available:
-            return f"{said}: neighbours are kept in tiles on disk, which takes {self.tiled / 1e9:.1f} GB"
-        return f"{said}, and {self.tiled / 1e9:.1f} GB in tiles do not fit either: give a larger --voxel"
+            return f"{said}, so neighbours are kept in tiles on disk, which takes {tiled}"
+        return f"{said}, and {tiled} in tiles do not fit either: give a larger --voxel"
 
 
 def of_segmentation(

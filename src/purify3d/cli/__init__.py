@@ -70,8 +70,10 @@ def query(run: Path, text: str, top: int, threshold: float | None, device: str, 
     click.echo(f"asking {run}", err=True)
     from purify3d.backbones import load_backbone
     from purify3d.runs import Run, ask
+    from purify3d.runs.ask import need_features
 
     finished = Run.finished(run)
+    need_features(finished)
     if not finished.whole("purify"):
         click.echo(
             "the first question pools the features and keeps them; further ones only compare", err=True
