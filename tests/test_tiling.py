@@ -226,9 +226,9 @@ def test_an_estimate_says_what_it_takes_and_what_to_do() -> None:
     large = of_segmentation(5_000_000, 5_000_000, 1000, neighbors=96, rounds=19, backbone="lseg:weights")
     assert large.memory > 7.1e9  # measured: 6.27 GB beside points and features
     said = large.line(7e9)
-    assert re.match(
-        r"about \d+\.\d GB, \d+ minutes; 7\.0 GB are free, so .* in tiles on disk.* GB$", said
-    ), said
+    assert re.match(r"about \d+\.\d GB, \d+ minutes; 7\.0 GB are free, so .* in tiles on disk.* GB$", said), (
+        said
+    )
     assert large.line(2e9).endswith("do not fit either: give a larger --voxel")
     own = of_segmentation(10, 10, 1, neighbors=96, rounds=19, backbone="my_model:x")
     assert own.seconds is None  # nobody measured it
