@@ -2,8 +2,8 @@
 
     python benchmarks/objects.py --cache DIR [--captures synthetic:300..319] [--truth] [--set cut=0.03 ...]
 
-Rooms are lifted, labelled with the default settings and given their true objects once
-and cached. Both methods get the same labels and points. The measure is that of the ScanNet benchmark: IoU of
+Rooms are lifted, labelled (`--affinity NAME`, all else the default settings) and given their true objects
+once and cached. Both methods get the same labels and points. The measure is that of the ScanNet benchmark: IoU of
 sets of points; the predictions of a label, best mean score first, each take the free true object of this
 label that they overlap most, if the IoU is reached; AP is the area under the curve of precision over recall,
 in steps and without interpolation; the mean is over the labels that have an object. Walls, floors and
@@ -28,6 +28,7 @@ from torch import Tensor
 from purify3d.affinities import Embedding, PurifyConfig, RegionVote, affinity, load_embedding
 from purify3d.backbones import Backbone, embed_vocabulary, load_backbone
 from purify3d.captures import open_capture
+from purify3d.checkpoints import digest_of
 from purify3d.metrics import BACKGROUND
 from purify3d.objects import ObjectConfig, find_objects, plain_components
 from purify3d.pipeline import label_points
@@ -69,15 +70,16 @@ def main() -> None:
     parser.add_argument("--lifted", type=Path, help="folder of rooms lifted by students.py")
     parser.add_argument("--truth", action="store_true", help="group the true labels")
     parser.add_argument("--set", nargs="*", default=[], help="NAME=VALUE, settings of ObjectConfig")
+    parser.add_argument("--affinity", default=PurifyConfig.affinity, help="that labels and groups")
     parser.add_argument("--labels", nargs="*", default=["chair"], help="that have a row of their own")
     args = parser.parse_args()
     backbone = load_backbone("segmenter:lite")
-    embedding = load_embedding(PurifyConfig.affinity, backbone)
+    embedding = load_embedding(args.affinity, backbone)
     bank = embed_vocabulary(backbone, Vocabulary.parse(", ".join(CLASSES)))
     config = configured(args.set)
     rows: dict[str, list[tuple[list[Guess], np.ndarray, np.ndarray]]] = {"components": [], "objects": []}
     for name in expanded(args.captures):
-        made = room(name, backbone, bank, args.cache, args.lifted or args.cache)
+        made = room(name, backbone, bank, embedding, args.cache, args.lifted or args.cache)
         for method, guesses in guessed(made, config, args.truth, embedding).items():
             rows[method].append((guesses, made.label.numpy(), made.instance.numpy()))
         print(f"{name}: {len(made.points)} points", file=sys.stderr, flush=True)
@@ -99,12 +101,19 @@ def configured(given: Sequence[str]) -> ObjectConfig:
     return ObjectConfig(**{name: kinds[name](value) for name, value in pairs})  # type: ignore[arg-type]
 
 
-def room(name: str, backbone: Backbone, bank: TextBank, cache: Path, lifted: Path) -> Room:
+def room(
+    name: str,
+    backbone: Backbone,
+    bank: TextBank,
+    embedding: Embedding | RegionVote,
+    cache: Path,
+    lifted: Path,
+) -> Room:
     """A labelled room, from the cache where it was made before."""
     scene: Ready = ready(name, "segmenter:lite", backbone, bank, lifted)
-    file = cache / f"{name.replace(':', '-')}.pt"
+    file = cache / f"{name.replace(':', '-')}-{digest_of(embedding.fingerprint)}.pt"
     if not file.is_file():
-        said = label_points(scene.points, scene.features, bank)
+        said = label_points(scene.points, scene.features, bank, embedding=embedding)
         instance = fuse_instances(open_capture(name).frames, scene.points)
         cache.mkdir(parents=True, exist_ok=True)
         torch.save((said.label, said.score, instance), file.with_suffix(".part"))
