@@ -3,13 +3,13 @@
     python benchmarks/objects.py --cache DIR [--captures synthetic:300..319] [--truth] [--set cut=0.03 ...]
 
 Rooms are lifted, labelled (`--affinity NAME`, all else the default settings) and given their true objects
-once and cached. Both methods get the same labels and points. The measure is that of the ScanNet benchmark:
-IoU of sets of points; the predictions of a label, best mean score first, each take the free true object of this
-label that they overlap most, if the IoU is reached; AP is the area under the curve of precision over recall,
-in steps and without interpolation; the mean is over the labels that have an object. Walls, floors and
-ceilings are not counted. Points without truth count nowhere; true objects of fewer than 100 points are
-neither hits nor misses, and nor is a prediction most of which lies on them. `--truth` groups the true labels:
-what is lost is then lost by grouping.
+once and cached. Both methods get the same labels and points. The measure is that of the ScanNet
+benchmark: IoU of sets of points; the predictions of a label, best mean score first, each take the free
+true object of this label that they overlap most, if the IoU is reached; AP is the area under the curve of
+precision over recall, in steps and without interpolation; the mean is over the labels that have an
+object. Walls, floors and ceilings are not counted. Points without truth count nowhere; true objects of
+fewer than 100 points are neither hits nor misses, and nor is a prediction most of which lies on them.
+`--truth` groups the true labels: what is lost is then lost by grouping.
 """
 
 from __future__ import annotations

@@ -151,13 +151,19 @@ def word_evidence(features: PointFeatures, bank: TextBank) -> Tensor:
     return torch.where((features.known & (length > 0))[:, None], evidence, 0)
 
 
+def _draw(weights: Tensor, std: float) -> None:
+    """Random weights, unless they are to be filled in: on meta PyTorch would import 800 modules for it."""
+    if not weights.is_meta:
+        nn.init.normal_(weights, std=std)
+
+
 class _Conv(nn.Module):
     """Weights of a 3x3x3 convolution, (27, Cin, Cout)."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.kernel = nn.Parameter(torch.empty(len(OFFSETS), in_channels, out_channels))
-        nn.init.normal_(self.kernel, std=(2 / (len(OFFSETS) * in_channels)) ** 0.5)
+        _draw(self.kernel, (2 / (len(OFFSETS) * in_channels)) ** 0.5)
 
 
 class _Norm(nn.Module):
@@ -174,7 +180,7 @@ class _Output(nn.Module):
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.kernel = nn.Parameter(torch.empty(in_channels, out_channels))
-        nn.init.normal_(self.kernel, std=in_channels**-0.5)
+        _draw(self.kernel, in_channels**-0.5)
 
 
 class _Block(nn.Module):

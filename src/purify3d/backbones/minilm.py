@@ -47,9 +47,10 @@ def _norm() -> nn.LayerNorm:
 class _Embeddings(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.word_embeddings = nn.Embedding(_WORDS, WIDTH)
-        self.position_embeddings = nn.Embedding(_POSITIONS, WIDTH)
-        self.token_type_embeddings = nn.Embedding(2, WIDTH)
+        # Not drawn, but filled in; to draw them on meta PyTorch would import 800 modules.
+        self.word_embeddings, self.position_embeddings, self.token_type_embeddings = (
+            nn.Embedding(count, WIDTH, _weight=torch.empty(count, WIDTH)) for count in (_WORDS, _POSITIONS, 2)
+        )
         self.LayerNorm = _norm()
 
     def forward(self, ids: Tensor) -> Tensor:
