@@ -21,7 +21,7 @@ _BASE = 200e6
 #: Bytes a voxel while neighbours, weights and pooling are made, beside 8 for each neighbour.
 _VOXEL = 490
 #: The same where a student embeds the voxels.
-_STUDENT = 1200
+_STUDENT = 700
 #: Bytes a voxel of the whole scene that tiles take as well: cells, places, columns that are pooled.
 _TILED = 560
 #: A tile works on its voxels and on those around that these hear or look at, for which it has room.
