@@ -73,9 +73,9 @@ def main() -> None:
 
 def gains(result: dict[str, Any]) -> dict[str, dict[str, float]]:
     """Per method: mean mIoU of the scenes, mean and spread of the gain over raw, on how many it beats raw."""
-    labels, methods = tuple(result["labels"]), result["methods"]
+    labels, methods, scenes = tuple(result["labels"]), result["methods"], result["scenes"].values()
     scores = {
-        method: np.array([miou(scene["methods"][method]["counts"], labels) for scene in scenes(result)])
+        method: np.array([miou(scene["methods"][method]["counts"], labels) for scene in scenes])
         for method in methods
     }
     rows = {}
@@ -89,10 +89,6 @@ def gains(result: dict[str, Any]) -> dict[str, dict[str, float]]:
             "scenes": float(len(gain)),
         }
     return rows
-
-
-def scenes(result: dict[str, Any]) -> list[dict[str, Any]]:
-    return list(result["scenes"].values())
 
 
 def miou(counts: list[list[int]], labels: tuple[str, ...]) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from purify3d.devices import crossing, falling_back
 from purify3d.progress import Progress, silent
+from purify3d.threads import in_threads
 from purify3d.types import Voxels
 
 _BITS = 21  # three coordinates of 21 bits fill a positive int64: 2 million cells along each axis
@@ -200,9 +200,8 @@ def _look_up(
 
     busy = np.unique(np.searchsorted(bricks, key[rows]))
     parts = np.array_split(busy, -(-len(busy) * side**3 // _TABLE))
-    with ThreadPoolExecutor(torch.get_num_threads()) as workers:  # numpy lets others run while it computes
-        filled = progress(workers.map(fill, parts), name="neighbours", total=len(parts))
-        left = [each for part in filled for each in part]
+    filled = progress(in_threads(fill, parts), name="neighbours", total=len(parts))
+    left = [each for part in filled for each in part]
     return np.sort(np.concatenate(left))
 
 

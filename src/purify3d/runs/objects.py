@@ -15,6 +15,7 @@ import numpy as np
 from purify3d.affinities import RegionVote, affinity, load_embedding
 from purify3d.asking import Answer
 from purify3d.backbones import Backbone
+from purify3d.blocks import Blocks
 from purify3d.errors import PurifyError, PurifyWarning, RunError
 from purify3d.lifting import measured_points
 from purify3d.objects import Object, ObjectConfig, find_objects
@@ -243,10 +244,10 @@ def _photos(run: Run, scene: Scene, things: Sequence[Object], progress: Progress
     for i, thing in enumerate(things):
         owner[thing.members] = i
     shown = np.zeros((len(frames), len(things)), dtype=np.int64)
-    unread = []
+    unread, blocks = [], Blocks.of(scene.cloud().xyz)
     for i, frame in enumerate(progress(frames, name="photos", total=len(frames))):
         try:
-            point, _ = measured_points(scene.cloud().xyz, frame, _TOLERANCE, 0)
+            point, _ = measured_points(blocks, frame, _TOLERANCE, 0)
         except (PurifyError, OSError):
             unread.append(frame.name)
             continue
