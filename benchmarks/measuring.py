@@ -3,8 +3,6 @@ that `compare.py` reads."""
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import json
 import os
 import platform
@@ -12,12 +10,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from purify3d.stopwatch import Stopwatch
+from purify3d.stopwatch import Stopwatch, hand_back
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("purify3d", "torch", "numpy", "scipy")
@@ -43,13 +41,6 @@ class Clock(Stopwatch):
             start = time.process_time()
             yield
             self.core_seconds += time.process_time() - start
-
-
-def hand_back() -> None:
-    """Freed memory goes back to the system, where the C library can, so that peaks do not hide in it."""
-    gc.collect()
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def measured(run: Callable[[Stopwatch], Any], imports: float) -> tuple[dict[str, Any], Any]:

@@ -42,7 +42,7 @@ from typing import Any
 import growth
 import numpy as np
 import torch
-from measuring import facts, hand_back, machine, measured, resident, write_json
+from measuring import facts, machine, measured, resident, write_json
 from released_steps import (
     check_baseline,
     coo_products,
@@ -66,7 +66,7 @@ from purify3d.purifying import pooled_scores
 from purify3d.rooms.room import furnish
 from purify3d.sparse import KernelMap
 from purify3d.spatial import first_points, grid_neighbors, voxelize
-from purify3d.stopwatch import Stopwatch
+from purify3d.stopwatch import Stopwatch, hand_back
 from purify3d.student import PAPER, Student, StudentConfig
 from purify3d.types import FeatureSpace, PointCloud, PointFeatures, TextBank, Vocabulary, Voxels
 from purify3d.weights import softmax_affinity

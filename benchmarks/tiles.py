@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measuring import facts, hand_back, resident, write_json
+from measuring import facts, resident, write_json
 from purify_vs_released import LABELS, ROUNDS, VOXEL, K, lifted, rooms
 
 from purify3d import affinities
 from purify3d.affinities import PurifyConfig, affinity, load_embedding
 from purify3d.purifying import pooled_scores
-from purify3d.stopwatch import Stopwatch
+from purify3d.stopwatch import Stopwatch, hand_back
 from purify3d.tiling import TiledAffinity
 
 

@@ -204,12 +204,13 @@ def test_images_to_features(scene: Scene, bank: TextBank) -> None:
 
 @pytest.mark.parametrize("fusion", ["mean", "consensus"])
 @pytest.mark.parametrize("masks", [False, True])
+@pytest.mark.parametrize("words", [False, True])
 def test_lifting_follows_the_points_whatever_the_device_of_the_model(
-    scene: Scene, fusion: Any, masks: bool
+    scene: Scene, bank: TextBank, fusion: Any, masks: bool, words: bool
 ) -> None:
     def stage(points: PointCloud) -> PointFeatures:
-        given = Scene(scene.name, scene.frames, scene.up, points)
-        return lift(given, Colours(masks), "a, b", LiftConfig(fusion=fusion))
+        given, keep = Scene(scene.name, scene.frames, scene.up, points), [bank] if words else []
+        return lift(given, Colours(masks), "a, b", LiftConfig(fusion=fusion), keep=keep)
 
     check(stage, scene.cloud())
 
@@ -279,7 +280,7 @@ def test_what_mps_lacks_is_computed_on_the_cpu_and_said_once(scene: Scene, featu
         check(lambda maps, pixel: sample_bicubic(maps, pixel, frame.camera), maps, pixel, kind="mps")
     check(lambda maps, pixel: sample_bicubic(maps, pixel, frame.camera), maps, pixel, kind="mps")
     group = Regions(torch.arange(20)[:, None] // 4)
-    with pytest.warns(PurifyWarning, match="pool is computed on the CPU"):
+    with pytest.warns(PurifyWarning, match="product is computed on the CPU"):
         check(lambda r, v: pool(r, v, 1), group, torch.arange(20.0)[:, None], kind="mps")
     check(lambda xyz: visible_points(xyz, frame, LiftConfig()), points.xyz, kind="mps")
     check(lambda xyz: voxelize(xyz, 0.1), points.xyz, kind="mps")

@@ -1,6 +1,8 @@
 """Lifting against the golden values of the official code, and against plain loops."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +10,9 @@ import torch
 from recorded import Recorded, pair
 
 from purify3d import fusing, lifting
+from purify3d.backbones import embed_vocabulary
+from purify3d.backbones.facts import Facts
+from purify3d.compact import only_words
 from purify3d.fusing import View, fuse_consensus, fuse_mean
 from purify3d.lifting import (
     LiftConfig,
@@ -17,6 +22,7 @@ from purify3d.lifting import (
     visible_points,
 )
 from purify3d.spatial import nearest_known
+from purify3d.surface import with_points
 from purify3d.types import (
     Camera,
     DenseFeatures,
@@ -197,6 +203,47 @@ def test_mean_fusion_is_a_plain_average(rows: int, waiting: int, monkeypatch: py
         assert seen[point] == len(rows)
         if rows:
             torch.testing.assert_close(values[point], torch.stack(rows).mean(0))
+
+
+class Halves:
+    """A model that sees two masks, left and right, or their features at every pixel."""
+
+    device, dtype, space = torch.device("cpu"), torch.float32, FeatureSpace("halves", 6, 5.0)
+    facts, reads_words = Facts("dense", "none", 0, "any", "made up"), False
+
+    def __init__(self, masks: bool) -> None:
+        self._masks = masks
+        self._rows = torch.randn(2, 6, generator=torch.Generator().manual_seed(3))
+
+    def encode(self, texts: Sequence[str]) -> torch.Tensor:
+        return torch.nn.functional.normalize(torch.arange(6.0 * len(texts)).reshape(-1, 6).cos(), dim=1)
+
+    def observe(self, frames: Sequence[Frame], bank: TextBank) -> list[MaskFeatures | DenseFeatures]:
+        right = (torch.arange(16) >= 8).float().expand(12, 16)
+        halves = torch.stack([1 - right, right])
+        if self._masks:
+            return [MaskFeatures(20 * halves - 10, torch.tensor([0.5, 0.9]), self._rows)] * len(frames)
+        return [DenseFeatures(halves, self._rows)] * len(frames)
+
+
+@pytest.mark.parametrize("masks", [False, True])
+@pytest.mark.parametrize("fusion", ["mean", "consensus"])
+def test_what_words_see_is_the_same_whenever_the_rest_is_left_out(
+    room: Scene, fusion: Any, masks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While some points are fused, without the features of all, and afterwards."""
+    monkeypatch.setattr(fusing, "_FINISHED", 1000)
+    scene = with_points(room, voxel=0.06)
+    scene = replace(scene, frames=scene.frames[:2])  # so that some points are copied
+    backbone, config = Halves(masks), LiftConfig(fusion=fusion)
+    banks = [embed_vocabulary(backbone, "a|b, c"), embed_vocabulary(backbone, "d, e, f")]
+    whole = only_words(lift(scene, backbone, "a, b", config), *banks)
+    found = lift(scene, backbone, "a, b", config, keep=banks)
+    assert len(found) > 3000
+    assert 0 < (found.views == 0).sum() < len(found)
+    assert found.values.shape[1] == 6
+    for name in ("values", "views", "basis", "length", "gap", "agreement"):
+        torch.testing.assert_close(getattr(found, name), getattr(whole, name), msg=name)
 
 
 @pytest.mark.parametrize("rows", ROWS)

@@ -2,6 +2,7 @@
 
 import tracemalloc
 
+import numpy as np
 import pytest
 import torch
 from scipy.sparse.csgraph import connected_components
@@ -50,10 +51,13 @@ def test_a_hole_does_not_split_a_region() -> None:
     assert [r.points for r in find_regions(xyz, score)] == [800]
 
 
-def test_parts_are_those_of_all_pairs_within_reach() -> None:
+def test_parts_are_those_of_all_pairs_within_reach(monkeypatch: pytest.MonkeyPatch) -> None:
     """Against single linkage by brute force, on scattered points that make many parts."""
     xyz = torch.rand(400, 3, generator=torch.Generator().manual_seed(1))
-    member = torch.from_numpy(regions._connected(xyz, 0.09))
+    monkeypatch.setattr(regions, "_REACH", 0.09)
+    monkeypatch.setattr(regions, "_REACH_SPACINGS", 0)
+    grid = regions.Grid.of(xyz)
+    member = torch.from_numpy(regions._connected(xyz.numpy(), np.arange(400), grid))
     near = torch.cdist(xyz.double(), xyz.double()) <= 0.09
     assert (member[:, None] == member)[near].all()
     exact = connected_components(near.numpy())[0]

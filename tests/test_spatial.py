@@ -122,6 +122,29 @@ def test_voxel_mean_and_spread() -> None:
     torch.testing.assert_close(centers[1], torch.tensor([0.01, 0.01, 0.01], dtype=torch.float64))
 
 
+def test_a_voxel_is_the_mean_of_its_points_whatever_their_order_and_however_many_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    generator = torch.Generator().manual_seed(4)
+    xyz, values = torch.rand(500, 3, generator=generator), torch.rand(500, 2, 3, generator=generator)
+    voxels = voxelize(xyz, 0.2)
+    expected = torch.stack([values[voxels.of_point == v].mean(0) for v in range(len(voxels))])
+    torch.testing.assert_close(voxels.mean(values), expected)
+    monkeypatch.setattr("purify3d.types.features._VOXELS", 7)
+    asked: list[torch.Tensor] = []
+
+    def channels(point: torch.Tensor) -> torch.Tensor:
+        asked.append(point)
+        return values[point, 0]
+
+    torch.testing.assert_close(voxels.mean_of(channels, 3), expected[:, 0])
+    assert torch.cat(asked).sort().values.tolist() == [*range(500)]
+    assert max(map(len, asked)) < 100
+    assert torch.equal(
+        voxels.mean(torch.full((500,), 200, dtype=torch.uint8)), torch.full((len(voxels),), 200.0)
+    )
+
+
 def test_voxels_do_not_depend_on_what_else_is_there() -> None:
     xyz = torch.rand(200, 3, generator=torch.Generator().manual_seed(0))
     few, many = voxelize(xyz[:50], 0.05), voxelize(xyz, 0.05)

@@ -11,9 +11,8 @@ from torch import Tensor
 
 from purify3d.backbones import Backbone, TextEncoder, embed_vocabulary
 from purify3d.errors import LabelError
-from purify3d.regions import Region, find_regions, heat
+from purify3d.regions import Grid, Region, find_regions, heat
 from purify3d.segmentation import Segmentation
-from purify3d.spatial import spacing
 from purify3d.types import NO_LABEL, PointCloud, PointFeatures, TextBank
 
 #: What a question is held against, so that it can be answered with "nothing like this here": things of all
@@ -29,7 +28,7 @@ COMMON_WORDS = (
 #: A question counts as answered while no larger share of these fits its hottest place better than it does.
 MOST_BETTER = 0.1
 _HOTTEST = 0.001  # share of the points that make up a question's hottest place
-_spacings: WeakKeyDictionary[PointCloud, float] = WeakKeyDictionary()
+_grids: WeakKeyDictionary[PointCloud, Grid] = WeakKeyDictionary()
 _common: WeakKeyDictionary[TextEncoder, TextBank] = WeakKeyDictionary()
 
 
@@ -129,8 +128,8 @@ def query(
     better = share_better(features, hottest, peak, backbone)
     found = better <= MOST_BETTER if threshold is None else peak >= threshold
     warmth = heat(score)
-    apart = spacing_of(points) if found else None
-    regions = find_regions(points.xyz, score, limit=limit, apart=apart, warmth=warmth) if found else []
+    grid = grid_of(points) if found else None
+    regions = find_regions(points.xyz, score, limit=limit, grid=grid, warmth=warmth) if found else []
     return Answer(bank.vocabulary.names[0], score, warmth, regions, found, peak, better)
 
 
@@ -139,11 +138,11 @@ def _check_threshold(threshold: float | None) -> None:
         raise ValueError(f"found threshold = {threshold}; expected a cosine from -1 to 1")
 
 
-def spacing_of(points: PointCloud) -> float:
-    """`spacing` of a cloud, looked for once: clouds do not change."""
-    if points not in _spacings:
-        _spacings[points] = spacing(points.xyz)
-    return _spacings[points]
+def grid_of(points: PointCloud) -> Grid:
+    """`Grid` of a cloud, made once: clouds do not change."""
+    if points not in _grids:
+        _grids[points] = Grid.of(points.xyz)
+    return _grids[points]
 
 
 def hottest_points(score: Tensor) -> Tensor:

@@ -57,9 +57,11 @@ class Compact:
         each = {name: getattr(self, name) for name in names}
         return {name: tensor.contiguous() for name, tensor in each.items() if tensor is not None}
 
-    def features(self) -> PointFeatures:
-        """The features as anyone who reads them has them."""
-        return restore(self.tensors(), self.space)
+    def features(self, some: slice = slice(None)) -> PointFeatures:
+        """The features as anyone who reads them has them, of some of the points."""
+        single = {name: tensor for name, tensor in self.tensors().items() if name in ("step", "basis")}
+        rows = {name: tensor[some] for name, tensor in self.tensors().items() if name not in single}
+        return restore(rows | single, self.space)
 
 
 def compact(features: PointFeatures, *, budget: int = BUDGET) -> Compact:
@@ -130,15 +132,19 @@ def only_words(features: PointFeatures, *banks: TextBank) -> PointFeatures:
     for bank in banks:
         bank.check_space(features.space)
     words = torch.cat([bank.embedding for bank in banks])
-    agreement = features.sure() if features.length is None else features.agreement
-    basis = torch.linalg.pinv(words.double()).T.float()
     return replace(
         features,
         values=features.dot(words),
-        basis=basis,
+        basis=words_basis(*banks).to(words.device),
         length=features.norm(),
-        agreement=agreement,
+        agreement=features.sure() if features.length is None else features.agreement,
     )
+
+
+def words_basis(*banks: TextBank) -> Tensor:
+    """(T, D) on the CPU: the basis in which dot products with T wordings are coordinates."""
+    words = torch.cat([bank.embedding for bank in banks])
+    return torch.linalg.pinv(words.cpu().double()).T.float()
 
 
 def _directions(features: PointFeatures) -> tuple[Tensor, Tensor, Tensor]:
@@ -190,10 +196,10 @@ def _rounded(values: Tensor, turn: Tensor, h: int) -> tuple[Tensor, Tensor, Tens
     count, rank = len(values), turn.shape[1]
     most = torch.full((rank,), 1e-30)
     scale = torch.zeros(count, dtype=torch.float16)
-    turned = torch.empty(count, rank)
+    # Turned twice: wide features fill the memory, and what they become must not lie beside them as floats.
     for start in range(0, count, _ROWS):
         rows = slice(start, start + _ROWS)
-        part = torch.mm(values[rows], turn, out=turned[rows])
+        part = values[rows] @ turn
         scale[rows] = part.norm(dim=1).clamp_max(_HALF).half()
         safe = scale[rows].float().clamp_min(1e-30)[:, None]
         most = torch.maximum(most, torch.where(scale[rows, None] > 0, part / safe, 0).abs().amax(0))
@@ -204,7 +210,7 @@ def _rounded(values: Tensor, turn: Tensor, h: int) -> tuple[Tensor, Tensor, Tens
     for start in range(0, count, _ROWS):
         rows = slice(start, start + _ROWS)
         range_ = scale[rows].float()[:, None]
-        whole = torch.where(range_ > 0, turned[rows] / range_.clamp_min(1e-30) / step, 0).round_()
+        whole = torch.where(range_ > 0, values[rows] @ turn / range_.clamp_min(1e-30) / step, 0).round_()
         whole = whole.clamp_(-steps, steps)
         fine[rows], coarse[rows] = whole[:, :h].short(), whole[:, h:].to(torch.int8)
     return fine, coarse, scale, step

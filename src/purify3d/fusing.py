@@ -20,6 +20,10 @@ from purify3d.errors import CaptureError
 from purify3d.types import TextBank, factored_norm
 
 _WAITING = 1 << 22  # pairs of a point and a row that are added up at once: some 150 MB
+_FINISHED = 1 << 16  # points that are finished at a time
+
+#: What is kept of the features of some points, whose basis is given with them: (n, R) -> (n, C).
+Finish = Callable[[Tensor, Tensor | None], Tensor]
 
 
 @dataclass(frozen=True)
@@ -86,8 +90,14 @@ def _summed(point: Tensor, row: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
     return point.long(), embedding_bag(row[order], table, start, mode="sum")
 
 
-def fuse_mean(views: Iterable[View], count: int) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Plain average over the views of each of `count` points: values (N, R), views (N,), basis."""
+def fuse_mean(
+    views: Iterable[View], count: int, finish: Finish | None = None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Plain average over the views of each of `count` points: values (N, R), views (N,), basis.
+
+    Args:
+        finish: makes what is kept of the values; None: they are kept as they are.
+    """
     total, seen, basis = None, None, None
     for view in views:
         if total is None or seen is None:
@@ -98,22 +108,31 @@ def fuse_mean(views: Iterable[View], count: int) -> tuple[Tensor, Tensor, Tensor
         seen[view.point] += 1
     if total is None or seen is None:
         raise CaptureError("found no frame to lift features from")
-    return total.total().div_(seen.clamp_min(1)[:, None]), seen, basis
+    values = total.total().div_(seen.clamp_min(1)[:, None])
+    if finish is not None:
+        values = torch.cat([finish(some, basis) for some in values.split(_FINISHED)])
+    return values, seen, basis
 
 
 def fuse_consensus(
-    views: Callable[[], Iterable[View]], count: int, bank: TextBank, top_views: int
+    views: Callable[[], Iterable[View]],
+    count: int,
+    bank: TextBank,
+    top_views: int,
+    finish: Finish | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """The paper's fusion: views that agree with the point's mean opinion, weighted by how strongly.
 
     The mean logits over a point's views choose its consensus label (a view's logit for a label is that of its
     best wording); the `top_views` views with the highest logit for that label are averaged with softmax
-    weights over those logits. Reads the views twice: memory
-    is N x (labels + top_views), and the smaller of all tables and N x top_views x channels.
+    weights over those logits. Reads the views twice: memory is N x (labels + top_views), and the smaller of
+    all tables and N x top_views x channels, beside what is returned.
 
     Args:
         views: called twice, gives the same views both times.
         bank: on the device of the views.
+        finish: makes what is kept of the values of some points at a time, so that those of all never exist;
+            None: they are kept as they are.
     """
     device = bank.embedding.device
     opinion, rows = _Sum(count, len(bank.vocabulary), device), 0
@@ -142,7 +161,13 @@ def fuse_consensus(
     if kept is None:
         raise CaptureError("found no frame to lift features from")
     weight = torch.where(best.isfinite(), best, -torch.inf).softmax(1).nan_to_num()
-    return kept.weighted(weight), seen, basis
+    if finish is None:
+        return kept.weighted(weight), seen, basis
+    parts = (slice(first, first + _FINISHED) for first in range(0, count, _FINISHED))
+    return torch.cat([finish(kept.weighted(weight[some], some), basis) for some in parts]), seen, basis
+
+
+_ALL = slice(None)
 
 
 class _Values:
@@ -154,9 +179,9 @@ class _Values:
     def put(self, point: Tensor, slot: Tensor, row: Tensor, table: Tensor) -> None:
         self._values[point, slot] = table[row]
 
-    def weighted(self, weight: Tensor) -> Tensor:
-        """(N, R) their sums with weights (N, top_views)."""
-        return (weight[:, None] @ self._values)[:, 0]
+    def weighted(self, weight: Tensor, some: slice = _ALL) -> Tensor:
+        """(n, R) their sums with weights (n, top_views), of some of the points."""
+        return (weight[:, None] @ self._values[some])[:, 0]
 
 
 class _Rows:
@@ -172,8 +197,9 @@ class _Rows:
         self._tables.append(table)
         self._before += len(table)
 
-    def weighted(self, weight: Tensor) -> Tensor:
-        return _weighted(self._row, weight, torch.cat(self._tables))
+    def weighted(self, weight: Tensor, some: slice = _ALL) -> Tensor:
+        self._tables = [torch.cat(self._tables)]
+        return _weighted(self._row[some], weight, self._tables[0])
 
 
 @falling_back

@@ -69,6 +69,11 @@ def backproject(depth: np.ndarray, camera: Camera) -> np.ndarray:
     return np.stack([depth * u[None, :], depth * v[:, None], depth], axis=-1).astype(np.float32)
 
 
+def pixel_rays(row: np.ndarray, column: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
+    """How far right and down (n,) pixels lie at a depth of 1, in the camera's frame, float64."""
+    return (column - camera.cx) / camera.fx, (row - camera.cy) / camera.fy
+
+
 def map_pixels(uv: Tensor, source: Camera, target: Camera) -> Tensor:
     """uv (N, 2) in one camera -> uv in another that shares the centre and axes (colour and depth)."""
     scale = uv.new_tensor([target.fx / source.fx, target.fy / source.fy])

@@ -24,9 +24,10 @@ from purify3d.backbones import (
     no_words,
 )
 from purify3d.blocks import Blocks
+from purify3d.compact import only_words, words_basis
 from purify3d.devices import crossing, falling_back
 from purify3d.errors import BackboneError, CaptureError, LabelError
-from purify3d.fusing import View, fuse_consensus, fuse_mean
+from purify3d.fusing import Finish, View, fuse_consensus, fuse_mean
 from purify3d.geometry import map_pixels, project
 from purify3d.progress import Progress, silent
 from purify3d.settings import check, setting
@@ -34,6 +35,7 @@ from purify3d.spatial import nearest_known
 from purify3d.types import (
     Camera,
     DenseFeatures,
+    FeatureSpace,
     Frame,
     Labels,
     MaskFeatures,
@@ -45,6 +47,7 @@ from purify3d.types import (
 )
 
 Fusion = Literal["mean", "consensus"]
+_COPIED = 1 << 16  # points that no frame saw whose features are copied at a time
 _AT_ONCE = 1 << 19  # values of masks at pixels that are compared at a time: 2 MB
 
 
@@ -234,6 +237,7 @@ def lift(
     labels: Labels | TextBank | None = None,
     config: LiftConfig | None = None,
     *,
+    keep: Sequence[TextBank] = (),
     progress: Progress = silent,
 ) -> PointFeatures:
     """Look at every frame with a 2D model and give each point of the scene one feature.
@@ -247,6 +251,8 @@ def lift(
         scene: with points, as from `with_points`.
         labels: needed only where the words shape the features: for consensus fusion, and for backbones that
             read words (mask-type models).
+        keep: of the features nothing is kept but what these wordings see of them, see `only_words`; with
+            consensus fusion the features of all points then never exist. Empty: all is kept.
 
     Raises:
         ValueError: the scene has no points.
@@ -264,15 +270,17 @@ def lift(
                 f"the 2D model {backbone.space.id} gave {len(found)} features for {len(points)} points, or "
                 "some that are not finite; expected a finite one for each"
             )
-        return found
+        return only_words(found, *keep) if keep else found
     if labels is None and (backbone.reads_words or config.fusion == "consensus"):
         raise LabelError("this 2D model or fusion looks for words while lifting, found none; give the labels")
     bank = no_words(backbone) if labels is None else embed_vocabulary(backbone, labels)
     views = _Views(scene.frames, points, backbone, bank, config, progress)
+    device = points.xyz.device
+    finish = _seen_by(backbone.space, [each.to(device) for each in keep]) if keep else None
     if config.fusion == "consensus":
-        values, seen, basis = fuse_consensus(views, len(points), bank.to(points.xyz.device), config.top_views)
+        values, seen, basis = fuse_consensus(views, len(points), bank.to(device), config.top_views, finish)
     else:
-        values, seen, basis = fuse_mean(views(), len(points))
+        values, seen, basis = fuse_mean(views(), len(points), finish)
     if not seen.any():
         raise CaptureError(
             f"none of the {len(points)} points is visible in any of the {len(scene.frames)} frames; expected "
@@ -280,15 +288,31 @@ def lift(
             "the depth must share one world and metres: check the cloud given with --onto, the pose axes and "
             "the depth scale"
         )
-    if not factored_norm(values, basis).isfinite().all():
+    length = values[:, -2] if keep else factored_norm(values, basis)
+    if not length.isfinite().all():
         raise BackboneError(
             f"the 2D model {backbone.space.id} gave features that are not finite, or too long for 32-bit "
             "numbers; expected finite ones everywhere. Correct the model, or what it was given"
         )
     source, gap = nearest_known(seen > 0, points.xyz)
-    unseen = seen == 0
-    values[unseen] = values[source[unseen]]
-    return PointFeatures(values, seen, backbone.space, basis, gap=gap)
+    for some in torch.nonzero(seen == 0).squeeze(1).split(_COPIED):
+        values[some] = values[source[some]]
+    if not keep:
+        return PointFeatures(values, seen, backbone.space, basis, gap=gap)
+    told, length, agreement = values[:, :-2], values[:, -2], values[:, -1]
+    basis = words_basis(*keep).to(device)
+    return PointFeatures(told, seen, backbone.space, basis, length, gap, agreement)
+
+
+def _seen_by(space: FeatureSpace, words: Sequence[TextBank]) -> Finish:
+    """Makes (n, T + 2) of features: their dot products with T wordings, their lengths and agreement."""
+
+    def finish(values: Tensor, basis: Tensor | None) -> Tensor:
+        views = torch.ones(len(values), dtype=torch.int32, device=values.device)
+        told = only_words(PointFeatures(values, views, space, basis), *words)
+        return torch.cat([told.values, told.norm()[:, None], told.sure()[:, None]], dim=1)
+
+    return finish
 
 
 class _Views:

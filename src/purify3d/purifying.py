@@ -7,6 +7,7 @@ as pooled features for a fraction of the work.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -26,39 +27,61 @@ _COLUMNS = 16  # at a time in tiles
 _LARGEST = 2**31 - 1  # neighbours at a time: places among them are counted in 32 bits
 
 
-@falling_back
 def pool(affinity: Heard, values: Tensor, rounds: int, *, progress: Progress = silent) -> Tensor:
     """Multiply (V, C) values with the affinity `rounds` times; any C, float32. Regions are heard once."""
     if isinstance(affinity, Regions):
-        return region_vote(values, Lesson(affinity.group)) if rounds else values
-    if isinstance(affinity, TiledAffinity):
-        for _ in progress(range(rounds), name="pool", total=rounds):
-            values = affinity.times(values)
-        return values
-    k = affinity.neighbor.shape[1]
-    if rounds == 0 or k == 0:
-        return values
-    block = max(1, _LARGEST // k)
-    parts = list(
-        zip(affinity.neighbor.split(block), affinity.weight.to(values.dtype).split(block), strict=True)
-    )
+        rounds = min(rounds, 1)
     for _ in progress(range(rounds), name="pool", total=rounds):
-        # A bag per voxel: gathers, weighs and sums in one pass, without an array of (V, K, C).
-        pooled = [embedding_bag(near, values, per_sample_weights=heard, mode="sum") for near, heard in parts]
-        values = pooled[0] if len(pooled) == 1 else torch.cat(pooled)
+        values = affinity.times(values) if isinstance(affinity, TiledAffinity) else product(affinity, values)
     return values
 
 
-def _pooled(columns: Tensor, voxels: Voxels, affinity: Heard, rounds: int, progress: Progress) -> Tensor:
+@falling_back
+def product(affinity: Affinity | Regions, values: Tensor) -> Tensor:
+    """(V, C) values heard once."""
+    if isinstance(affinity, Regions):
+        return region_vote(values, Lesson(affinity.group))
+    k = affinity.neighbor.shape[1]
+    if k == 0:
+        return values
+    block = max(1, _LARGEST // k)
+    # A bag per voxel: gathers, weighs and sums in one pass, without an array of (V, K, C).
+    heard = [
+        embedding_bag(near, values, per_sample_weights=weight, mode="sum")
+        for near, weight in zip(
+            affinity.neighbor.split(block), affinity.weight.to(values.dtype).split(block), strict=True
+        )
+    ]
+    return heard[0] if len(heard) == 1 else torch.cat(heard)
+
+
+def _pooled(
+    columns: Callable[[Tensor], Tensor],
+    count: int,
+    voxels: Voxels,
+    affinity: Heard,
+    rounds: int,
+    progress: Progress,
+) -> Tensor:
     """(N, C) of points, pooled over their voxels, as a new tensor.
 
     Columns do not hear each other: where memory is short, some at a time are enough.
+
+    Args:
+        columns: gives (n, C) for points (n,) int64.
+        count: C.
     """
     if not isinstance(affinity, TiledAffinity):
-        return voxels.to_points(pool(affinity, voxels.mean(columns), rounds, progress=progress))
-    result = torch.empty_like(columns)
-    for some, place in zip(columns.split(_COLUMNS, 1), result.split(_COLUMNS, 1), strict=True):
-        place[:] = voxels.to_points(pool(affinity, voxels.mean(some), rounds, progress=progress))
+        return voxels.to_points(pool(affinity, voxels.mean_of(columns, count), rounds, progress=progress))
+    result = torch.empty(len(voxels.of_point), count, device=voxels.of_point.device)
+    for first in range(0, count, _COLUMNS):
+        some = slice(first, min(first + _COLUMNS, count))
+
+        def part(point: Tensor, some: slice = some) -> Tensor:
+            return columns(point)[:, some]
+
+        mean = voxels.mean_of(part, some.stop - first)
+        result[:, some] = voxels.to_points(pool(affinity, mean, rounds, progress=progress))
     return result
 
 
@@ -94,8 +117,13 @@ def purify(
         raise ValueError(f"found rounds = {rounds!r}; expected a whole number of at least 0")
     if rounds == 0:
         return features
-    columns = torch.cat([features.values, features.norm()[:, None]], dim=1)
-    pooled = _pooled(columns, voxels, affinity, rounds, progress)
+
+    def columns(point: Tensor) -> Tensor:
+        some = features.at(point)
+        return torch.cat([some.values, some.norm()[:, None]], dim=1)
+
+    count = features.values.shape[1] + 1
+    pooled = _pooled(columns, count, voxels, affinity, rounds, progress)
     pooled.masked_fill_(~features.known[:, None], 0)
     return replace(features, values=pooled[:, :-1], length=pooled[:, -1], agreement=None)
 
@@ -119,8 +147,14 @@ def pooled_scores(
     """
     bank.check_space(features.space)
     bank = bank.to(features.values.device)
-    columns = torch.cat([features.dot(bank.embedding), features.norm()[:, None]], dim=1)
-    if rounds > 0:
-        columns = _pooled(columns, voxels, affinity, rounds, progress)
-    cosines = columns[:, :-1] / columns[:, -1:].clamp_min(1e-12)
+
+    def columns(point: Tensor) -> Tensor:
+        some = features.at(point)
+        return torch.cat([some.dot(bank.embedding), some.norm()[:, None]], dim=1)
+
+    if rounds == 0:
+        pooled = columns(torch.arange(len(features), device=features.values.device))
+    else:
+        pooled = _pooled(columns, len(bank.embedding) + 1, voxels, affinity, rounds, progress)
+    cosines = pooled[:, :-1] / pooled[:, -1:].clamp_min(1e-12)
     return torch.where(features.known[:, None], cosines, 0)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import product
 
 import numpy as np
-import torch
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
@@ -20,6 +19,10 @@ _REACH_SPACINGS = 3.0  # ... and in spacings of the cloud, which bridges single 
 _HOT = 0.6  # heat from which a point belongs to a region
 _SMALLEST_AREA = 0.01  # square metres, at one spacing squared a point
 _PAIRS = 1 << 22  # of cells, kept at a time
+#: Steps (x, y) to the columns around a cell, one of each two opposite ones: these find the same pairs.
+_COLUMNS = [(x, y) for x in range(3) for y in range(-2, 3) if (x, y) >= (0, 0)]
+_BESIDE = [step for step in _COLUMNS if max(map(abs, step)) <= 1]
+_BEYOND = [step for step in _COLUMNS if max(map(abs, step)) > 1]
 _FEWEST = 8  # points, however sparse the cloud
 
 
@@ -83,12 +86,37 @@ def _known(cosine: np.ndarray) -> np.ndarray:
     return (cosine != 0) & np.isfinite(cosine)
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class Grid:
+    """What of a cloud is the same for every heat on it.
+
+    Attributes:
+        apart: how far apart its points lie, see `spacing`.
+        reach: metres within which points are of one region.
+        cells: voxels of half of it.
+        keys: (V,) int64, packed cells, with room for neighbours on all sides.
+    """
+
+    apart: float
+    reach: float
+    cells: Voxels
+    keys: np.ndarray
+
+    @classmethod
+    def of(cls, xyz: Tensor) -> Grid:
+        """The grid of a cloud (N, 3), N > 0."""
+        apart = spacing(xyz)
+        reach = max(_REACH, _REACH_SPACINGS * apart)
+        cells = voxelize(xyz.cpu(), reach / 2)
+        return cls(apart, reach, cells, pack_cells(cells.index.numpy().astype(np.int64) + 2))
+
+
 def find_regions(
     xyz: Tensor,
     score: Tensor,
     *,
     limit: int = 5,
-    apart: float | None = None,
+    grid: Grid | None = None,
     warmth: Tensor | None = None,
 ) -> list[Region]:
     """The regions that stand out, those with most heat in all first.
@@ -98,16 +126,16 @@ def find_regions(
     Args:
         xyz: (N, 3) metres; score: (N,) cosines.
         limit: regions wanted; there may be fewer.
-        apart: `spacing` of the points, if it is known already; warmth: `heat` of the score, likewise.
+        grid: `Grid.of(xyz)`, if it is there already; warmth: `heat` of the score, likewise.
     """
     warmth = heat(score) if warmth is None else warmth
     hot = np.flatnonzero(warmth.cpu().numpy() >= _HOT)
     if not len(hot):
         return []
-    apart = spacing(xyz) if apart is None else apart
-    smallest = max(_FEWEST, _SMALLEST_AREA / max(apart, 1e-3) ** 2)
-    points, cosine, weight = (column.cpu().numpy()[hot] for column in (xyz, score, warmth))
-    member = _connected(torch.from_numpy(points), max(_REACH, _REACH_SPACINGS * apart))
+    grid = Grid.of(xyz) if grid is None else grid
+    smallest = max(_FEWEST, _SMALLEST_AREA / max(grid.apart, 1e-3) ** 2)
+    points, cosine, weight = (column.cpu().numpy().take(hot, axis=0) for column in (xyz, score, warmth))
+    member = _connected(points, hot, grid)
     size = np.bincount(member)
     total = np.bincount(member, weights=weight)
     regions: list[Region] = []
@@ -116,46 +144,72 @@ def find_regions(
             break
         if size[number] < smallest:
             continue
-        inside = points[member == number].astype(np.float64)
-        low, high = np.percentile(inside, [2, 98], axis=0)
+        inside = np.flatnonzero(member == number)
+        place = points.take(inside, axis=0).T.astype(np.float64)
+        low, high = np.percentile(place, [2, 98], axis=1)
         regions.append(
             Region(
-                center=tuple(inside.mean(axis=0).round(3).tolist()),
+                center=tuple(place.mean(axis=1).round(3).tolist()),
                 size=tuple((high - low).round(3).tolist()),
-                score=float(cosine[member == number].mean()),
+                score=float(cosine.take(inside).mean()),
                 points=int(size[number]),
             )
         )
     return regions
 
 
-def _connected(xyz: Tensor, reach: float) -> np.ndarray:
-    """(M,) int number of the part that each of (M, 3) points belongs to.
+def _connected(points: np.ndarray, hot: np.ndarray, grid: Grid) -> np.ndarray:
+    """(M,) int number of the part that each of the points (M, 3), of number `hot` in the cloud, belongs to.
 
     Points of one cell of half the reach are one; cells are joined where the boxes around their points come
-    within reach, so that no pair of points within reach is missed. One direction to a neighbouring cell is
-    looked at after the other: memory grows with the number of points and not with that of their pairs, which
-    is thousands a point in a dense cloud.
+    within reach, so that no pair of points within reach is missed. Memory grows with the number of points and
+    not with that of their pairs, which is thousands a point in a dense cloud.
     """
-    cells = voxelize(xyz, reach / 2)
-    low, high = _boxes(xyz, cells)
-    index = cells.index.cpu().numpy().astype(np.int64) + 2  # so that no neighbour has a negative coordinate
-    keys = pack_cells(index)
-    pairs: list[tuple[np.ndarray, np.ndarray]] = []
-    part = np.arange(len(cells))
-    for step in product(range(-2, 3), repeat=3):
-        if step <= (0, 0, 0):
-            continue  # the opposite direction finds the same pairs
-        wanted = pack_cells(index + step)
-        found = np.searchsorted(keys, wanted).clip(max=len(keys) - 1)
-        first = np.nonzero(keys[found] == wanted)[0]
-        second = found[first]
-        gap = np.maximum(low[first] - high[second], low[second] - high[first]).clip(min=0)
-        near = (gap**2).sum(axis=1) <= reach**2
-        pairs.append((part[first[near]], part[second[near]]))
-        if sum(len(one) for one, _ in pairs) > _PAIRS:
-            part, pairs = _joined(part, pairs), []
-    return _joined(part, pairs)[cells.of_point.cpu().numpy()]
+    cell = grid.cells.of_point.numpy().take(hot)
+    occupied = np.zeros(len(grid.cells), dtype=bool)
+    occupied[cell] = True
+    cell = (occupied.cumsum() - 1).take(cell)
+    keys = grid.keys[occupied]
+    low, high = _boxes(points, cell)
+    part = np.arange(len(keys))
+    for columns in (_BESIDE, _BEYOND):  # most cells are joined by the first: few pairs are left to measure
+        pairs: list[tuple[np.ndarray, np.ndarray]] = []
+        for step in columns:
+            for first, second in _in_column(keys, step):
+                other = part[first] != part[second]
+                first, second = first[other], second[other]
+                near = np.zeros(len(first), dtype=np.float32)
+                for lowest, highest in zip(low, high, strict=True):  # axis by axis, which is faster
+                    gap = np.maximum(
+                        lowest.take(first) - highest.take(second), lowest.take(second) - highest.take(first)
+                    )
+                    near += np.square(gap.clip(min=0, out=gap), out=gap)
+                within = near <= grid.reach**2
+                pairs.append((part[first[within]], part[second[within]]))
+            if sum(len(one) for one, _ in pairs) > _PAIRS:
+                part, pairs = _joined(part, pairs), []
+        part = _joined(part, pairs)
+    return part.take(cell)
+
+
+def _in_column(keys: np.ndarray, step: tuple[int, int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pairs of cells whose second lies in the column (x, y) + step, at most two cells higher or lower.
+
+    Keys ascend along a column, so its five cells lie together: they are looked up once. In its own column a
+    cell is paired with higher ones only.
+    """
+    own = step == (0, 0)
+    lowest = keys + _key_step((*step, 1 if own else -2))
+    start = np.arange(1, len(keys) + 1) if own else np.searchsorted(keys, lowest)
+    padded = np.append(keys, np.full(5, np.iinfo(keys.dtype).max))
+    for place in range(2 if own else 5):
+        first = np.flatnonzero(padded[start + place] - lowest < (2 if own else 5))
+        yield first, start[first] + place
+
+
+def _key_step(step: tuple[int, int, int]) -> int:
+    """What a step to another cell adds to a packed key: packing is linear."""
+    return int(np.subtract(*pack_cells(np.array([step, (0, 0, 0)]) + 2)))
 
 
 def _joined(part: np.ndarray, pairs: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
@@ -166,10 +220,10 @@ def _joined(part: np.ndarray, pairs: list[tuple[np.ndarray, np.ndarray]]) -> np.
     return joined
 
 
-def _boxes(xyz: Tensor, cells: Voxels) -> tuple[np.ndarray, np.ndarray]:
-    """Lowest and highest coordinates of the (M, 3) points of each cell: two (V, 3) float32."""
-    owner, place = cells.of_point.cpu().numpy(), xyz.numpy()
-    order = np.argsort(owner, kind="stable")
-    first = np.searchsorted(owner[order], np.arange(len(cells)))
-    ordered = place[order]
-    return np.minimum.reduceat(ordered, first), np.maximum.reduceat(ordered, first)
+def _boxes(points: np.ndarray, cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest coordinates of the (M, 3) points of each of V cells: two (3, V)."""
+    key = cell * len(cell) + np.arange(len(cell))  # sorting numbers is faster than their places
+    key.sort()
+    start = np.append(0, np.bincount(cell).cumsum()[:-1])
+    place = np.ascontiguousarray(points.T).take(key % len(cell), axis=1)
+    return np.minimum.reduceat(place, start, axis=1), np.maximum.reduceat(place, start, axis=1)

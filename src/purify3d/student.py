@@ -111,23 +111,24 @@ def student_input(
             f"found voxels of {voxels.size} m, but the student was trained on {config.voxel_size} m: "
             "voxelise at that size or train a student on this one"
         )
-    geometry = voxels.mean(torch.cat([cloud.rgb.to(torch.float32) / 255, cloud.normal], dim=1))
-    if config.words:
-        if features is None or bank is None:
-            heard = geometry.new_zeros(len(voxels), len(config.words) + SURENESS_CHANNELS)
-        else:
-            heard = voxels.mean(word_evidence(features, bank))
-        geometry = torch.cat([heard, geometry], dim=1)
-    if not config.feature_dim:
-        return geometry
-    if features is None or features.space.dim != config.feature_dim:
+    if config.feature_dim and (features is None or features.space.dim != config.feature_dim):
         found = "none" if features is None else f"{features.space.dim} channels of {features.space.id}"
         raise CheckpointError(
             f"the student reads lifted features of {config.feature_dim} channels, found {found}: lift with "
             "the 2D model it was trained for, or use a geometry-only student"
         )
-    lifted = voxels.mean(features.values)
-    return torch.cat([lifted if features.basis is None else lifted @ features.basis, geometry], dim=1)
+
+    def channels(point: Tensor) -> Tensor:
+        columns = [cloud.rgb[point].to(torch.float32) / 255, cloud.normal[point]]
+        if config.words and features is not None and bank is not None:
+            columns.insert(0, word_evidence(features.at(point), bank))
+        elif config.words:
+            columns.insert(0, columns[0].new_zeros(len(point), len(config.words) + SURENESS_CHANNELS))
+        if config.feature_dim and features is not None:
+            columns.insert(0, features.at(point).dense())
+        return torch.cat(columns, dim=1)
+
+    return voxels.mean_of(channels, config.in_channels)
 
 
 def word_evidence(features: PointFeatures, bank: TextBank) -> Tensor:

@@ -7,6 +7,7 @@ is quick. Exit codes: 0 done, 1 failed, 2 wrong usage.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import warnings
 from dataclasses import asdict
@@ -31,6 +32,9 @@ from purify3d.errors import PurifyWarning
 
 def main() -> None:
     """Entry point of the `purify3d` program."""
+    # Tensors in huge pages: asking for a million small ones takes seconds on a virtual machine. PyTorch looks
+    # when it first makes a tensor; it means nothing but on Linux.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     warnings.showwarning = _show_warning
     try:
         if code := program(standalone_mode=False):  # of ctx.exit; commands return nothing

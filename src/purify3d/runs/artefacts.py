@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from purify3d.clouds.las import write_las
 from purify3d.clouds.ply import WrittenCloud, read_written, write_ply
-from purify3d.compact import compact, restore
+from purify3d.compact import Compact, compact, restore
 from purify3d.errors import CaptureError, RunError
 from purify3d.runs.folder import Making, Run
 from purify3d.segmentation import Segmentation
@@ -122,17 +122,17 @@ def write_picture(stage: Making, image: Image.Image, name: str = PICTURE) -> Pat
     return stage.write(name, image.save)
 
 
-def write_features(stage: Making, name: str, features: PointFeatures) -> PointFeatures:
+def write_features(stage: Making, name: str, features: PointFeatures) -> Compact:
     """Features in at most 64 bytes a point (see `compact`); the space goes into the metadata.
 
     Returns:
-        The features as they will be read back: whoever goes on with these gives what a resumed run gives.
+        What was written: whoever goes on with its features gives what a resumed run gives.
     """
     kept = compact(features)
     metadata = {"space": json.dumps(asdict(features.space))}
     stage.write(name, lambda path: save_file(kept.tensors(), path, metadata=metadata))
     stage.notes["lost"] = kept.lost
-    return kept.features()
+    return kept
 
 
 def read_features(run: Run, name: str, points: PointCloud) -> PointFeatures:

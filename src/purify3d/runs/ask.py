@@ -132,10 +132,13 @@ def pooled(
         RunError: the file cannot be written.
     """
     points, features = points.to(device), features.within(config.fill).to(device)
-    voxels, neighbors = affinity(points, features, config, embedding=embedding, progress=progress)
-    result = purify(features, voxels, neighbors, config.rounds, progress=progress).to("cpu")
+    whom = affinity(points, features, config, embedding=embedding, progress=progress)
+    result = purify(features, *whom, config.rounds, progress=progress).to("cpu")
+    del whom  # neighbours and weights need not lie beside what is written
     with run.making("purify", print_, drops=drops) as stage:
-        return artefacts.write_features(stage, artefacts.PURIFIED, result)
+        kept = artefacts.write_features(stage, artefacts.PURIFIED, result)
+    del result
+    return kept.features()
 
 
 def need_features(run: Run) -> None:

@@ -22,7 +22,7 @@ from purify3d.job import Job
 CONFIG, RECORD = "config.json", "stages.json"
 _LOCK, _HOLDER = ".lock", ".writer"
 #: Part of every fingerprint: raised when a stage's numbers change, so that old results are not reused.
-_REVISION = 3
+_REVISION = 4
 
 
 def fingerprint(*parts: Any) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from purify3d import __version__
 from purify3d.affinities import Embedding, Learned, RegionVote, load_embedding
@@ -19,7 +20,7 @@ from purify3d.asking import classify, scores
 from purify3d.backbones import Backbone, StoredBackbone, embed_vocabulary, load_backbone
 from purify3d.captures import guarded
 from purify3d.checkpoints import file_digest
-from purify3d.compact import BUDGET, only_words
+from purify3d.compact import BUDGET, Compact
 from purify3d.devices import find_device
 from purify3d.errors import PurifyWarning, RunError
 from purify3d.job import Job
@@ -38,7 +39,7 @@ from purify3d.settings import leaves
 from purify3d.stopwatch import Stopwatch
 from purify3d.surface import with_points
 from purify3d.truth import fuse_labels
-from purify3d.types import PointCloud, PointFeatures, Scene
+from purify3d.types import PointCloud, PointFeatures, Scene, TextBank
 
 _SAME = 0.99  # of the labels of single points, what is stored must keep
 _ASKED = 20_000  # points that are looked at for it
@@ -141,9 +142,9 @@ def segment_into(
             tell(forecast(scene, job)[1])
         with torch.random.fork_rng():  # what the caller draws afterwards does not depend on this run
             torch.manual_seed(job.seed)
-            features = _features(run, scene, backbone, embedding, job, prints, progress)
+            _lift(run, scene, backbone, embedding, job, prints, progress)
         if "label" not in reused:
-            _labels(run, scene, features, backbone, embedding, job, prints, command, progress)
+            _labels(run, scene, backbone, embedding, job, prints, command, progress)
         run.flush()
     return run, reused
 
@@ -190,7 +191,7 @@ def _points(run: Run, scene: Scene, job: Job, prints: Prints, progress: Progress
     return scene
 
 
-def _features(
+def _lift(
     run: Run,
     scene: Scene,
     backbone: Backbone,
@@ -198,40 +199,44 @@ def _features(
     job: Job,
     prints: Prints,
     progress: Progress,
-) -> PointFeatures:
+) -> None:
+    """Features into the run's folder; what comes next reads them there, and nobody holds them meanwhile."""
     if run.done("lift", prints.lift):
-        return artefacts.read_features(run, artefacts.FEATURES, scene.cloud())
+        return
     watch = Stopwatch()
     with watch("lift"):
         there = replace(scene, points=scene.cloud().to(find_device(job.device)))
-        lifted = lift(there, backbone, job.vocabulary(), job.method.lift, progress=progress).to("cpu")
-    if job.no_query:
-        heard = [embedding.bank] if isinstance(embedding, Learned) and embedding.bank is not None else []
-        lifted = only_words(lifted, embed_vocabulary(backbone, job.vocabulary()), *heard)
+        keep = []
+        if job.no_query:
+            keep.append(embed_vocabulary(backbone, job.vocabulary()))
+            if isinstance(embedding, Learned) and embedding.bank is not None:
+                keep.append(embedding.bank)
+        lifted = lift(there, backbone, job.vocabulary(), job.method.lift, keep=keep, progress=progress).to(
+            "cpu"
+        )
     drops = [name for name in run.stages if name not in ("points", "lift")]
     with run.making("lift", prints.lift, drops=drops) as stage:
-        features = artefacts.write_features(stage, artefacts.FEATURES, lifted)
+        kept = artefacts.write_features(stage, artefacts.FEATURES, lifted)
         stage.notes["watch"] = watch.stages
-        _say_what_is_lost(lifted, features, backbone, job, stage.notes["lost"])
-    return features
+        _say_what_is_lost(lifted, kept, backbone, job)
 
 
-def _say_what_is_lost(
-    lifted: PointFeatures, kept: PointFeatures, backbone: Backbone, job: Job, lost: float
-) -> None:
+def _say_what_is_lost(lifted: PointFeatures, kept: Compact, backbone: Backbone, job: Job) -> None:
     """
     Warns:
         PurifyWarning: features are too diverse for what is stored of them, so that labels differ.
     """
     bank = embed_vocabulary(backbone, job.vocabulary())
-    some = slice(None, None, max(1, len(kept) // _ASKED))
-    before, after = (classify(scores(features.at(some), bank), bank).label for features in (lifted, kept))
+    some = slice(None, None, max(1, len(lifted) // _ASKED))
+    before, after = (
+        classify(scores(features, bank), bank).label for features in (lifted.at(some), kept.features(some))
+    )
     same = float((before == after).float().mean())
     if same < _SAME:
         warnings.warn(
-            f"features of {job.backbone} are kept in {BUDGET} bytes a point and lose {lost:.1%} of their "
-            f"energy by it: before pooling {1 - same:.1%} of the points change their label. Questions are "
-            "as coarse; --no-query keeps the scores of the labels alone, which loses less",
+            f"features of {job.backbone} are kept in {BUDGET} bytes a point and lose {kept.lost:.1%} of "
+            f"their energy by it: before pooling {1 - same:.1%} of the points change their label. Questions "
+            "are as coarse; --no-query keeps the scores of the labels alone, which loses less",
             PurifyWarning,
             stacklevel=3,
         )
@@ -240,7 +245,6 @@ def _say_what_is_lost(
 def _pooled(
     run: Run,
     points: PointCloud,
-    features: PointFeatures,
     embedding: Embedding | RegionVote,
     job: Job,
     prints: Prints,
@@ -252,8 +256,23 @@ def _pooled(
     method, drops = job.method.purify, _made_of_pooled(run)
     print_, device = prints.purify, find_device(job.device)
     return pooled(
-        run, points, features, method, embedding, print_, drops=drops, device=device, progress=progress
+        run,
+        points,
+        artefacts.read_features(run, artefacts.FEATURES, points),
+        method,
+        embedding,
+        print_,
+        drops=drops,
+        device=device,
+        progress=progress,
     )
+
+
+def _raw(run: Run, points: PointCloud, bank: TextBank, job: Job) -> tuple[Tensor, Segmentation]:
+    """(N,) int32 how many frames saw each point, and the labels of features as they were lifted."""
+    features = artefacts.read_features(run, artefacts.FEATURES, points)
+    as_lifted = replace(job.method, purify=replace(job.method.purify, rounds=0))
+    return features.views, label_points(points, features, bank, as_lifted)
 
 
 def _made_of_pooled(run: Run) -> list[str]:
@@ -264,7 +283,6 @@ def _made_of_pooled(run: Run) -> list[str]:
 def _labels(
     run: Run,
     scene: Scene,
-    features: PointFeatures,
     backbone: Backbone,
     embedding: Embedding | RegionVote,
     job: Job,
@@ -272,8 +290,9 @@ def _labels(
     command: Sequence[str],
     progress: Progress,
 ) -> None:
-    points, method = scene.cloud(), job.method
-    seen = float((features.views > 0).float().mean())
+    points, method, bank = scene.cloud(), job.method, embed_vocabulary(backbone, job.vocabulary())
+    views, raw = _raw(run, points, bank, job)
+    seen = float((views > 0).float().mean())
     if seen < 0.5:
         warnings.warn(
             f"only {seen:.0%} of the points were seen by a camera; the others get no label unless --fill "
@@ -283,23 +302,23 @@ def _labels(
         )
     watch = Stopwatch()
     with watch("purify"):
-        bank = embed_vocabulary(backbone, job.vocabulary())
         if job.no_query or method.purify.rounds == 0:
             device = find_device(job.device)
+            features = artefacts.read_features(run, artefacts.FEATURES, points).to(device)
             purified = label_points(
-                points.to(device), features.to(device), bank, method, embedding=embedding, progress=progress
+                points.to(device), features, bank, method, embedding=embedding, progress=progress
             ).to("cpu")
         else:
-            heard = _pooled(run, points, features, embedding, job, prints, progress)
+            heard = _pooled(run, points, embedding, job, prints, progress)
             purified = classify(scores(heard, bank), bank, threshold=method.threshold)
-    raw = label_points(points, features, bank, replace(method, purify=replace(method.purify, rounds=0)))
+            del heard
     with watch("picture"):
         (image,) = (labels_picture(scene, raw, purified) for _ in progress([0], name="picture", total=1))
     old = [name for name in run.stages if name.startswith("objects")]  # those of the labels
     if run.print_of("purify") != prints.purify:
         old = _made_of_pooled(run)
     with run.making("label", prints.label, drops=old) as stage:
-        artefacts.write_labels(stage, scene, purified, features.views, job.capture.onto)
+        artefacts.write_labels(stage, scene, purified, views, job.capture.onto)
         if job.format == "scannet":
             artefacts.write_benchmark_ids(stage, points, purified, job.dataset_ids())
         artefacts.write_picture(stage, image)

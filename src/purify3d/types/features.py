@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
-from purify3d.devices import Movable
+from purify3d.devices import Movable, crossing, falling_back
 from purify3d.types.checks import check
+
+_ROWS = 1 << 16  # at a time, so that no second array of all of them exists
+_VOXELS = 1 << 15  # whose points are looked at at a time: what is made for these stays small
 
 
 @dataclass(frozen=True)
@@ -172,7 +178,15 @@ def factored_norm(values: Tensor, basis: Tensor | None) -> Tensor:
     """Length of `values @ basis` over the last axis: sqrt(v G v) with the (R, R) Gram matrix G."""
     if basis is None:
         return values.norm(dim=-1)
-    return ((values @ (basis @ basis.T)) * values).sum(-1).clamp_min(0).sqrt()
+    gram = basis @ basis.T
+    return torch.cat([((some @ gram) * some).sum(-1) for some in values.split(_ROWS)]).clamp_min(0).sqrt()
+
+
+@falling_back
+def _means(values: Tensor, start: Tensor) -> Tensor:
+    """(M, C) means of groups of (n, C) rows that lie together and start at (M,); 0 of an empty one."""
+    row = torch.arange(len(values), device=values.device)
+    return embedding_bag(row, values, start, mode="mean")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -210,10 +224,42 @@ class Voxels(Movable):
             len(values) == len(self.of_point),
             f"found values of {len(values)} points and voxels of {len(self.of_point)}; expected the same",
         )
-        flat = values.reshape(len(values), -1).to(torch.float32)
-        total = flat.new_zeros(len(self), flat.shape[1]).index_add_(0, self.of_point, flat)
-        count = torch.bincount(self.of_point, minlength=len(self)).clamp_min(1).to(flat.dtype)
-        return total.div_(count[:, None]).reshape(len(self), *values.shape[1:])
+        flat = values.reshape(len(values), -1)
+        return self.mean_of(lambda point: flat[point], flat.shape[1]).reshape(len(self), *values.shape[1:])
+
+    def mean_of(self, channels: Callable[[Tensor], Tensor], count: int) -> Tensor:
+        """The mean over the points of each voxel of channels that are made for some points at a time.
+
+        Args:
+            channels: gives (n, C) for points (n,) int64.
+            count: C.
+
+        Returns:
+            (V, C) float32; no array of all points and channels is made for it.
+        """
+        point, start = self.grouped
+        total = torch.empty(len(self), count, device=point.device)
+        for first in range(0, len(self), _VOXELS):
+            some = start[first : first + _VOXELS + 1]
+            begin, end = int(some[0]), int(some[-1])
+            total[first : first + _VOXELS] = _means(
+                channels(point[begin:end]).to(torch.float32), some[:-1] - begin
+            )
+        return total
+
+    @cached_property
+    def grouped(self) -> tuple[Tensor, Tensor]:
+        """(N,) int64 the points, voxel after voxel, and (V + 1,) where each voxel's start."""
+
+        def look_up(of_point: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            count = max(1, len(of_point))
+            key = of_point * count + np.arange(len(of_point))  # sorting numbers is faster than their places
+            key.sort()
+            size = np.bincount(of_point, minlength=len(self))
+            return key % count, np.append(0, size.cumsum())
+
+        point, start = crossing(look_up, self.of_point)
+        return point, start
 
     def to_points(self, values: Tensor) -> Tensor:
         """(V, ...) per voxel -> (N, ...): each point takes the value of its voxel."""
