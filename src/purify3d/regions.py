@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
@@ -19,11 +19,16 @@ _REACH_SPACINGS = 3.0  # ... and in spacings of the cloud, which bridges single 
 _HOT = 0.6  # heat from which a point belongs to a region
 _SMALLEST_AREA = 0.01  # square metres, at one spacing squared a point
 _PAIRS = 1 << 22  # of cells, kept at a time
-#: Steps (x, y) to the columns around a cell, one of each two opposite ones: these find the same pairs.
-_COLUMNS = [(x, y) for x in range(3) for y in range(-2, 3) if (x, y) >= (0, 0)]
-_BESIDE = [step for step in _COLUMNS if max(map(abs, step)) <= 1]
-_BEYOND = [step for step in _COLUMNS if max(map(abs, step)) > 1]
 _FEWEST = 8  # points, however sparse the cloud
+#: Columns (x, y) around a cell, its own first; of two opposite ones one: both find the same pairs.
+_COLUMNS = [(x, y) for x in range(3) for y in range(-2, 3) if (x, y) >= (0, 0)]
+_BESIDE = [i for i, column in enumerate(_COLUMNS) if max(map(abs, column)) <= 1]
+_BEYOND = [i for i, column in enumerate(_COLUMNS) if max(map(abs, column)) > 1]
+#: What a packed key and that of the lowest near cell of each column differ by; packing is linear.
+_LOWEST = [
+    int(np.subtract(*pack_cells(np.array([(x, y, -2 if (x, y) > (0, 0) else 1), (0, 0, 0)]) + 2)))
+    for x, y in _COLUMNS
+]
 
 
 @dataclass(frozen=True)
@@ -94,13 +99,16 @@ class Grid:
         apart: how far apart its points lie, see `spacing`.
         reach: metres within which points are of one region.
         cells: voxels of half of it.
-        keys: (V,) int64, packed cells, with room for neighbours on all sides.
+        keys: (V,) int64, packed cells, ascending.
+        start: (columns, V) int32, the first cell that is not below the five of each column around a cell that
+            it may be joined with; in its own column, the one above it.
     """
 
     apart: float
     reach: float
     cells: Voxels
     keys: np.ndarray
+    start: np.ndarray
 
     @classmethod
     def of(cls, xyz: Tensor) -> Grid:
@@ -108,7 +116,10 @@ class Grid:
         apart = spacing(xyz)
         reach = max(_REACH, _REACH_SPACINGS * apart)
         cells = voxelize(xyz.cpu(), reach / 2)
-        return cls(apart, reach, cells, pack_cells(cells.index.numpy().astype(np.int64) + 2))
+        # So far from the edge that no neighbour has a negative coordinate.
+        keys = pack_cells(cells.index.numpy().astype(np.int64) + 2)
+        start = [np.searchsorted(keys, keys + low).astype(np.int32) for low in _LOWEST]
+        return cls(apart, reach, cells, keys, np.stack(start))
 
 
 def find_regions(
@@ -168,55 +179,60 @@ def _connected(points: np.ndarray, hot: np.ndarray, grid: Grid) -> np.ndarray:
     cell = grid.cells.of_point.numpy().take(hot)
     occupied = np.zeros(len(grid.cells), dtype=bool)
     occupied[cell] = True
-    cell = (occupied.cumsum() - 1).take(cell)
-    keys = grid.keys[occupied]
+    before = np.append(0, occupied.cumsum())
+    cell, occupied = before.take(cell), np.flatnonzero(occupied)
+    keys, start = grid.keys.take(occupied), before.take(grid.start.take(occupied, axis=1))
     low, high = _boxes(points, cell)
     part = np.arange(len(keys))
     for columns in (_BESIDE, _BEYOND):  # most cells are joined by the first: few pairs are left to measure
         pairs: list[tuple[np.ndarray, np.ndarray]] = []
-        for step in columns:
-            for first, second in _in_column(keys, step):
-                other = part[first] != part[second]
-                first, second = first[other], second[other]
-                near = np.zeros(len(first), dtype=np.float32)
-                for lowest, highest in zip(low, high, strict=True):  # axis by axis, which is faster
-                    gap = np.maximum(
-                        lowest.take(first) - highest.take(second), lowest.take(second) - highest.take(first)
-                    )
-                    near += np.square(gap.clip(min=0, out=gap), out=gap)
-                within = near <= grid.reach**2
-                pairs.append((part[first[within]], part[second[within]]))
+        for column in columns:
+            pairs.append(_near(keys, start, low, high, grid.reach, part, column))
             if sum(len(one) for one, _ in pairs) > _PAIRS:
                 part, pairs = _joined(part, pairs), []
         part = _joined(part, pairs)
     return part.take(cell)
 
 
-def _in_column(keys: np.ndarray, step: tuple[int, int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pairs of cells whose second lies in the column (x, y) + step, at most two cells higher or lower.
+def _near(
+    keys: np.ndarray,
+    start: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    reach: float,
+    part: np.ndarray,
+    column: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of cells (P,), (P,) of different parts that come within reach, the second in this column.
 
-    Keys ascend along a column, so its five cells lie together: they are looked up once. In its own column a
-    cell is paired with higher ones only.
+    Keys ascend along a column, so its cells lie together, from `start` on where they are there.
     """
-    own = step == (0, 0)
-    lowest = keys + _key_step((*step, 1 if own else -2))
-    start = np.arange(1, len(keys) + 1) if own else np.searchsorted(keys, lowest)
-    padded = np.append(keys, np.full(5, np.iinfo(keys.dtype).max))
-    for place in range(2 if own else 5):
-        first = np.flatnonzero(padded[start + place] - lowest < (2 if own else 5))
-        yield first, start[first] + place
-
-
-def _key_step(step: tuple[int, int, int]) -> int:
-    """What a step to another cell adds to a packed key: packing is linear."""
-    return int(np.subtract(*pack_cells(np.array([step, (0, 0, 0)]) + 2)))
+    height, lowest = (2 if column == 0 else 5), _LOWEST[column]
+    padded = np.append(keys, np.full(height, np.iinfo(keys.dtype).max))
+    pairs = []
+    for place in range(height):
+        second = start[column] + place
+        first = np.flatnonzero(padded.take(second) - keys < lowest + height)
+        second = second.take(first)
+        other = part.take(first) != part.take(second)
+        first, second = first[other], second[other]
+        square = np.zeros(len(first), dtype=np.float32)
+        for lower, upper in zip(low, high, strict=True):  # axis by axis, which is faster
+            gap = np.maximum(
+                lower.take(first) - upper.take(second), lower.take(second) - upper.take(first)
+            ).clip(min=0)
+            square += gap * gap
+        near = square <= reach**2
+        pairs.append((first[near], second[near]))
+    firsts, seconds = zip(*pairs, strict=True)
+    return np.concatenate(firsts), np.concatenate(seconds)
 
 
 def _joined(part: np.ndarray, pairs: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """The number of the part of each cell when parts that make a pair are one."""
-    one, other = (np.concatenate([pair[i] for pair in pairs] or [part[:0]]) for i in (0, 1))
+    """The number of the part of each cell when the parts of two cells that make a pair are one."""
+    one, other = (part.take(np.concatenate([pair[i] for pair in pairs])) for i in (0, 1))
     graph = coo_array((np.ones(len(one), dtype=bool), (one, other)), shape=(len(part), len(part)))
-    joined: np.ndarray = connected_components(graph, directed=False)[1][part]
+    joined: np.ndarray = connected_components(graph, directed=False)[1].take(part)
     return joined
 
 
@@ -224,6 +240,10 @@ def _boxes(points: np.ndarray, cell: np.ndarray) -> tuple[np.ndarray, np.ndarray
     """Lowest and highest coordinates of the (M, 3) points of each of V cells: two (3, V)."""
     key = cell * len(cell) + np.arange(len(cell))  # sorting numbers is faster than their places
     key.sort()
-    start = np.append(0, np.bincount(cell).cumsum()[:-1])
-    place = np.ascontiguousarray(points.T).take(key % len(cell), axis=1)
-    return np.minimum.reduceat(place, start, axis=1), np.maximum.reduceat(place, start, axis=1)
+    place = torch.from_numpy(points.take(key % len(cell), axis=0))
+    size = torch.from_numpy(np.bincount(cell))
+    low, high = (
+        torch.segment_reduce(place, way, lengths=size, axis=0, unsafe=True).T.contiguous().numpy()
+        for way in ("min", "max")
+    )
+    return low, high

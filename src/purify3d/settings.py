@@ -7,6 +7,7 @@ command line, config.json and fingerprints of stages are made from the declarati
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import json
 import math
@@ -103,12 +104,12 @@ def _check_number(name: str, value: Any, kind: type, rule: Any) -> None:
 
 def _optional(settings: Any, name: str) -> bool:
     """Whether a field may be None, which a file writes as null."""
-    return type(None) in typing.get_args(typing.get_type_hints(type(settings))[name])
+    return type(None) in typing.get_args(_hints(type(settings))[name])  # type: ignore[arg-type]
 
 
 def _kinds(settings: Any, name: str) -> tuple[Any, ...]:
     """The types a field may have, without None."""
-    hint = typing.get_type_hints(type(settings) if not isinstance(settings, type) else settings)[name]
+    hint = _hints(type(settings) if not isinstance(settings, type) else settings)[name]
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return tuple(kind for kind in typing.get_args(hint) if kind is not type(None))
     return (hint,)
@@ -148,6 +149,12 @@ def leaves(settings: Any, *, path: tuple[str, ...] = ()) -> Iterator[Leaf]:
             kinds = _kinds(settings, field.name)
             stage = field.metadata["stage"]  # a field that does not say what it changes is an error
             yield Leaf((*path, field.name), kinds, words.get(field.name, ""), stage, value)
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    """Types of the fields of a dataclass; working them out takes longer than all else here."""
+    return typing.get_type_hints(kind)
 
 
 def replaced(settings: T, path: tuple[str, ...], value: Any) -> T:
@@ -193,7 +200,7 @@ def from_plain(kind: type[T], plain: Any, *, where: str = "") -> T:
     known = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     if unknown := sorted(set(plain) - set(known)):
         raise ValueError(f"found {', '.join(unknown)}; expected only {', '.join(known)}")
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)  # type: ignore[arg-type]
     values: dict[str, Any] = {}
     for name, value in plain.items():
         hint = hints[name]

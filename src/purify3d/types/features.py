@@ -171,7 +171,11 @@ class PointFeatures(Movable):
 
     def dot(self, text: Tensor) -> Tensor:
         """(N, T) dot products with (T, D) rows, without forming (N, D)."""
-        return self.values @ (text if self.basis is None else text @ self.basis.T).T
+        rows = text if self.basis is None else text @ self.basis.T
+        if len(rows) > 1:
+            return self.values @ rows.T
+        # With a single row BLAS goes another way, which took 10 ms a million points in place of 6.
+        return (self.values @ torch.cat([rows, rows]).T)[:, :1]
 
 
 def factored_norm(values: Tensor, basis: Tensor | None) -> Tensor:
