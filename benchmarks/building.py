@@ -1,6 +1,7 @@
 """Lifting where there are many frames and many points: a building, with and without looking only ahead.
 
     python benchmarks/building.py [--points 130000 1000000 5000000] [--frames 2000] [--json FILE]
+    python benchmarks/building.py --segment 32 512 --points 5000000 --frames 200      # all of it, into a run
 
 A building is rooms of 5 x 4 x 2.7 m side by side on one floor: points on floors, ceilings and walls, one a
 cell of a grid that is 2 cm wide (about 56,000 points in a room), 3 mm of noise. A frame (640x480, 66 degrees)
@@ -11,6 +12,10 @@ of 32 channels, or the same 100 masks, to all frames.
 With every size of building: milliseconds of cores and of the clock a frame for all of `purify3d.lift`, and of
 `visible_points` alone, with `Blocks` and without, on the same frames. Without blocks a frame projects all
 points; some frames are enough to time that (`--without`).
+
+With `--segment` all of `purify3d segment` is done into a folder for every number of channels, each in a
+process of its own: seconds and peak memory of its stages, and of all (looked at every 10 ms). Maps of so
+many channels are mixed of 40.
 """
 
 from __future__ import annotations
@@ -18,9 +23,13 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import tempfile
+import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +40,9 @@ from torch import Tensor
 
 from purify3d.backbones.facts import Facts
 from purify3d.blocks import Blocks
+from purify3d.job import job
 from purify3d.lifting import LiftConfig, lift, visible_points
+from purify3d.runs.segment import segment_into
 from purify3d.stopwatch import Stopwatch
 from purify3d.types import (
     Camera,
@@ -128,15 +139,16 @@ class Constant:
     """A 2D model that says the same of all images."""
 
     reads_words, device, dtype = False, torch.device("cpu"), torch.float32
-    space = FeatureSpace("constant", CHANNELS, 10.0)
     facts = Facts("dense", "none", 0, "640x480", "made up")
 
-    def __init__(self, masks: bool) -> None:
+    def __init__(self, masks: bool, channels: int = CHANNELS) -> None:
         generator = torch.Generator().manual_seed(0)
-        self._words = torch.nn.functional.normalize(torch.randn(LABELS, CHANNELS, generator=generator), dim=1)
-        dense = torch.randn(CHANNELS, 120, 160, generator=generator)
+        self.space = FeatureSpace("constant", channels, 10.0)
+        self._words = torch.nn.functional.normalize(torch.randn(1000, channels, generator=generator), dim=1)
+        mixed = torch.randn(channels, min(channels, 40), generator=generator)
+        dense = torch.einsum("cm,mhw->chw", mixed, torch.randn(mixed.shape[1], 120, 160, generator=generator))
         logits = 4 * torch.randn(MASKS, 120, 160, generator=generator)
-        embedding = torch.randn(MASKS, CHANNELS, generator=generator)
+        embedding = torch.randn(MASKS, channels, generator=generator)
         self._seen = (
             MaskFeatures(logits, torch.rand(MASKS, generator=generator), embedding)
             if masks
@@ -144,7 +156,7 @@ class Constant:
         )
 
     def encode(self, texts: Sequence[str]) -> Tensor:
-        return self._words[: len(texts)]
+        return self._words[[sum(text.encode()) % len(self._words) for text in texts]]
 
     def observe(self, frames: Sequence[Frame], bank: TextBank) -> list[DenseFeatures | MaskFeatures]:
         return [self._seen] * len(frames)
@@ -200,6 +212,30 @@ def timed(points: int, frames: int, without: int) -> dict[str, Any]:
     return row
 
 
+def segmented(points: int, frames: int, channels: int) -> dict[str, Any]:
+    """Seconds and GB of a whole run: what was there before, at the peak, and of its stages."""
+    scene, labels = building(points, frames), [f"word {i}" for i in range(LABELS)]
+    before, done, seen = resident(), threading.Event(), [0.0]
+
+    def look() -> None:
+        while not done.wait(0.01):
+            seen.append(resident())
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        wanted = job(folder, labels, backbone="constant:x", memory=float("inf"))  # no tiles
+        backbone = Constant(masks=False, channels=channels)
+        _, clock, (run, _) = seconds(
+            lambda: segment_into(folder, wanted, scene=scene, backbone=backbone, check=False)
+        )
+        stages = run.read_json("metrics.json")["stages"]
+    done.set()
+    looking.join()
+    about = {"points": points, "frames": frames, "channels": channels, "seconds": round(clock, 1)}
+    return about | {"before_gb": round(before, 3), "peak_gb": round(max(seen), 3), "stages": stages}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -207,9 +243,18 @@ def main() -> None:
     parser.add_argument("--points", type=int, nargs="+", default=[130_000, 1_000_000, 5_000_000])
     parser.add_argument("--frames", type=int, default=2000)
     parser.add_argument("--without", type=int, default=20, help="frames that are timed without blocks")
+    parser.add_argument("--segment", type=int, nargs="+", metavar="CHANNELS", help="all of segment")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     about = facts()
+    if args.segment:
+        each = [(points, args.frames, channels) for points in args.points for channels in args.segment]
+        rows = []
+        for one in each:
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+                rows.append(process.submit(segmented, *one).result())
+            print(json.dumps(rows[-1]), flush=True)
+        return write_json(args.json, about, {"segmented": rows})
     result: dict[str, Any] = {"imports_gb": round(resident(), 3), "sizes": []}
     for points in args.points:
         result["sizes"].append(timed(points, args.frames, args.without))
