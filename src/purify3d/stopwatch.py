@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 import sys
 import time
 from collections.abc import Iterator
@@ -40,7 +39,6 @@ def hand_back() -> None:
 
     glibc keeps hundreds of megabytes of what threads have freed, and these lie beside what comes next.
     """
-    gc.collect()
     with suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 

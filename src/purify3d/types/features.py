@@ -15,7 +15,7 @@ from purify3d.devices import Movable, crossing, falling_back
 from purify3d.types.checks import check
 
 _ROWS = 1 << 16  # at a time, so that no second array of all of them exists
-_VOXELS = 1 << 15  # whose points are looked at at a time: what is made for these stays small
+_VOXELS = 1 << 12  # whose points are looked at at a time: what is made for these stays in the cache
 
 
 @dataclass(frozen=True)

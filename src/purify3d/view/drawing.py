@@ -77,7 +77,7 @@ def visible(
         keep &= _faces(points, world_from_camera)
     keep &= ((uv > -_WIDEST) & (uv < uv.new_tensor([camera.width, camera.height]) + _WIDEST)).all(1)
     index = torch.nonzero(keep)[:, 0]
-    order = index[z[index].argsort(descending=True)]  # far points first: later writes win
+    order = index[torch.from_numpy((-z[index]).numpy().argsort())]  # far points first: later writes win
     column, row = uv[order].round().long().numpy().T
     # What floats right before the camera is mostly noise, and drawn in full would hide the scene.
     near = z[order].clamp_min(min(_NEAR, float(z[order].median()) / 2) if len(order) else _NEAR)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from purify3d.geometry import resize_camera
+from purify3d.threads import in_threads
 from purify3d.types import Camera, Frame, PointCloud
 from purify3d.view.drawing import visible
 from purify3d.view.palettes import NO_LABEL_COLOR
@@ -73,12 +74,14 @@ def inside_views(
     kind = _kinds(colors[::step])
     weight = np.ones(len(few)) if changed is None else 1 + (_CHANGED - 1) * changed[::step]
     far = apart * float(np.sqrt(step))  # what is left of a surface lies that much farther apart
-    looks = []
-    for frame in frames[:: max(1, len(frames) // _CANDIDATES)]:
+
+    def look(frame: Frame) -> tuple[Frame, np.ndarray]:
         camera = fit_camera(frame.camera, *_SMALL)
         shown, depth = visible(few, camera, frame.world_from_camera, cull=False, apart=far)
         seen = shown[(depth > _NEAR) & (depth < _FAR)]
-        looks.append((frame, seen[kind[seen] >= 0]))
+        return frame, seen[kind[seen] >= 0]
+
+    looks = list(in_threads(look, frames[:: max(1, len(frames) // _CANDIDATES)]))
     new = np.ones(len(few))
     chosen: list[Frame] = []
     for _ in range(min(count, len(looks))):
