@@ -20,7 +20,7 @@ from scipy.spatial import cKDTree
 from purify3d import affinities, estimate, tiling
 from purify3d.affinities import Embedding, Geometric, Learned, PurifyConfig, RegionVote, Uniform, affinity
 from purify3d.errors import PurifyError
-from purify3d.estimate import affinity_bytes, free_memory, of_segmentation, tile_size
+from purify3d.estimate import Estimate, affinity_bytes, free_memory, of_segmentation, tile_size
 from purify3d.job import job
 from purify3d.pipeline import SegmentConfig, label_points
 from purify3d.purifying import pool, pool_plain, purify
@@ -220,22 +220,30 @@ def test_regions_and_given_neighbours_are_not_cut(monkeypatch: pytest.MonkeyPatc
     assert isinstance(affinity(points, features, config, embedding=RegionVote())[1], Regions)
 
 
+def estimated(points: int, frames: int, backbone: str, dim: int, **more: Any) -> Estimate:
+    return of_segmentation(
+        points, points, frames, neighbors=96, rounds=19, backbone=backbone, dim=dim, **more
+    )
+
+
 def test_an_estimate_says_what_it_takes_and_what_to_do() -> None:
-    small = of_segmentation(300_000, 300_000, 100, neighbors=96, rounds=19, backbone="segmenter:lite")
-    assert small.line(8e9) == small.line(None) == "about 1.3 GB, a minute"
-    large = of_segmentation(5_000_000, 5_000_000, 1000, neighbors=96, rounds=19, backbone="lseg:weights")
-    assert large.memory > 7.1e9  # measured: 6.27 GB beside points and features
-    said = large.line(7e9)
-    assert re.match(r"about \d+\.\d GB, \d+ minutes; 7\.0 GB are free, so .* in tiles on disk.* GB$", said), (
+    small = estimated(300_000, 100, "segmenter:lite", 384)
+    assert small.line(8e9) == small.line(None) == "about 1.1 GB, half a minute"
+    large = estimated(5_000_000, 1000, "segmenter:lite", 384)
+    assert large.memory > 7.4e9  # measured, all in all
+    said = large.line(6e9)
+    assert re.match(r"about \d+\.\d GB, \d+ minutes; 6\.0 GB are free, so .* in tiles on disk.* GB$", said), (
         said
     )
     assert large.line(2e9).endswith("do not fit either: give a larger --voxel")
-    own = of_segmentation(10, 10, 1, neighbors=96, rounds=19, backbone="my_model:x")
+    wide = estimated(5_000_000, 200, "lseg:weights", 512)
+    assert 11.4e9 < wide.memory < 13e9  # measured: 11.4, while it lifts
+    assert wide.tiled == wide.memory  # tiles do not help there
+    assert estimated(5_000_000, 200, "lseg:weights", 512, memory=1e9).memory == wide.memory
+    own = estimated(10, 1, "my_model:x", 512)
     assert own.seconds is None  # nobody measured it
     assert "minute" not in str(own)
-    tight = of_segmentation(
-        5_000_000, 5_000_000, 9, neighbors=96, rounds=19, backbone="segmenter:lite", memory=4e9
-    )
+    tight = estimated(5_000_000, 9, "segmenter:lite", 384, memory=4e9)
     assert tight.memory == pytest.approx(large.memory - affinity_bytes(5_000_000, 96) + 4e9)
 
 
@@ -264,7 +272,7 @@ def test_a_container_leaves_less_than_the_machine_has(
 def test_a_rooms_estimate_is_within_a_factor_of_two(tmp_path: Path) -> None:
     """Of the peak of a process of its own, before and after its frames are fused."""
     here = job("synthetic:3?frames=12", "chair, table", rounds=2)
-    before, _ = forecast(here.capture.open(), here)
+    before, _ = forecast(here.capture.open(), here, 384)
     script = (
         "import json, sys; from purify3d.job import job; from purify3d.runs import segment_into\n"
         "said = []\n"

@@ -13,23 +13,28 @@ from pathlib import Path
 import torch
 
 #: Bytes that are there whatever the scene: the program, its libraries, the 2D model that ships.
-PROGRAM = 600e6
-#: Bytes a point: the cloud and its features in their stored channels, with the copies made of them.
-POINT = 500
+PROGRAM = 500e6
+#: Bytes a point while neighbours are pooled: the cloud and its features in their stored channels.
+POINT = 320
+#: Bytes a point while features are lifted, beside 4 for each channel.
+_LIFTED = 200
+#: Channels of families whose features lie in fewer than their space has: classes.
+_CHANNELS = {"segmenter": 150, "simulated": 28}
 #: Bytes that finding neighbours takes whatever the scene.
-_BASE = 200e6
+_BASE = 150e6
 #: Bytes a voxel while neighbours, weights and pooling are made, beside 8 for each neighbour.
-_VOXEL = 490
+_VOXEL = 450
 #: The same where a student embeds the voxels.
-_STUDENT = 700
+_STUDENT = 520
 #: Bytes a voxel of the whole scene that tiles take as well: cells, places, columns that are pooled.
 _TILED = 560
 #: A tile works on its voxels and on those around that these hear or look at, for which it has room.
 _AROUND = 1.6
 #: Voxels of a tile at least: smaller ones are mostly surroundings.
 _SMALLEST = 20_000
-#: Seconds of one core: a frame to fuse and to lift without the 2D model; a voxel, neighbour and round.
-FRAME, _SEARCH, _ROUND = 0.35, 3.3e-8, 1.1e-9
+#: Seconds of two cores: to start; a frame to fuse and to lift without the 2D model; a point, in all stages;
+#: a voxel of a student; a neighbour to find, and to hear in a round.
+_START, FRAME, _POINT, _EMBED, _SEARCH, _ROUND = 2.5, 0.08, 4e-6, 4e-6, 3.3e-8, 1.1e-9
 #: Seconds a frame of 640x480 by the family of the 2D model, two cores (docs/backbones.md).
 _MODELS = {"segmenter": 0.02, "features": 0.05, "clip": 0.4, "siglip": 0.6, "lseg": 15.8, "xdecoder": 3.3}
 
@@ -79,6 +84,7 @@ def of_segmentation(
     neighbors: int,
     rounds: int,
     backbone: str,
+    dim: int,
     student: bool = False,
     memory: float | None = None,
     device: str = "cpu",
@@ -87,19 +93,22 @@ def of_segmentation(
 
     Args:
         backbone: name of the 2D model, whose family tells the seconds a frame.
+        dim: channels of its features.
         memory: bytes that neighbours may take (`--memory`); None: all that is free.
         device: where it is computed; only the CPU was measured.
     """
+    family = backbone.partition(":")[0]
+    lifting = PROGRAM + points * (_LIFTED + 4.0 * min(dim, _CHANNELS.get(family, dim)))
     base = PROGRAM + points * POINT
     whole = affinity_bytes(voxels, neighbors, student=student) if rounds else 0.0
     least = _BASE + voxels * _TILED + _SMALLEST * _AROUND * (affinity_bytes(1, neighbors) - _BASE)
     if memory is not None and whole > memory:
         whole = max(memory, least)
-    family = _MODELS.get(backbone.partition(":")[0])
-    seconds = None
-    if family is not None and torch.device(device).type == "cpu":
-        seconds = frames * (FRAME + family) + voxels * neighbors * (_SEARCH + rounds * _ROUND)
-    return Estimate(base + whole, base + min(whole, least), seconds)
+    looking, seconds = _MODELS.get(family), None
+    if looking is not None and torch.device(device).type == "cpu":
+        seconds = _START + frames * (FRAME + looking) + points * _POINT
+        seconds += voxels * (neighbors * (_SEARCH + rounds * _ROUND) + (_EMBED if student else 0))
+    return Estimate(max(lifting, base + whole), max(lifting, base + min(whole, least)), seconds)
 
 
 def affinity_bytes(voxels: int, neighbors: int, *, student: bool = False) -> float:

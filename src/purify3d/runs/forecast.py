@@ -22,11 +22,14 @@ _FILLED = 20  # voxels of such a cell: more than the 16 of a plane, since depth 
 _HALF_GRID = 1 << 20  # cells are counted from the world's origin
 
 
-def forecast(scene: Scene, job: Job) -> tuple[Estimate, str]:
+def forecast(scene: Scene, job: Job, dim: int) -> tuple[Estimate, str]:
     """The estimate and its line: memory, time, and what to do where it does not fit.
 
     Points are counted, or guessed from the depth of a few frames where they have not been fused yet; that is
     within a factor of two as a rule, and more frames see more.
+
+    Args:
+        dim: channels of the 2D model's features.
     """
     method, device = job.method.purify, find_device(job.device)
     if scene.points is None:
@@ -40,6 +43,7 @@ def forecast(scene: Scene, job: Job) -> tuple[Estimate, str]:
         neighbors=method.neighbors,
         rounds=0 if method.affinity == "region-vote" else method.rounds,
         backbone=job.backbone,
+        dim=dim,
         student=_asks_student(method),
         memory=None if method.memory is None else method.memory * 1e9,
         device=str(device),
