@@ -22,7 +22,7 @@ demo: $(VENV)/.ready-demo
 test: $(VENV)/.ready-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
-# On an idle machine, or it tells little. FULL=1 adds a building of 5 million points.
+# On an idle machine, or it tells little. FULL=1 adds buildings of 5 million points.
 # Compare with what was measured before: python benchmarks/compare.py OLD_FOLDER runs/bench
 bench: $(VENV)/.ready-dev
 	mkdir -p $(BENCH)
@@ -36,6 +36,8 @@ bench: $(VENV)/.ready-dev
 	$(BIN)/python benchmarks/stored_features.py questions --json $(BENCH)/questions.json
 ifdef FULL
 	$(BIN)/python benchmarks/building.py --json $(BENCH)/building.json
+	$(BIN)/python benchmarks/building.py --segment 32 512 --points 5000000 --frames 200 \
+		--json $(BENCH)/segmented.json
 endif
 
 mutants: $(VENV)/.ready-dev
