@@ -22,7 +22,6 @@ from purify3d.labelsets import set_name
 from purify3d.metrics import Confusion
 from purify3d.pipeline import label_points
 from purify3d.runs import Prints, artefacts, metrics_of, segment_into
-from purify3d.spatial import grid_neighbors, voxelize
 from purify3d.stopwatch import Stopwatch
 from purify3d.truth import in_vocabulary
 from purify3d.types import Frame, Scene
@@ -165,7 +164,7 @@ def _measured(task: Task) -> tuple[dict[str, Any], bool]:
         )
     features = artefacts.read_features(run, artefacts.FEATURES, points)
     bank = embed_vocabulary(backbone, vocabulary)
-    device, neighbor = find_device(job.device), None
+    device = find_device(job.device)
     there, heard_there = points.to(device), features.to(device)
     methods: dict[str, dict[str, Any]] = {}
     for method in task.methods:
@@ -177,19 +176,8 @@ def _measured(task: Task) -> tuple[dict[str, Any], bool]:
             label = artefacts.read_labels(run, kept)[0].label
             spent = metrics["stages"]["purify"]
         else:
-            pools = method != RAW and not isinstance(heard[method], RegionVote)
             with watch(method):
-                if pools and neighbor is None:
-                    voxels = voxelize(there.xyz, job.method.purify.voxel)
-                    neighbor = grid_neighbors(voxels.index, job.method.purify.neighbors)
-                found = label_points(
-                    there,
-                    heard_there,
-                    bank,
-                    jobs[method].method,
-                    embedding=heard[method],
-                    neighbor=neighbor if pools else None,
-                )
+                found = label_points(there, heard_there, bank, jobs[method].method, embedding=heard[method])
                 label = found.label.cpu()
             spent = watch.stages[method]
         confusion = Confusion(vocabulary.names)

@@ -56,7 +56,7 @@ class OpenRun(Run):
     ) -> Answer:
         """Heat of free text over the run, see `purify3d.query`.
 
-        What is read for the first question stays in memory (at most 250 bytes a point), so that further ones
+        What is read for the first question stays in memory (at most 300 bytes a point), so that further ones
         only compare.
 
         Args:
