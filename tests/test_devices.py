@@ -20,6 +20,7 @@ from purify3d.affinities import (
 )
 from purify3d.asking import classify, query, scores
 from purify3d.backbones import load_backbone
+from purify3d.backbones.facts import Facts
 from purify3d.devices import Movable, crossing, falling_back, find_device
 from purify3d.errors import BackboneError, PurifyWarning
 from purify3d.geometry import project
@@ -211,6 +212,26 @@ def test_lifting_follows_the_points_whatever_the_device_of_the_model(
     def stage(points: PointCloud) -> PointFeatures:
         given, keep = Scene(scene.name, scene.frames, scene.up, points), [bank] if words else []
         return lift(given, Colours(masks), "a, b", LiftConfig(fusion=fusion), keep=keep)
+
+    check(stage, scene.cloud())
+
+
+@pytest.mark.parametrize("words", [False, True])
+def test_features_made_elsewhere_follow_the_points(
+    scene: Scene, features: PointFeatures, bank: TextBank, words: bool
+) -> None:
+    class Given:
+        space, facts = SPACE, Facts("points", "none", 0, "none", "made up")
+
+        def encode(self, texts: Any) -> Tensor:
+            raise AssertionError("no words are asked for")
+
+        def point_features(self, points: PointCloud, scene_name: str) -> PointFeatures:
+            return features
+
+    def stage(points: PointCloud) -> PointFeatures:
+        given = Scene(scene.name, scene.frames, scene.up, points)
+        return lift(given, Given(), keep=[bank] if words else [])
 
     check(stage, scene.cloud())
 

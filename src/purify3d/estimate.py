@@ -27,7 +27,7 @@ _VOXEL = 450
 #: The same where a student embeds the voxels.
 _STUDENT = 520
 #: Bytes a voxel of the whole scene that tiles take as well: cells, places, columns that are pooled.
-_TILED = 560
+_TILED = 450
 #: A tile works on its voxels and on those around that these hear or look at, for which it has room.
 _AROUND = 1.6
 #: Voxels of a tile at least: smaller ones are mostly surroundings.

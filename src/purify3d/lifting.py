@@ -262,9 +262,11 @@ def lift(
     """
     config = config or LiftConfig()
     points = scene.cloud()
+    device = points.xyz.device
+    keep = [bank.to(device) for bank in keep]
     if isinstance(backbone, PointBackbone):
         with failures_named(backbone, f"at the scene {scene.name}"):
-            found = backbone.point_features(points, scene.name).to(points.xyz.device)
+            found = backbone.point_features(points, scene.name).to(device)
         if len(found) != len(points) or not found.norm().isfinite().all():
             raise BackboneError(
                 f"the 2D model {backbone.space.id} gave {len(found)} features for {len(points)} points, or "
@@ -275,8 +277,7 @@ def lift(
         raise LabelError("this 2D model or fusion looks for words while lifting, found none; give the labels")
     bank = no_words(backbone) if labels is None else embed_vocabulary(backbone, labels)
     views = _Views(scene.frames, points, backbone, bank, config, progress)
-    device = points.xyz.device
-    finish = _seen_by(backbone.space, [each.to(device) for each in keep]) if keep else None
+    finish = _seen_by(backbone.space, keep) if keep else None
     if config.fusion == "consensus":
         values, seen, basis = fuse_consensus(views, len(points), bank.to(device), config.top_views, finish)
     else:
