@@ -51,9 +51,11 @@ def test_a_hole_does_not_split_a_region() -> None:
     assert [r.points for r in find_regions(xyz, score)] == [800]
 
 
-def test_parts_are_those_of_all_pairs_within_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("pairs", [regions._PAIRS, 1])
+def test_parts_are_those_of_all_pairs_within_reach(pairs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against single linkage by brute force, on scattered points that make many parts."""
     xyz = torch.rand(400, 3, generator=torch.Generator().manual_seed(1))
+    monkeypatch.setattr(regions, "_PAIRS", pairs)  # kept at a time
     monkeypatch.setattr(regions, "_REACH", 0.09)
     monkeypatch.setattr(regions, "_REACH_SPACINGS", 0)
     grid = regions.Grid.of(xyz)

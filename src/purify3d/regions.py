@@ -188,9 +188,8 @@ def _connected(points: np.ndarray, hot: np.ndarray, grid: Grid) -> np.ndarray:
         pairs: list[tuple[np.ndarray, np.ndarray]] = []
         for column in columns:
             pairs.append(_near(keys, start, low, high, grid.reach, part, column))
-            if sum(len(one) for one, _ in pairs) > _PAIRS:
+            if sum(len(one) for one, _ in pairs) > _PAIRS or column == columns[-1]:
                 part, pairs = _joined(part, pairs), []
-        part = _joined(part, pairs)
     return part.take(cell)
 
 
