@@ -56,7 +56,7 @@ def product(affinity: Affinity | Regions, values: Tensor) -> Tensor:
 
 
 def _pooled(
-    columns: Callable[[Tensor], Tensor],
+    columns: Callable[[Tensor, slice], Tensor],
     count: int,
     voxels: Voxels,
     affinity: Heard,
@@ -68,21 +68,27 @@ def _pooled(
     Columns do not hear each other: where memory is short, some at a time are enough.
 
     Args:
-        columns: gives (n, C) for points (n,) int64.
+        columns: gives some (n, c) of the columns for points (n,) int64.
         count: C.
     """
     if not isinstance(affinity, TiledAffinity):
-        return voxels.to_points(pool(affinity, voxels.mean_of(columns, count), rounds, progress=progress))
+        mean = voxels.mean_of(lambda point: columns(point, slice(0, count)), count)
+        return voxels.to_points(pool(affinity, mean, rounds, progress=progress))
     result = torch.empty(len(voxels.of_point), count, device=voxels.of_point.device)
     for first in range(0, count, _COLUMNS):
         some = slice(first, min(first + _COLUMNS, count))
 
         def part(point: Tensor, some: slice = some) -> Tensor:
-            return columns(point)[:, some]
+            return columns(point, some)
 
         mean = voxels.mean_of(part, some.stop - first)
         result[:, some] = voxels.to_points(pool(affinity, mean, rounds, progress=progress))
     return result
+
+
+def _with_length(columns: Tensor, length: Tensor, last: bool) -> Tensor:
+    """(n, C) columns, and after the last of them the lengths (n,)."""
+    return torch.cat([columns, length[:, None]], dim=1) if last else columns
 
 
 def pool_plain(affinity: Affinity, values: Tensor, rounds: int) -> Tensor:
@@ -118,11 +124,11 @@ def purify(
     if rounds == 0:
         return features
 
-    def columns(point: Tensor) -> Tensor:
-        some = features.at(point)
-        return torch.cat([some.values, some.norm()[:, None]], dim=1)
+    length, count = features.norm(), features.values.shape[1] + 1
 
-    count = features.values.shape[1] + 1
+    def columns(point: Tensor, some: slice) -> Tensor:
+        return _with_length(features.values[:, some][point], length[point], some.stop == count)
+
     pooled = _pooled(columns, count, voxels, affinity, rounds, progress)
     pooled.masked_fill_(~features.known[:, None], 0)
     return replace(features, values=pooled[:, :-1], length=pooled[:, -1], agreement=None)
@@ -148,13 +154,15 @@ def pooled_scores(
     bank.check_space(features.space)
     bank = bank.to(features.values.device)
 
-    def columns(point: Tensor) -> Tensor:
-        some = features.at(point)
-        return torch.cat([some.dot(bank.embedding), some.norm()[:, None]], dim=1)
+    length, count = features.norm(), len(bank.embedding) + 1
+
+    def columns(point: Tensor, some: slice) -> Tensor:
+        told = features.at(point).dot(bank.embedding[some])
+        return _with_length(told, length[point], some.stop == count)
 
     if rounds == 0:
-        pooled = columns(torch.arange(len(features), device=features.values.device))
+        pooled = columns(torch.arange(len(features), device=features.values.device), slice(0, count))
     else:
-        pooled = _pooled(columns, len(bank.embedding) + 1, voxels, affinity, rounds, progress)
+        pooled = _pooled(columns, count, voxels, affinity, rounds, progress)
     cosines = pooled[:, :-1] / pooled[:, -1:].clamp_min(1e-12)
     return torch.where(features.known[:, None], cosines, 0)

@@ -11,6 +11,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from purify3d.devices import crossing
+from purify3d.sorting import stable_order
 from purify3d.spatial import pack_cells, spacing, voxelize
 from purify3d.types import Voxels
 
@@ -19,6 +20,7 @@ _REACH_SPACINGS = 3.0  # ... and in spacings of the cloud, which bridges single 
 _HOT = 0.6  # heat from which a point belongs to a region
 _SMALLEST_AREA = 0.01  # square metres, at one spacing squared a point
 _PAIRS = 1 << 22  # of cells, kept at a time
+_WIDEST = (1 << 21) - 4  # cells of a grid along an axis, with room for two beside
 _FEWEST = 8  # points, however sparse the cloud
 #: Columns (x, y) around a cell, its own first; of two opposite ones one: both find the same pairs.
 _COLUMNS = [(x, y) for x in range(3) for y in range(-2, 3) if (x, y) >= (0, 0)]
@@ -112,11 +114,21 @@ class Grid:
 
     @classmethod
     def of(cls, xyz: Tensor) -> Grid:
-        """The grid of a cloud (N, 3), N > 0."""
+        """The grid of a cloud (N, 3), N > 0.
+
+        Raises:
+            ValueError: the cloud spans more than 2^21 - 4 cells (52 km where points lie within 2 cm).
+        """
         apart = spacing(xyz)
         reach = max(_REACH, _REACH_SPACINGS * apart)
         cells = voxelize(xyz.cpu(), reach / 2)
-        # So far from the edge that no neighbour has a negative coordinate.
+        span = int(cells.index.max()) + 1
+        if span > _WIDEST:
+            raise ValueError(
+                f"the cloud spans {span} cells of {reach / 2:.3g} m; expected {_WIDEST} at most. Are its "
+                "coordinates in metres, and is there a single point far from all others?"
+            )
+        # Two cells from the edge of what can be packed: keys of neighbours must not run over.
         keys = pack_cells(cells.index.numpy().astype(np.int64) + 2)
         start = [np.searchsorted(keys, keys + low).astype(np.int32) for low in _LOWEST]
         return cls(apart, reach, cells, keys, np.stack(start))
@@ -237,9 +249,7 @@ def _joined(part: np.ndarray, pairs: list[tuple[np.ndarray, np.ndarray]]) -> np.
 
 def _boxes(points: np.ndarray, cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Lowest and highest coordinates of the (M, 3) points of each of V cells: two (3, V)."""
-    key = cell * len(cell) + np.arange(len(cell))  # sorting numbers is faster than their places
-    key.sort()
-    place = torch.from_numpy(points.take(key % len(cell), axis=0))
+    place = torch.from_numpy(points.take(stable_order(cell), axis=0))
     size = torch.from_numpy(np.bincount(cell))
     low, high = (
         torch.segment_reduce(place, way, lengths=size, axis=0, unsafe=True).T.contiguous().numpy()

@@ -13,6 +13,7 @@ from torch import Tensor
 from purify3d.errors import CaptureError
 from purify3d.geometry import map_pixels, pixel_rays
 from purify3d.progress import Progress, silent
+from purify3d.sorting import stable_order
 from purify3d.spatial import pack_cells, unpack_cells, voxelize
 from purify3d.threads import in_threads
 from purify3d.types import NO_LABEL, Frame, PointCloud, Scene
@@ -44,8 +45,11 @@ def fuse(frames: Sequence[Frame], *, voxel: float = 0.02, progress: Progress = s
     other, in this thread; others add up what was read.
 
     Raises:
-        CaptureError: no frame has depth, or one sees farther from the origin than cells can be counted.
+        CaptureError: there is no frame, none has depth, or one sees farther from the origin than cells can be
+            counted.
     """
+    if not frames:
+        raise CaptureError("found no frame to fuse; expected at least one with depth")
     parts: list[tuple[np.ndarray, np.ndarray]] = []
     held, room = 0, _MERGE_ROWS
     shown = progress(frames, name="fuse", total=len(frames))
@@ -125,24 +129,31 @@ def _partial_sums(
             "scan near the origin. Check the units of poses and depth, whether the pose of this frame is "
             "wrong, and whether --voxel is too small"
         )
-    return _summed(pack_cells((cells + _HALF_GRID).T), columns)
+    return _summed((cells + _HALF_GRID).astype(np.int64), columns)
 
 
 def _merge(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
     """Add up what several parts say of the same keys."""
     keys, sums = zip(*parts, strict=True)
-    return _summed(np.concatenate(keys), np.concatenate(sums, axis=1))
+    return _summed(unpack_cells(np.concatenate(keys)).T, np.concatenate(sums, axis=1))
 
 
-def _summed(keys: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The different ones of (M,) keys, ascending, and the sums of (C, M) columns over each."""
-    order = keys.argsort()
-    keys = keys[order]
-    start = np.flatnonzero(np.append(True, keys[1:] != keys[:-1])[: len(keys)])
+def _summed(cells: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Keys of the different ones of (3, M) int64 cells, ascending, and sums of (C, M) columns over each.
+
+    Columns of a cell are added in their order, so that the last digits are the same on every machine.
+    """
+    if not cells.size:
+        return np.empty(0, dtype=np.int64), np.empty((len(columns), 0), dtype=columns.dtype)
+    x, y, z = cells - cells.min(axis=1, keepdims=True)
+    number = (x * (y.max() + 1) + y) * (z.max() + 1) + z  # of a cell in the box of all: smaller than a key
+    order = stable_order(number)
+    number = number[order]
+    start = np.flatnonzero(np.append(True, number[1:] != number[:-1]))
     sums = np.empty((len(columns), len(start)), dtype=columns.dtype)
     for column, total in zip(columns, sums, strict=True):
         np.add.reduceat(column[order], start, out=total)
-    return keys[start], sums
+    return pack_cells(cells[:, order[start]].T), sums
 
 
 def depth_jumps(depth: np.ndarray, share: float = 0.05) -> np.ndarray:

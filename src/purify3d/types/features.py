@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from purify3d.devices import Movable, crossing, falling_back
+from purify3d.sorting import stable_order
 from purify3d.types.checks import check
 
 _ROWS = 1 << 16  # at a time, so that no second array of all of them exists
@@ -179,7 +180,7 @@ class PointFeatures(Movable):
 
 
 def factored_norm(values: Tensor, basis: Tensor | None) -> Tensor:
-    """Length of `values @ basis` over the last axis: sqrt(v G v) with the (R, R) Gram matrix G."""
+    """(N,) lengths of (N, R) `values @ basis`: sqrt(v G v) with the (R, R) Gram matrix G."""
     if basis is None:
         return values.norm(dim=-1)
     gram = basis @ basis.T
@@ -256,11 +257,8 @@ class Voxels(Movable):
         """(N,) int64 the points, voxel after voxel, and (V + 1,) where each voxel's start."""
 
         def look_up(of_point: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            count = max(1, len(of_point))
-            key = of_point * count + np.arange(len(of_point))  # sorting numbers is faster than their places
-            key.sort()
             size = np.bincount(of_point, minlength=len(self))
-            return key % count, np.append(0, size.cumsum())
+            return stable_order(of_point), np.append(0, size.cumsum())
 
         point, start = crossing(look_up, self.of_point)
         return point, start
