@@ -19,8 +19,16 @@ from scipy.spatial import cKDTree
 
 from purify3d import affinities, estimate, tiling
 from purify3d.affinities import Embedding, Geometric, Learned, PurifyConfig, RegionVote, Uniform, affinity
+from purify3d.backbones import load_backbone
 from purify3d.errors import PurifyError
-from purify3d.estimate import Estimate, affinity_bytes, free_memory, of_segmentation, tile_size
+from purify3d.estimate import (
+    Estimate,
+    affinity_bytes,
+    free_memory,
+    lifted_floats,
+    of_segmentation,
+    tile_size,
+)
 from purify3d.job import job
 from purify3d.pipeline import SegmentConfig, label_points
 from purify3d.purifying import pool, pool_plain, purify
@@ -220,31 +228,43 @@ def test_regions_and_given_neighbours_are_not_cut(monkeypatch: pytest.MonkeyPatc
     assert isinstance(affinity(points, features, config, embedding=RegionVote())[1], Regions)
 
 
-def estimated(points: int, frames: int, backbone: str, dim: int, **more: Any) -> Estimate:
+def estimated(points: int, frames: int, backbone: str, floats: int, **more: Any) -> Estimate:
     return of_segmentation(
-        points, points, frames, neighbors=96, rounds=19, backbone=backbone, dim=dim, **more
+        points, points, frames, neighbors=96, rounds=19, backbone=backbone, floats=floats, **more
     )
 
 
 def test_an_estimate_says_what_it_takes_and_what_to_do() -> None:
-    small = estimated(300_000, 100, "segmenter:lite", 384)
+    small = estimated(300_000, 100, "segmenter:lite", 28)
     assert small.line(8e9) == small.line(None) == "about 1.1 GB, half a minute"
-    large = estimated(5_000_000, 1000, "segmenter:lite", 384)
+    large = estimated(5_000_000, 1000, "segmenter:lite", 28)
     assert large.memory > 7.4e9  # measured, all in all
     said = large.line(6e9)
     assert re.match(r"about \d+\.\d GB, \d+ minutes; 6\.0 GB are free, so .* in tiles on disk.* GB$", said), (
         said
     )
-    assert large.line(2e9).endswith("do not fit either: give a larger --voxel")
+    assert large.line(3e9).endswith("do not fit either: give a larger --voxel")
     wide = estimated(5_000_000, 200, "lseg:weights", 512)
     assert 11.4e9 < wide.memory < 13e9  # measured: 11.4, while it lifts
-    assert wide.tiled == wide.memory  # tiles do not help there
+    assert wide.tiled == wide.memory  # tiles do not help there, nor do larger voxels of a cloud that is given
+    assert wide.line(8e9).endswith("give fewer points (a larger --voxel; with --onto, a thinner cloud)")
+    there = estimated(5_000_000, 200, "lseg:weights", 0)  # lifted before
+    assert there.memory == large.memory
+    assert (there.seconds or 0) < 120 < (wide.seconds or 0)
     assert estimated(5_000_000, 200, "lseg:weights", 512, memory=1e9).memory == wide.memory
     own = estimated(10, 1, "my_model:x", 512)
     assert own.seconds is None  # nobody measured it
     assert "minute" not in str(own)
-    tight = estimated(5_000_000, 9, "segmenter:lite", 384, memory=4e9)
+    tight = estimated(5_000_000, 9, "segmenter:lite", 28, memory=4e9)
     assert tight.memory == pytest.approx(large.memory - affinity_bytes(5_000_000, 96) + 4e9)
+
+
+def test_what_lifting_takes_depends_on_what_is_kept_of_the_views() -> None:
+    dense = {"backbone": "clip:b", "dim": 512, "masks": False, "top_views": 3}
+    assert lifted_floats(**dense, consensus=False) == 512
+    assert lifted_floats(**dense, consensus=True) == 4 * 512  # the best views, and what they become
+    assert lifted_floats(**dense | {"masks": True}, consensus=True) == 512
+    assert lifted_floats(**dense | {"backbone": "segmenter:lite"}, consensus=False) == 150
 
 
 def test_tiles_are_used_where_it_would_not_fit_and_fill_what_is_allowed() -> None:
@@ -272,7 +292,7 @@ def test_a_container_leaves_less_than_the_machine_has(
 def test_a_rooms_estimate_is_within_a_factor_of_two(tmp_path: Path) -> None:
     """Of the peak of a process of its own, before and after its frames are fused."""
     here = job("synthetic:3?frames=12", "chair, table", rounds=2)
-    before, _ = forecast(here.capture.open(), here, 384)
+    before, _ = forecast(here.capture.open(), here, load_backbone(here.backbone))
     script = (
         "import json, sys; from purify3d.job import job; from purify3d.runs import segment_into\n"
         "said = []\n"

@@ -18,8 +18,8 @@ PROGRAM = 500e6
 POINT = 320
 #: Bytes a point while features are lifted, beside 4 for each channel.
 _LIFTED = 200
-#: Channels of families whose features lie in fewer than their space has: classes.
-_CHANNELS = {"segmenter": 150, "simulated": 28}
+#: Points that a frame sees, whose features are there once more while they are added up.
+_IN_VIEW = 100_000
 #: Bytes that finding neighbours takes whatever the scene.
 _BASE = 150e6
 #: Bytes a voxel while neighbours, weights and pooling are made, beside 8 for each neighbour.
@@ -46,11 +46,13 @@ class Estimate:
     Attributes:
         memory: bytes at the peak.
         tiled: bytes at the peak where neighbours lie in tiles.
+        lifting: bytes at the peak of lifting alone, which tiles do not change.
         seconds: of a machine with two cores; None: nothing is known of this 2D model or device.
     """
 
     memory: float
     tiled: float
+    lifting: float
     seconds: float | None
 
     def __str__(self) -> str:
@@ -71,6 +73,11 @@ class Estimate:
         if available is None or self.memory <= available:
             return str(self)
         said, tiled = f"{self}; {available / 1e9:.1f} GB are free", f"{self.tiled / 1e9:.1f} GB"
+        if self.lifting > available:
+            return (
+                f"{said}, and features of so many points take {self.lifting / 1e9:.1f} GB while frames are "
+                "looked at: give fewer points (a larger --voxel; with --onto, a thinner cloud)"
+            )
         if self.tiled <= available:
             return f"{said}, so neighbours are kept in tiles on disk, which takes {tiled}"
         return f"{said}, and {tiled} in tiles do not fit either: give a larger --voxel"
@@ -84,7 +91,7 @@ def of_segmentation(
     neighbors: int,
     rounds: int,
     backbone: str,
-    dim: int,
+    floats: int,
     student: bool = False,
     memory: float | None = None,
     device: str = "cpu",
@@ -93,22 +100,41 @@ def of_segmentation(
 
     Args:
         backbone: name of the 2D model, whose family tells the seconds a frame.
-        dim: channels of its features.
+        floats: that a point takes while features are lifted, see `lifted_floats`; 0: they are there already.
         memory: bytes that neighbours may take (`--memory`); None: all that is free.
         device: where it is computed; only the CPU was measured.
     """
-    family = backbone.partition(":")[0]
-    lifting = PROGRAM + points * (_LIFTED + 4.0 * min(dim, _CHANNELS.get(family, dim)))
+    lifting = PROGRAM + points * _LIFTED + 4.0 * floats * (points + min(points, _IN_VIEW))
     base = PROGRAM + points * POINT
     whole = affinity_bytes(voxels, neighbors, student=student) if rounds else 0.0
     least = _BASE + voxels * _TILED + _SMALLEST * _AROUND * (affinity_bytes(1, neighbors) - _BASE)
     if memory is not None and whole > memory:
         whole = max(memory, least)
-    looking, seconds = _MODELS.get(family), None
+    looking, seconds = _MODELS.get(backbone.partition(":")[0]), None
     if looking is not None and torch.device(device).type == "cpu":
-        seconds = _START + frames * (FRAME + looking) + points * _POINT
+        seconds = _START + points * _POINT + (frames * (FRAME + looking) if floats else 0)
         seconds += voxels * (neighbors * (_SEARCH + rounds * _ROUND) + (_EMBED if student else 0))
-    return Estimate(max(lifting, base + whole), max(lifting, base + min(whole, least)), seconds)
+    if not floats:
+        lifting = 0.0
+    tiled = base + min(whole, least)
+    return Estimate(max(lifting, base + whole), max(lifting, tiled), lifting, seconds)
+
+
+#: Channels of families whose features lie in fewer than their space has: classes.
+_CHANNELS = {"segmenter": 150, "simulated": 28}
+
+
+def lifted_floats(backbone: str, dim: int, *, masks: bool, consensus: bool, top_views: int) -> int:
+    """Floats that a point takes while features are lifted.
+
+    Args:
+        backbone: name of the 2D model.
+        dim: channels of its features.
+        masks: it gives features of masks, which points share; else each point in view has its own.
+        consensus: the best `top_views` views of each point are kept until the end.
+    """
+    channels = min(dim, _CHANNELS.get(backbone.partition(":")[0], dim))
+    return channels * (1 + top_views if consensus and not masks else 1)
 
 
 def affinity_bytes(voxels: int, neighbors: int, *, student: bool = False) -> float:

@@ -20,6 +20,7 @@ from purify3d.errors import CaptureError
 from purify3d.types import TextBank, factored_norm
 
 _WAITING = 1 << 22  # pairs of a point and a row that are added up at once: some 150 MB
+_ADDED = 1 << 12  # points that are added up at a time where each has its own row: they stay in the cache
 _FINISHED = 1 << 16  # points that are finished at a time
 
 #: What is kept of the features of some points, whose basis is given with them: (n, R) -> (n, C).
@@ -52,7 +53,8 @@ class _Sum:
         """`table[row]` at `point`, each point once."""
         if 2 * len(table) > len(point):
             # A point is named once, so plain indexing adds correctly and is faster than index_add.
-            self._total[point] += table[row]
+            for some, of_table in zip(point.split(_ADDED), row.split(_ADDED), strict=True):
+                self._total[some] += table[of_table]
             return
         self._waiting.append((point.int(), row.int(), table))
         self._pairs += len(point)

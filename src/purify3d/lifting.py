@@ -252,7 +252,7 @@ def lift(
         labels: needed only where the words shape the features: for consensus fusion, and for backbones that
             read words (mask-type models).
         keep: of the features nothing is kept but what these wordings see of them, see `only_words`; with
-            consensus fusion the features of all points then never exist. Empty: all is kept.
+            consensus fusion of masks the features of all points then never exist. Empty: all is kept.
 
     Raises:
         ValueError: the scene has no points.

@@ -7,9 +7,10 @@ import warnings
 import numpy as np
 
 from purify3d.affinities import PurifyConfig
+from purify3d.backbones import Backbone
 from purify3d.devices import find_device
 from purify3d.errors import PurifyError, PurifyWarning
-from purify3d.estimate import Estimate, free_memory, of_segmentation
+from purify3d.estimate import Estimate, free_memory, lifted_floats, of_segmentation
 from purify3d.geometry import backproject
 from purify3d.job import Job
 from purify3d.spatial import pack_cells, voxelize
@@ -22,14 +23,15 @@ _FILLED = 20  # voxels of such a cell: more than the 16 of a plane, since depth 
 _HALF_GRID = 1 << 20  # cells are counted from the world's origin
 
 
-def forecast(scene: Scene, job: Job, dim: int) -> tuple[Estimate, str]:
+def forecast(scene: Scene, job: Job, backbone: Backbone, *, lifted: bool = False) -> tuple[Estimate, str]:
     """The estimate and its line: memory, time, and what to do where it does not fit.
 
     Points are counted, or guessed from the depth of a few frames where they have not been fused yet; that is
     within a factor of two as a rule, and more frames see more.
 
     Args:
-        dim: channels of the 2D model's features.
+        backbone: the 2D model that the job names.
+        lifted: its features are there already.
     """
     method, device = job.method.purify, find_device(job.device)
     if scene.points is None:
@@ -43,13 +45,24 @@ def forecast(scene: Scene, job: Job, dim: int) -> tuple[Estimate, str]:
         neighbors=method.neighbors,
         rounds=0 if method.affinity == "region-vote" else method.rounds,
         backbone=job.backbone,
-        dim=dim,
+        floats=0 if lifted else _floats(job, backbone),
         student=_asks_student(method),
         memory=None if method.memory is None else method.memory * 1e9,
         device=str(device),
     )
     free = free_memory()  # where points and features lie, whatever the device
     return made, f"estimate: {made.line(free)}"
+
+
+def _floats(job: Job, backbone: Backbone) -> int:
+    lifting = job.method.lift
+    return lifted_floats(
+        job.backbone,
+        backbone.space.dim,
+        masks=backbone.facts.kind == "mask-type",
+        consensus=lifting.fusion == "consensus" and backbone.facts.kind != "points",
+        top_views=lifting.top_views,
+    )
 
 
 def _asks_student(method: PurifyConfig) -> bool:

@@ -135,11 +135,11 @@ def segment_into(
             look_before(scene, job.capture)
         run.configure(job)
         if tell is not None and not reused:
-            tell(forecast(scene, job, backbone.space.dim)[1])
+            tell(forecast(scene, job, backbone)[1])
         guessed = scene.points is None
         scene = _points(run, scene, job, prints, progress)
         if tell is not None and guessed and "label" not in reused:
-            tell(forecast(scene, job, backbone.space.dim)[1])
+            tell(forecast(scene, job, backbone, lifted="lift" in reused)[1])
         with torch.random.fork_rng():  # what the caller draws afterwards does not depend on this run
             torch.manual_seed(job.seed)
             _lift(run, scene, backbone, embedding, job, prints, progress)
