@@ -420,8 +420,7 @@ def test_the_estimate_counts_a_student_only_where_it_is_asked() -> None:
     for affinity in ("student", "geometric"):
         for voxel in (0.02, 0.03):
             here = job("synthetic:3?frames=2", "chair", affinity=affinity, voxel=voxel)
-            memory[affinity, voxel] = forecast(here.capture.open(), here, load_backbone(here.backbone))[
-                0
-            ].memory
+            made, _ = forecast(here.capture.open(), here, load_backbone(here.backbone))
+            memory[affinity, voxel] = made.memory
     assert memory["student", 0.03] == memory["geometric", 0.03]
     assert memory["student", 0.02] > 1.005 * memory["geometric", 0.02]
