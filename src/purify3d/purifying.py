@@ -71,18 +71,22 @@ def _pooled(
         columns: gives some (n, c) of the columns for points (n,) int64.
         count: C.
     """
+
+    def pooled(some: slice) -> Tensor:
+        # In one expression: nobody else holds the means while they are pooled.
+        return pool(
+            affinity,
+            voxels.mean_of(lambda point: columns(point, some), some.stop - some.start),
+            rounds,
+            progress=progress,
+        )
+
     if not isinstance(affinity, TiledAffinity):
-        mean = voxels.mean_of(lambda point: columns(point, slice(0, count)), count)
-        return voxels.to_points(pool(affinity, mean, rounds, progress=progress))
+        return voxels.to_points(pooled(slice(0, count)))
     result = torch.empty(len(voxels.of_point), count, device=voxels.of_point.device)
     for first in range(0, count, _COLUMNS):
         some = slice(first, min(first + _COLUMNS, count))
-
-        def part(point: Tensor, some: slice = some) -> Tensor:
-            return columns(point, some)
-
-        mean = voxels.mean_of(part, some.stop - first)
-        result[:, some] = voxels.to_points(pool(affinity, mean, rounds, progress=progress))
+        result[:, some] = voxels.to_points(pooled(some))
     return result
 
 

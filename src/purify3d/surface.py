@@ -129,31 +129,35 @@ def _partial_sums(
             "scan near the origin. Check the units of poses and depth, whether the pose of this frame is "
             "wrong, and whether --voxel is too small"
         )
-    return _summed((cells + _HALF_GRID).astype(np.int64), columns)
+    cells += _HALF_GRID
+    x, y, z = (cells - cells.min(axis=1, initial=2 * _HALF_GRID, keepdims=True)).astype(np.int64)
+    # Of a cell in the box of all: smaller than a key, which leaves more room to sort.
+    number = (x * (y.max(initial=0) + 1) + y) * (z.max(initial=0) + 1) + z
+    first, sums = _summed(number, stable_order(number), columns)
+    return pack_cells(cells[:, first].T), sums
 
 
 def _merge(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Add up what several parts say of the same keys."""
-    keys, sums = zip(*parts, strict=True)
-    return _summed(unpack_cells(np.concatenate(keys)).T, np.concatenate(sums, axis=1))
+    """Add up what several parts say of the same keys; keys of each part, and those that come out, ascend."""
+    keys, sums = (np.concatenate(each, axis=-1) for each in zip(*parts, strict=True))
+    first, sums = _summed(keys, keys.argsort(kind="stable"), sums)  # which is fast where parts ascend
+    return keys[first], sums
 
 
-def _summed(cells: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Keys of the different ones of (3, M) int64 cells, ascending, and sums of (C, M) columns over each.
+def _summed(number: np.ndarray, order: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of (C, M) columns over each of the different ones of (M,) numbers, and where each is met first.
 
-    Columns of a cell are added in their order, so that the last digits are the same on every machine.
+    Columns of a number are added in their order, so that the last digits are the same on every machine.
+
+    Args:
+        order: (M,) places of the numbers, ascending, equal ones in their order.
     """
-    if not cells.size:
-        return np.empty(0, dtype=np.int64), np.empty((len(columns), 0), dtype=columns.dtype)
-    x, y, z = cells - cells.min(axis=1, keepdims=True)
-    number = (x * (y.max() + 1) + y) * (z.max() + 1) + z  # of a cell in the box of all: smaller than a key
-    order = stable_order(number)
     number = number[order]
-    start = np.flatnonzero(np.append(True, number[1:] != number[:-1]))
+    start = np.flatnonzero(np.append(True, number[1:] != number[:-1])[: len(number)])
     sums = np.empty((len(columns), len(start)), dtype=columns.dtype)
     for column, total in zip(columns, sums, strict=True):
         np.add.reduceat(column[order], start, out=total)
-    return pack_cells(cells[:, order[start]].T), sums
+    return order[start], sums
 
 
 def depth_jumps(depth: np.ndarray, share: float = 0.05) -> np.ndarray:
