@@ -44,6 +44,7 @@ from purify3d.job import job
 from purify3d.lifting import LiftConfig, lift, visible_points
 from purify3d.runs.segment import segment_into
 from purify3d.stopwatch import Stopwatch
+from purify3d.tiling import scratch
 from purify3d.types import (
     Camera,
     DenseFeatures,
@@ -223,7 +224,7 @@ def segmented(points: int, frames: int, channels: int) -> dict[str, Any]:
 
     looking = threading.Thread(target=look)
     looking.start()
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+    with tempfile.TemporaryDirectory(dir=scratch()) as folder:
         wanted = job(folder, labels, backbone="constant:x", memory=float("inf"))  # no tiles
         backbone = Constant(masks=False, channels=channels)
         _, clock, (run, _) = seconds(
