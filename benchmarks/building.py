@@ -222,7 +222,7 @@ def segmented(points: int, frames: int, channels: int) -> dict[str, Any]:
         while not done.wait(0.01):
             seen.append(resident())
 
-    looking = threading.Thread(target=look)
+    looking = threading.Thread(target=look, daemon=True)  # an error ends the process, not the looking
     looking.start()
     with tempfile.TemporaryDirectory(dir=scratch()) as folder:
         wanted = job(folder, labels, backbone="constant:x", memory=float("inf"))  # no tiles

@@ -20,6 +20,8 @@ POINT = 320
 _LIFTED = 200
 #: Points that a frame sees, whose features are there once more while they are added up.
 _IN_VIEW = 100_000
+#: Channels of families whose features lie in fewer than their space has: classes.
+_CHANNELS = {"segmenter": 150, "simulated": 28}
 #: Bytes that finding neighbours takes whatever the scene.
 _BASE = 150e6
 #: Bytes a voxel while neighbours, weights and pooling are made, beside 8 for each neighbour.
@@ -104,7 +106,8 @@ def of_segmentation(
         memory: bytes that neighbours may take (`--memory`); None: all that is free.
         device: where it is computed; only the CPU was measured.
     """
-    lifting = PROGRAM + points * _LIFTED + 4.0 * floats * (points + min(points, _IN_VIEW))
+    held = points * _LIFTED + 4.0 * floats * (points + min(points, _IN_VIEW))
+    lifting = PROGRAM + held if floats else 0.0
     base = PROGRAM + points * POINT
     whole = affinity_bytes(voxels, neighbors, student=student) if rounds else 0.0
     least = _BASE + voxels * _TILED + _SMALLEST * _AROUND * (affinity_bytes(1, neighbors) - _BASE)
@@ -114,14 +117,8 @@ def of_segmentation(
     if looking is not None and torch.device(device).type == "cpu":
         seconds = _START + points * _POINT + (frames * (FRAME + looking) if floats else 0)
         seconds += voxels * (neighbors * (_SEARCH + rounds * _ROUND) + (_EMBED if student else 0))
-    if not floats:
-        lifting = 0.0
     tiled = base + min(whole, least)
     return Estimate(max(lifting, base + whole), max(lifting, tiled), lifting, seconds)
-
-
-#: Channels of families whose features lie in fewer than their space has: classes.
-_CHANNELS = {"segmenter": 150, "simulated": 28}
 
 
 def lifted_floats(backbone: str, dim: int, *, masks: bool, consensus: bool, top_views: int) -> int:
