@@ -25,7 +25,7 @@ import torch
 from students import Ready, expanded, ready
 from torch import Tensor
 
-from purify3d.affinities import Embedding, PurifyConfig, RegionVote, affinity, load_embedding
+from purify3d.affinities import Embedding, PurifyConfig, affinity, load_embedding
 from purify3d.backbones import Backbone, embed_vocabulary, load_backbone
 from purify3d.captures import open_capture
 from purify3d.checkpoints import digest_of
@@ -105,7 +105,7 @@ def room(
     name: str,
     backbone: Backbone,
     bank: TextBank,
-    embedding: Embedding | RegionVote,
+    embedding: Embedding,
     cache: Path,
     lifted: Path,
 ) -> Room:
@@ -123,9 +123,7 @@ def room(
     return Room(name, scene.points, scene.features, said, scene.truth, instance)
 
 
-def guessed(
-    room: Room, config: ObjectConfig, truth: bool, embedding: Embedding | RegionVote
-) -> dict[str, list[Guess]]:
+def guessed(room: Room, config: ObjectConfig, truth: bool, embedding: Embedding) -> dict[str, list[Guess]]:
     """The objects of a room by each method."""
     result = room.said
     if truth:

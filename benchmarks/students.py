@@ -26,9 +26,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from purify3d.affinities import Geometric, PurifyConfig, RegionVote, Uniform, agreement, joined, words_of
+from purify3d.affinities import Geometric, PurifyConfig, Uniform, agreement, joined, words_of
 from purify3d.asking import classify
 from purify3d.backbones import Backbone, embed_vocabulary, load_backbone
+from purify3d.benchmarking.votes import label_by_regions, voxel_regions
 from purify3d.captures import open_capture
 from purify3d.checkpoints import digest_of
 from purify3d.datasets.listing import expanded
@@ -179,7 +180,7 @@ def measured(
     yield "raw", row(Uniform(), replace(base, rounds=0))
     if not args.fewer:
         yield "uniform", row(Uniform(), base)
-        yield "region vote", row(RegionVote(), base)
+        yield "region vote", counted(label_by_regions(points, features, bank, base))
     for rounds in args.rounds:
         config = replace(base, rounds=rounds)
         said = "" if len(args.rounds) == 1 else f", {rounds} rounds"
@@ -212,7 +213,7 @@ def co_members(
     config: PurifyConfig,
 ) -> Affinity:
     """Softmax over neighbours of the share of the teacher's scales at which both are in one region."""
-    group = RegionVote().regions(points, voxels).group
+    group = voxel_regions(points, voxels)
     bias = torch.zeros(len(voxels))
     if config.confidence > 0 and features.space.length_is_confidence:
         bias = agreement(features, voxels, config.confidence)

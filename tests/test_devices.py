@@ -1,6 +1,6 @@
 """Everything is computed where its input lies; a device that is not here shows where that is forgotten."""
 
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import pytest
@@ -12,7 +12,6 @@ from purify3d.affinities import (
     Geometric,
     Learned,
     PurifyConfig,
-    RegionVote,
     Uniform,
     affinity,
     agreement,
@@ -21,6 +20,7 @@ from purify3d.affinities import (
 from purify3d.asking import classify, query, scores
 from purify3d.backbones import load_backbone
 from purify3d.backbones.facts import Facts
+from purify3d.benchmarking.votes import label_by_regions
 from purify3d.devices import Movable, crossing, falling_back, find_device
 from purify3d.errors import BackboneError, PurifyWarning
 from purify3d.geometry import project
@@ -49,7 +49,6 @@ from purify3d.types import (
     MaskFeatures,
     PointCloud,
     PointFeatures,
-    Regions,
     Scene,
     TextBank,
     Vocabulary,
@@ -255,13 +254,10 @@ def test_affinities_and_pooling(scene: Scene, features: PointFeatures, bank: Tex
         on_device = softmax_affinity(vectors.to(device), neighbor.to(device))
     # The CPU has a way of its own.
     assert torch.allclose(back(on_device.weight), heard.weight, atol=1e-4)
-    regions = RegionVote().regions(points, voxels)
-    check(RegionVote().regions, points, voxels)
-    values = voxels.mean(features.values)
-    for listens in (heard, regions):
-        check(lambda a, v: pool(a, v, 3), listens, values)
-        check(lambda f, v, a: purify(f, v, a, 2), features, voxels, listens)
-        check(lambda f, b, v, a: pooled_scores(f, b, v, a, 2), features, bank, voxels, listens)
+    check(lambda p, f, b: label_by_regions(p, f, b, config), points, features, bank)
+    check(lambda a, v: pool(a, v, 3), heard, voxels.mean(features.values))
+    check(lambda f, v, a: purify(f, v, a, 2), features, voxels, heard)
+    check(lambda f, b, v, a: pooled_scores(f, b, v, a, 2), features, bank, voxels, heard)
     for embedding in (Geometric(), Uniform()):
         with pretending() as device:
             _, found = affinity(points.to(device), features.to(device), config, embedding=embedding)
@@ -279,10 +275,13 @@ def test_words_that_lie_elsewhere_come_along(features: PointFeatures, bank: Text
     same(labelled.label, classify(plain, bank, threshold=0.1).label)
 
 
-def test_labels_without_pooling(scene: Scene, features: PointFeatures, bank: TextBank) -> None:
-    for rounds in (0, 2):
-        config = SegmentConfig(purify=PurifyConfig("region-vote", voxel=0.1, rounds=rounds))
-        check(lambda p, f, b, config=config: label_points(p, f, b, config), scene.cloud(), features, bank)
+def test_labels_with_and_without_pooling(scene: Scene, features: PointFeatures, bank: TextBank) -> None:
+    points, plain = scene.cloud(), SegmentConfig(purify=PurifyConfig("uniform", voxel=0.1, rounds=0))
+    check(lambda p, f, b: label_points(p, f, b, plain), points, features, bank)
+    pooled = replace(plain, purify=replace(plain.purify, rounds=2))
+    with pretending() as device:
+        found = label_points(points.to(device), features.to(device), bank, pooled)
+    same(found.label, label_points(points, features, bank, pooled).label)
 
 
 def test_heat_and_regions(scene: Scene, features: PointFeatures, bank: TextBank) -> None:
@@ -300,9 +299,6 @@ def test_what_mps_lacks_is_computed_on_the_cpu_and_said_once(scene: Scene, featu
     with pytest.warns(PurifyWarning, match="sample_bicubic is computed on the CPU"):
         check(lambda maps, pixel: sample_bicubic(maps, pixel, frame.camera), maps, pixel, kind="mps")
     check(lambda maps, pixel: sample_bicubic(maps, pixel, frame.camera), maps, pixel, kind="mps")
-    group = Regions(torch.arange(20)[:, None] // 4)
-    with pytest.warns(PurifyWarning, match="product is computed on the CPU"):
-        check(lambda r, v: pool(r, v, 1), group, torch.arange(20.0)[:, None], kind="mps")
     check(lambda xyz: visible_points(xyz, frame, LiftConfig()), points.xyz, kind="mps")
     check(lambda xyz: voxelize(xyz, 0.1), points.xyz, kind="mps")
 

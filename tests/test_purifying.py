@@ -10,12 +10,14 @@ from recorded import Recorded, pair
 
 from purify3d import purifying, weights
 from purify3d.affinities import PurifyConfig, affinity, agreement
+from purify3d.asking import scores
+from purify3d.benchmarking.votes import label_by_regions
 from purify3d.colors import rgb_to_lab
 from purify3d.pipeline import SegmentConfig, label_points
 from purify3d.progress import silent
 from purify3d.purifying import pool, pool_plain, purify
 from purify3d.spatial import grid_neighbors, voxelize
-from purify3d.types import Affinity, FeatureSpace, PointCloud, PointFeatures, Regions, TextBank, Vocabulary
+from purify3d.types import Affinity, FeatureSpace, PointCloud, PointFeatures, TextBank, Vocabulary
 from purify3d.weights import softmax_affinity, softmax_plain
 
 
@@ -187,7 +189,7 @@ def test_copies_from_afar_say_nothing() -> None:
 
 
 def test_regions_are_heard_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two planes at a right angle: each takes its own mean, whatever the number of rounds."""
+    """Two planes at a right angle: each takes its own mean."""
     axis = torch.arange(20) * 0.02
     floor = torch.cartesian_prod(axis, axis, torch.zeros(1))
     wall = torch.cartesian_prod(torch.full((1,), -0.02), axis, axis + 0.02)
@@ -198,10 +200,7 @@ def test_regions_are_heard_once(monkeypatch: pytest.MonkeyPatch) -> None:
     values[:400, 0] += 3
     values[400:, 1] += 3
     features = PointFeatures(values, torch.ones(800, dtype=torch.int32), FeatureSpace("test", 2, 1.0))
-    config = PurifyConfig(affinity="region-vote")
-    voxels, regions = affinity(points, features, config)
-    assert isinstance(regions, Regions)
-    once, often = (purify(features, voxels, regions, rounds) for rounds in (1, 19))
-    assert torch.equal(once.values, often.values)
-    assert (once.values.argmax(1) == torch.arange(800) // 400).all()
-    assert once.values[:400].std(0).max() < 0.1 < values[:400].std(0).min()
+    bank = TextBank(Vocabulary.parse("floor, wall"), torch.eye(2), torch.arange(2), features.space)
+    voted = label_by_regions(points, features, bank, PurifyConfig())
+    assert (voted.label == torch.arange(800) // 400).all()
+    assert voted.score[:400].std() < 0.02 < scores(features, bank)[:400].amax(1).std()

@@ -74,7 +74,7 @@ CHANGES: dict[str, tuple[Any, set[str]]] = {
     "margin": (4, {"lift", "label"}),
     "top_views": (2, {"lift", "label"}),
     "seed": (1, {"lift", "label"}),
-    "affinity": ("region-vote", {"label"}),
+    "affinity": ("uniform", {"label"}),
     "neighbors": (24, {"label"}),
     "sharpness": (5.0, {"label"}),
     "rounds": (3, {"label"}),

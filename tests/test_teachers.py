@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from purify3d import teachers
+from purify3d.benchmarking.votes import region_vote, region_vote_plain
 from purify3d.distill import DistillConfig, Pairs, mine, mine_lesson
 from purify3d.errors import CaptureError, CheckpointError
 from purify3d.spatial import grid_neighbors, voxelize
 from purify3d.surface import with_points
 from purify3d.teachers import Lesson, load_teacher, sonata
-from purify3d.teachers.geometric import Geometric, GeometricConfig
+from purify3d.teachers.geometric import GeometricTeacher, GeometricTeacherConfig
 from purify3d.teachers.oversegment import Links, link, merge_regions
 from purify3d.teachers.truth import Truth
-from purify3d.teachers.vote import region_vote, region_vote_plain
 from purify3d.truth import fuse_instances
 from purify3d.types import PointCloud, Scene
 
@@ -258,7 +258,7 @@ def table_in_a_room(step: float = 0.01) -> PointCloud:
 
 def test_geometry_finds_the_objects_of_a_plain_room() -> None:
     points = table_in_a_room()
-    lesson = Geometric().teach(points, up=Z)
+    lesson = GeometricTeacher().teach(points, up=Z)
     assert lesson.feature is None
     assert len(lesson) == len(points)
     assert bool((lesson.group >= 0).all())
@@ -275,7 +275,7 @@ def test_geometry_knows_the_objects_of_a_furnished_room(room: Scene) -> None:
     points = with_points(room, voxel=0.03).cloud()
     instance = fuse_instances(room.frames, points)
     seen = (instance >= 0).nonzero()[:, 0]
-    lesson = Geometric(GeometricConfig(voxel=0.03)).teach(points, up=Z)
+    lesson = GeometricTeacher(GeometricTeacherConfig(voxel=0.03)).teach(points, up=Z)
     neighbor = grid_neighbors(voxelize(points.xyz[seen], 0.001).index, 24)
     at = torch.empty(len(seen), dtype=torch.int64)
     at[voxelize(points.xyz[seen], 0.001).of_point] = seen
@@ -300,15 +300,19 @@ def test_geometry_knows_the_objects_of_a_furnished_room(room: Scene) -> None:
 
 def test_geometry_says_the_same_again_and_its_fingerprint_changes_with_it() -> None:
     points = table_in_a_room(0.03)
-    first, again = (Geometric().teach(points, up=Z).group for _ in range(2))
+    first, again = (GeometricTeacher().teach(points, up=Z).group for _ in range(2))
     assert torch.equal(first, again)
-    other = Geometric(GeometricConfig(prices=(0.5, 2.0)))
+    other = GeometricTeacher(GeometricTeacherConfig(prices=(0.5, 2.0)))
     assert other.teach(points, up=Z).group.shape[1] == 2
-    prints = {Geometric().fingerprint, other.fingerprint, Geometric(GeometricConfig(seed=1)).fingerprint}
+    prints = {
+        GeometricTeacher().fingerprint,
+        other.fingerprint,
+        GeometricTeacher(GeometricTeacherConfig(seed=1)).fingerprint,
+    }
     assert len(prints) == 3
-    assert Geometric().fingerprint == Geometric().fingerprint
+    assert GeometricTeacher().fingerprint == GeometricTeacher().fingerprint
     with pytest.raises(ValueError, match="convex_discount of 0 to 1"):
-        GeometricConfig(convex_discount=2.0)
+        GeometricTeacherConfig(convex_discount=2.0)
 
 
 # --- mining -------------------------------------------------------------------------------------------------
@@ -465,7 +469,7 @@ def test_lessons_that_teach_nothing_are_refused() -> None:
 @pytest.mark.parametrize("unknown", [0.0, 0.4])
 @pytest.mark.parametrize("block", [7, 1 << 16])
 def test_regions_vote_like_the_matrix(monkeypatch: pytest.MonkeyPatch, unknown: float, block: int) -> None:
-    monkeypatch.setattr("purify3d.teachers.vote._BLOCK", block)
+    monkeypatch.setattr("purify3d.benchmarking.votes._BLOCK", block)
     group = random_groups(60, (20, 6, 2), 2, unknown)
     lesson = Lesson(torch.where(group >= 0, group * 1_000_003, -1))
     values = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))

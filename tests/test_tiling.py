@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
 from purify3d import affinities, estimate, tiling
-from purify3d.affinities import Embedding, Geometric, Learned, PurifyConfig, RegionVote, Uniform, affinity
+from purify3d.affinities import Embedding, Geometric, Learned, PurifyConfig, Uniform, affinity
 from purify3d.backbones import load_backbone
 from purify3d.errors import PurifyError
 from purify3d.estimate import (
@@ -37,7 +37,7 @@ from purify3d.spatial import grid_neighbors, voxelize
 from purify3d.stopwatch import _reset_peak, peak_memory
 from purify3d.student import Student, StudentConfig
 from purify3d.tiling import TiledAffinity, cut, tile_neighbors, tiled_affinity
-from purify3d.types import Affinity, FeatureSpace, PointCloud, PointFeatures, Regions, TextBank, Vocabulary
+from purify3d.types import Affinity, FeatureSpace, PointCloud, PointFeatures, TextBank, Vocabulary
 
 SPACE = FeatureSpace("test", 6, 20.0, length_is_confidence=True)
 
@@ -219,13 +219,12 @@ def test_large_temporary_files_go_to_a_disk(monkeypatch: pytest.MonkeyPatch, tmp
     assert tiling.scratch() == str(tmp_path)
 
 
-def test_regions_and_given_neighbours_are_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_given_neighbours_are_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     points, features = floor(30)
     config = replace(PurifyConfig(), memory=0.001)
     near = grid_neighbors(voxelize(points.xyz, 0.02).index, 8)
     monkeypatch.setattr(affinities, "tile_size", lambda *_, **__: 100)
     assert isinstance(affinity(points, features, config, neighbor=near)[1], Affinity)
-    assert isinstance(affinity(points, features, config, embedding=RegionVote())[1], Regions)
 
 
 def estimated(points: int, frames: int, backbone: str, floats: int, **more: Any) -> Estimate:

@@ -19,11 +19,10 @@ from purify3d.errors import BackboneError, CheckpointError, LabelError, PurifyWa
 from purify3d.estimate import free_memory, tile_size
 from purify3d.progress import Progress, silent
 from purify3d.settings import check, setting
-from purify3d.spatial import first_points, grid_neighbors, voxelize
+from purify3d.spatial import grid_neighbors, voxelize
 from purify3d.student import SHIPPED, Student, StudentConfig, load_released
-from purify3d.teachers import load_teacher
 from purify3d.tiling import TiledAffinity, part_of, tiled_affinity
-from purify3d.types import Affinity, PointCloud, PointFeatures, Regions, TextBank, Voxels
+from purify3d.types import Affinity, PointCloud, PointFeatures, TextBank, Voxels
 from purify3d.weights import SHARPNESS, exponent_key, softmax_weights
 
 
@@ -32,8 +31,8 @@ class PurifyConfig:
     """How far and how sharply features are pooled.
 
     Attributes:
-        affinity: what neighbours are compared by: geometric, uniform, region-vote, student (the one that
-            ships), the folder or hub id of a student, or released:FILE.
+        affinity: what neighbours are compared by: geometric, uniform, student (the one that ships), the
+            folder or hub id of a student, or released:FILE.
         voxel: edge in metres of the voxels that frames are fused at and that talk to each other.
         neighbors: nearest voxels each of them listens to (the paper's K).
         sharpness: of the softmax over neighbours, for unit embeddings the factor of the cosine; None: what
@@ -170,23 +169,6 @@ class Learned:
         return joined(own, points, voxels, self.student.config)
 
 
-class RegionVote:
-    """Not neighbours but whole regions are heard: the mean over several over-segmentations of the mean over a
-    region (see `teachers.geometric`). The baseline of everything that is learned."""
-
-    sharpness = SHARPNESS
-
-    def __init__(self) -> None:
-        self._teacher = load_teacher("geometric")
-        self.fingerprint = f"region-vote {self._teacher.fingerprint}"
-
-    def regions(self, points: PointCloud, voxels: Voxels) -> Regions:
-        """The regions of each voxel: those of its first point."""
-        group = self._teacher.teach(points.to("cpu"), up=np.array([0.0, 0.0, 1.0])).group
-        group = group.to(voxels.of_point.device)
-        return Regions(group[first_points(voxels.of_point, len(voxels))])
-
-
 def joined(own: Tensor, points: PointCloud, voxels: Voxels, config: StudentConfig) -> Tensor:
     """A student's (V, E) unit embeddings beside normals and colours, so that squared distances add up: the
     former at `config.sharpness`, the latter at `config.geometric`."""
@@ -198,12 +180,12 @@ def joined(own: Tensor, points: PointCloud, voxels: Voxels, config: StudentConfi
 
 def load_embedding(
     name: str, backbone: TextEncoder | None = None, *, device: torch.device | str = "cpu"
-) -> Embedding | RegionVote:
+) -> Embedding:
     """What voxels are compared by.
 
     Args:
-        name: `geometric`, `uniform`, `region-vote`, `student` (the one that ships), the folder or hub id of a
-            student, or `released:FILE`.
+        name: `geometric`, `uniform`, `student` (the one that ships), the folder or hub id of a student, or
+            `released:FILE`.
         backbone: the 2D model of the features, whose text side puts a student's words into their space; None,
             or a model that knows only the words of a table: the student does not hear words.
         device: where a student computes.
@@ -215,8 +197,6 @@ def load_embedding(
         return Uniform()
     if name == "geometric":
         return Geometric()
-    if name == "region-vote":
-        return RegionVote()
     if name.startswith("released:"):
         file = Path(name.removeprefix("released:"))
         return Learned(load_released(file).to(device), file_digest(file))
@@ -225,7 +205,7 @@ def load_embedding(
         name = str(SHIPPED)
     if not Path(name).exists() and name.count("/") != 1:
         raise CheckpointError(
-            f"found affinity {name!r}; expected geometric, uniform, region-vote, student, a folder or hub id "
+            f"found affinity {name!r}; expected geometric, uniform, student, a folder or hub id "
             "of a student, or released:FILE"
         )
     student = Student.from_pretrained(name)
@@ -260,15 +240,15 @@ def affinity(
     features: PointFeatures,
     config: PurifyConfig | None = None,
     *,
-    embedding: Embedding | RegionVote | None = None,
+    embedding: Embedding | None = None,
     backbone: TextEncoder | None = None,
     neighbor: Tensor | None = None,
     progress: Progress = silent,
-) -> tuple[Voxels, Affinity | TiledAffinity | Regions]:
+) -> tuple[Voxels, Affinity | TiledAffinity]:
     """The voxels of a cloud and how much each listens to its neighbours; without rounds, to none.
 
-    For `region-vote` it is whole regions that each listens to, once, whatever the rounds. Where neighbours
-    and weights of all voxels do not fit into `config.memory`, they are made and kept in tiles.
+    Where neighbours and weights of all voxels do not fit into `config.memory`, they are made and kept in
+    tiles.
 
     Args:
         features: of the N points; a student may read them, and agreement of views weighs neighbours where
@@ -286,8 +266,6 @@ def affinity(
         nobody = torch.empty(len(voxels), 0, device=voxels.index.device)
         return voxels, Affinity(nobody.long(), nobody)
     embedding = embedding or load_embedding(config.affinity, backbone, device=points.xyz.device)
-    if isinstance(embedding, RegionVote):
-        return voxels, embedding.regions(points, voxels)
     if isinstance(embedding, Learned):
         embedding = embedding.at(config.voxel)
     sharpness = embedding.sharpness if config.sharpness is None else config.sharpness

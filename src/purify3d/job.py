@@ -21,7 +21,6 @@ _BUILT_IN = {
     "lite",
     "geometric",
     "uniform",
-    "region-vote",
     "student",
 }  # names that are no paths, whatever lies here
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from purify3d.affinities import Embedding, PurifyConfig, RegionVote, affinity, load_embedding
+from purify3d.affinities import Embedding, PurifyConfig, affinity, load_embedding
 from purify3d.asking import classify, scores
 from purify3d.backbones import Backbone, embed_vocabulary
 from purify3d.devices import AUTO, find_device
@@ -77,7 +77,7 @@ def label_points(
     bank: TextBank,
     config: SegmentConfig | None = None,
     *,
-    embedding: Embedding | RegionVote | None = None,
+    embedding: Embedding | None = None,
     neighbor: Tensor | None = None,
     progress: Progress = silent,
 ) -> Segmentation:

@@ -16,31 +16,25 @@ from torch.nn.functional import embedding_bag
 
 from purify3d.devices import falling_back
 from purify3d.progress import Progress, silent
-from purify3d.teachers.lesson import Lesson
-from purify3d.teachers.vote import region_vote
 from purify3d.tiling import TiledAffinity
-from purify3d.types import Affinity, PointFeatures, Regions, TextBank, Voxels
+from purify3d.types import Affinity, PointFeatures, TextBank, Voxels
 
-#: What voxels can be pooled along.
-Heard = Affinity | TiledAffinity | Regions
 _COLUMNS = 16  # at a time in tiles
 _LARGEST = 2**31 - 1  # neighbours at a time: places among them are counted in 32 bits
 
 
-def pool(affinity: Heard, values: Tensor, rounds: int, *, progress: Progress = silent) -> Tensor:
-    """Multiply (V, C) values with the affinity `rounds` times; any C, float32. Regions are heard once."""
-    if isinstance(affinity, Regions):
-        rounds = min(rounds, 1)
+def pool(
+    affinity: Affinity | TiledAffinity, values: Tensor, rounds: int, *, progress: Progress = silent
+) -> Tensor:
+    """Multiply (V, C) values with the affinity `rounds` times; any C, float32."""
     for _ in progress(range(rounds), name="pool", total=rounds):
         values = affinity.times(values) if isinstance(affinity, TiledAffinity) else product(affinity, values)
     return values
 
 
 @falling_back
-def product(affinity: Affinity | Regions, values: Tensor) -> Tensor:
+def product(affinity: Affinity, values: Tensor) -> Tensor:
     """(V, C) values heard once."""
-    if isinstance(affinity, Regions):
-        return region_vote(values, Lesson(affinity.group))
     k = affinity.neighbor.shape[1]
     if k == 0:
         return values
@@ -59,7 +53,7 @@ def _pooled(
     columns: Callable[[Tensor, slice], Tensor],
     count: int,
     voxels: Voxels,
-    affinity: Heard,
+    affinity: Affinity | TiledAffinity,
     rounds: int,
     progress: Progress,
 ) -> Tensor:
@@ -105,7 +99,7 @@ def pool_plain(affinity: Affinity, values: Tensor, rounds: int) -> Tensor:
 def purify(
     features: PointFeatures,
     voxels: Voxels,
-    affinity: Heard,
+    affinity: Affinity | TiledAffinity,
     rounds: int,
     *,
     progress: Progress = silent,
@@ -142,7 +136,7 @@ def pooled_scores(
     features: PointFeatures,
     bank: TextBank,
     voxels: Voxels,
-    affinity: Heard,
+    affinity: Affinity | TiledAffinity,
     rounds: int,
     *,
     progress: Progress = silent,

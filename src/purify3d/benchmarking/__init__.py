@@ -6,5 +6,6 @@
 
 from purify3d.benchmarking.measure import PAGE, RESULTS, benchmark, read_results
 from purify3d.benchmarking.scene import RAW, Outcome, Task, run_scene
+from purify3d.benchmarking.votes import VOTE
 
-__all__ = ["PAGE", "RAW", "RESULTS", "Outcome", "Task", "benchmark", "read_results", "run_scene"]
+__all__ = ["PAGE", "RAW", "RESULTS", "VOTE", "Outcome", "Task", "benchmark", "read_results", "run_scene"]

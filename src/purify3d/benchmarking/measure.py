@@ -51,7 +51,7 @@ def benchmark(
     Args:
         captures: by name; see `datasets.listing.captures_of`.
         job: what is done to each; its path and affinity are replaced. Its seed is that of the resamples too.
-        methods: `raw`, or values of `affinity`.
+        methods: `raw`, `region-vote`, or values of `affinity`.
         spread: who does the scenes.
         pictures: of how many scenes the page has pictures, worst first.
 

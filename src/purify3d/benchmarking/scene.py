@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
-from purify3d.affinities import Embedding, RegionVote, load_embedding
+from purify3d.affinities import Embedding, load_embedding
 from purify3d.backbones import Backbone, embed_vocabulary, load_backbone
+from purify3d.benchmarking.votes import VOTE, label_by_regions, vote_fingerprint
 from purify3d.captures import is_procedural
 from purify3d.datasets import writing
 from purify3d.devices import find_device
@@ -20,11 +22,12 @@ from purify3d.errors import CaptureError, PurifyError, PurifyWarning
 from purify3d.job import Job, changed
 from purify3d.labelsets import set_name
 from purify3d.metrics import Confusion
-from purify3d.pipeline import label_points
+from purify3d.pipeline import SegmentConfig, label_points
 from purify3d.runs import Prints, artefacts, metrics_of, segment_into
+from purify3d.runs.folder import fingerprint
 from purify3d.stopwatch import Stopwatch
 from purify3d.truth import in_vocabulary
-from purify3d.types import Frame, Scene
+from purify3d.types import Frame, PointCloud, PointFeatures, Scene, TextBank
 
 #: The method that does not pool.
 RAW = "raw"
@@ -44,7 +47,7 @@ class Task:
     Attributes:
         name: of the scene.
         job: what is done; its affinity is the method that the run folder and its picture show.
-        methods: `raw`, or values of `affinity`.
+        methods: `raw`, `region-vote`, or values of `affinity`.
         folder: run folder of the scene; made, or gone on with.
         before: what was measured of the scene earlier; methods whose inputs are the same are not repeated.
         check: look whether the frames agree with each other.
@@ -108,17 +111,18 @@ def _attempted(task: Task, do: Callable[[Task], tuple[dict[str, Any], bool]]) ->
 
 
 def job_of(job: Job, method: str) -> Job:
-    """The job that labels by a method.
+    """The job that labels by a method; for `region-vote`, which no run folder can hold, that of `raw`.
 
     Raises:
         ValueError: no affinity can have that name.
     """
-    return changed(job, {"affinity": "uniform", "rounds": 0} if method == RAW else {"affinity": method})
+    unpooled = method in (RAW, VOTE)
+    return changed(job, {"affinity": "uniform", "rounds": 0} if unpooled else {"affinity": method})
 
 
 def shown_of(methods: Sequence[str]) -> str:
-    """The method that pictures and the confusion matrix show: the last that pools."""
-    return next((method for method in reversed(methods) if method != RAW), RAW)
+    """The method that pictures and the confusion matrix show: the last that pools along neighbours."""
+    return next((method for method in reversed(methods) if method not in (RAW, VOTE)), RAW)
 
 
 def _measured(task: Task) -> tuple[dict[str, Any], bool]:
@@ -135,6 +139,8 @@ def _measured(task: Task) -> tuple[dict[str, Any], bool]:
     jobs = {method: job_of(job, method).resolved() for method in task.methods}
     heard = {m: _embedding(j.method.purify.affinity, job.backbone, job.device) for m, j in jobs.items()}
     prints = {m: Prints.of(jobs[m], scene, backbone, heard[m]).label for m in task.methods}
+    if VOTE in prints:
+        prints[VOTE] = fingerprint(prints[VOTE], vote_fingerprint())
     before = {} if task.before is None or task.overwrite else task.before
     known = {
         m: old
@@ -177,8 +183,7 @@ def _measured(task: Task) -> tuple[dict[str, Any], bool]:
             spent = metrics["stages"]["purify"]
         else:
             with watch(method):
-                found = label_points(there, heard_there, bank, jobs[method].method, embedding=heard[method])
-                label = found.label.cpu()
+                label = _labelled(method, there, heard_there, bank, jobs[method].method, heard[method])
             spent = watch.stages[method]
         confusion = Confusion(vocabulary.names)
         confusion.add(truth, label)
@@ -192,6 +197,20 @@ def _measured(task: Task) -> tuple[dict[str, Any], bool]:
         "stages": metrics["stages"],
         "methods": methods,
     }, False
+
+
+def _labelled(
+    method: str,
+    points: PointCloud,
+    features: PointFeatures,
+    bank: TextBank,
+    config: SegmentConfig,
+    embedding: Embedding,
+) -> Tensor:
+    """(N,) int32 labels of a method, on the CPU."""
+    if method == VOTE:
+        return label_by_regions(points, features, bank, config.purify, config.threshold).label.cpu()
+    return label_points(points, features, bank, config, embedding=embedding).label.cpu()
 
 
 def _segmented(task: Task) -> tuple[dict[str, Any], bool]:
@@ -253,7 +272,7 @@ def _backbone(name: str, device: str) -> Backbone:
 
 
 @lru_cache(maxsize=8)
-def _embedding(affinity: str, backbone: str, device: str) -> Embedding | RegionVote:
+def _embedding(affinity: str, backbone: str, device: str) -> Embedding:
     return load_embedding(affinity, _backbone(backbone, device), device=find_device(device))
 
 

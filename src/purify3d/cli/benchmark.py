@@ -31,7 +31,7 @@ class BenchmarkCommand(flags.LazyJobOptions):
     "--methods",
     default="raw,student",
     show_default=True,
-    help="raw (nothing is pooled), and values of --affinity: uniform, region-vote, geometric, student, ....",
+    help="raw (nothing is pooled), region-vote (whole regions are), and values of --affinity: student, ....",
 )
 @click.option("-o", "--output", required=True, help="Folder of the results; the same again goes on there.")
 @click.option("--other-furniture", is_flag=True, help="Count scannet20's 20th class too.")
@@ -146,14 +146,14 @@ def _labels(text: str, other_furniture: bool) -> str | tuple[str, ...]:
 def _check_methods(job: Any, methods: list[str]) -> None:
     """A wrong name fails before hours of work, and once instead of in every scene."""
     from purify3d.affinities import load_embedding
-    from purify3d.benchmarking import RAW
+    from purify3d.benchmarking import RAW, VOTE
     from purify3d.benchmarking.scene import job_of
 
     if not methods or len(set(methods)) < len(methods):
         raise click.UsageError(f"found --methods {', '.join(methods) or 'none'}; expected each once")
     for method in methods:
         affinity = flags.checked(partial(job_of, job, method)).resolved().method.purify.affinity
-        if method != RAW:
+        if method not in (RAW, VOTE):
             load_embedding(affinity)
 
 

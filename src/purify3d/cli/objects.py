@@ -56,7 +56,6 @@ def objects(
     heeds_words = text is not None or job.method.purify.affinity not in (
         "geometric",
         "uniform",
-        "region-vote",
     )
     backbone = load_backbone(job.backbone, device=device) if heeds_words else None
     given = {name: value for name, value in (("least", least), ("cut", cut)) if value is not None}

@@ -148,7 +148,7 @@ class Content:
     def objects(self) -> list[Found]:
         """Single objects; also written into the run folder, as `purify3d objects` does."""
         affinity = self.run.job.method.purify.affinity
-        heeds_model = affinity not in ("geometric", "uniform", "region-vote")
+        heeds_model = affinity not in ("geometric", "uniform")
         return objects_of(self.run, backbone=self.backbone if heeds_model else None, progress=self.progress)[
             0
         ]

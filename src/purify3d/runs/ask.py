@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from purify3d.affinities import Embedding, PurifyConfig, RegionVote, affinity, load_embedding
+from purify3d.affinities import Embedding, PurifyConfig, affinity, load_embedding
 from purify3d.asking import Answer, query
 from purify3d.backbones import Backbone, embed_vocabulary
 from purify3d.clouds.ply import write_ply
@@ -112,7 +112,7 @@ def pooled(
     points: PointCloud,
     features: PointFeatures,
     config: PurifyConfig,
-    embedding: Embedding | RegionVote,
+    embedding: Embedding,
     print_: str,
     *,
     drops: Sequence[str] = (),

@@ -43,7 +43,7 @@ def forecast(scene: Scene, job: Job, backbone: Backbone, *, lifted: bool = False
         voxels,
         len(scene.frames),
         neighbors=method.neighbors,
-        rounds=0 if method.affinity == "region-vote" else method.rounds,
+        rounds=method.rounds,
         backbone=job.backbone,
         floats=0 if lifted else _floats(job, backbone),
         student=_asks_student(method),
@@ -69,7 +69,7 @@ def _asks_student(method: PurifyConfig) -> bool:
     """Whether a student embeds the voxels; the one that ships is not asked at others than its own."""
     if method.affinity == "student":
         return abs(method.voxel / StudentConfig().voxel_size - 1) < 1e-6
-    return method.affinity not in ("geometric", "uniform", "region-vote")
+    return method.affinity not in ("geometric", "uniform")
 
 
 def _guessed(scene: Scene, voxel: float) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from purify3d.affinities import RegionVote, affinity, load_embedding
+from purify3d.affinities import affinity, load_embedding
 from purify3d.asking import Answer
 from purify3d.backbones import Backbone
 from purify3d.blocks import Blocks
@@ -214,8 +214,6 @@ def _things(
     features = artefacts.read_features(run, artefacts.FEATURES, points).within(method.fill)
     method = replace(method, neighbors=_NEIGHBORS, confidence=0.0, rounds=1, memory=math.inf)
     embedding = load_embedding(method.affinity, backbone)
-    if isinstance(embedding, RegionVote):
-        embedding = load_embedding("geometric")
     voxels, heard = affinity(points, features, method, embedding=embedding, progress=progress)
     if not isinstance(heard, Affinity):
         raise TypeError(f"found {heard}; expected neighbours in memory")

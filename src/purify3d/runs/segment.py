@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from purify3d import __version__
-from purify3d.affinities import Embedding, Learned, RegionVote, load_embedding
+from purify3d.affinities import Embedding, Learned, load_embedding
 from purify3d.asking import classify, scores
 from purify3d.backbones import Backbone, StoredBackbone, embed_vocabulary, load_backbone
 from purify3d.captures import guarded
@@ -56,7 +56,7 @@ class Prints:
     label: str
 
     @classmethod
-    def of(cls, job: Job, scene: Scene, backbone: Backbone, embedding: Embedding | RegionVote) -> Prints:
+    def of(cls, job: Job, scene: Scene, backbone: Backbone, embedding: Embedding) -> Prints:
         """
         Args:
             job: with paths resolved; scene, backbone, embedding: what it names, opened.
@@ -195,7 +195,7 @@ def _lift(
     run: Run,
     scene: Scene,
     backbone: Backbone,
-    embedding: Embedding | RegionVote,
+    embedding: Embedding,
     job: Job,
     prints: Prints,
     progress: Progress,
@@ -245,7 +245,7 @@ def _say_what_is_lost(lifted: PointFeatures, kept: Compact, backbone: Backbone, 
 def _pooled(
     run: Run,
     points: PointCloud,
-    embedding: Embedding | RegionVote,
+    embedding: Embedding,
     job: Job,
     prints: Prints,
     progress: Progress,
@@ -284,7 +284,7 @@ def _labels(
     run: Run,
     scene: Scene,
     backbone: Backbone,
-    embedding: Embedding | RegionVote,
+    embedding: Embedding,
     job: Job,
     prints: Prints,
     command: Sequence[str],

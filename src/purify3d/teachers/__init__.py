@@ -32,9 +32,9 @@ def load_teacher(name: str, *, device: str = "cpu") -> Teacher:
 
         return sonata.load(argument or _PUBLISHED, device=device)
     if name == "geometric":
-        from purify3d.teachers.geometric import Geometric
+        from purify3d.teachers.geometric import GeometricTeacher
 
-        return Geometric()
+        return GeometricTeacher()
     if name == "truth":
         from purify3d.teachers.truth import Truth
 

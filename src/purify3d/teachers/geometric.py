@@ -38,7 +38,7 @@ _VERSION = 1  # of what these settings mean
 
 
 @dataclass(frozen=True)
-class GeometricConfig:
+class GeometricTeacherConfig:
     """How regions merge.
 
     Attributes:
@@ -68,14 +68,14 @@ class GeometricConfig:
             )
 
 
-class Geometric:
+class GeometricTeacher:
     """Regions at several scales; two points are as alike as the share of scales that put them together."""
 
     name = "geometric"
     licence = "Apache-2.0"
 
-    def __init__(self, config: GeometricConfig | None = None) -> None:
-        self.config = config or GeometricConfig()
+    def __init__(self, config: GeometricTeacherConfig | None = None) -> None:
+        self.config = config or GeometricTeacherConfig()
 
     @property
     def fingerprint(self) -> str:

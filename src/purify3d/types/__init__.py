@@ -10,7 +10,6 @@ from purify3d.types.features import (
     FeatureSpace,
     MaskFeatures,
     PointFeatures,
-    Regions,
     Voxels,
     factored_norm,
 )
@@ -28,7 +27,6 @@ __all__ = [
     "MaskFeatures",
     "PointCloud",
     "PointFeatures",
-    "Regions",
     "Scene",
     "TextBank",
     "Vocabulary",

@@ -285,20 +285,3 @@ class Affinity(Movable):
 
     def __repr__(self) -> str:
         return f"Affinity({len(self.neighbor):,} voxels, {self.neighbor.shape[1]} neighbours each)"
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Regions(Movable):
-    """Whom each voxel listens to where whole regions are heard.
-
-    Attributes:
-        group: (V, S) int64, the region of each voxel at each of S scales, -1 = none.
-    """
-
-    group: Tensor
-
-    def __post_init__(self) -> None:
-        check(self.group.dim() == 2, f"group must be (V, S), found {tuple(self.group.shape)}")
-
-    def __repr__(self) -> str:
-        return f"Regions({len(self.group):,} voxels at {self.group.shape[1]} scales)"

@@ -1,13 +1,62 @@
-"""Voting in regions: the simplest way to use a lesson, and the baseline of every other."""
+"""Region vote: whole regions are pooled in place of neighbours, the baseline of everything that is learned.
+
+The regions are those of the geometric teacher at each of its scales; a point takes the mean over the scales
+of the mean over its region, once, whatever the rounds.
+"""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from purify3d.affinities import PurifyConfig
+from purify3d.asking import classify
+from purify3d.segmentation import Segmentation
+from purify3d.spatial import first_points, voxelize
+from purify3d.teachers.geometric import GeometricTeacher
 from purify3d.teachers.lesson import Lesson
+from purify3d.types import PointCloud, PointFeatures, TextBank, Voxels
 
+#: The method's name.
+VOTE = "region-vote"
 _BLOCK = 1 << 16  # points added at a time, in double precision
+
+
+def vote_fingerprint() -> str:
+    """Changes when the regions do, so that measured scenes are not reused."""
+    return f"{VOTE} {GeometricTeacher().fingerprint}"
+
+
+def label_by_regions(
+    points: PointCloud,
+    features: PointFeatures,
+    bank: TextBank,
+    config: PurifyConfig,
+    threshold: float | None = None,
+) -> Segmentation:
+    """Labels of N points by the scores of their regions.
+
+    Args:
+        config: whose `voxel` and `fill` hold here as for pooling along neighbours.
+        threshold: see `classify`.
+
+    Raises:
+        SpaceMismatchError: features and words come from different models.
+    """
+    bank.check_space(features.space)
+    features, voxels = features.within(config.fill), voxelize(points.xyz, config.voxel)
+    columns = torch.cat([features.dot(bank.embedding), features.norm()[:, None]], dim=1)
+    voted = voxels.to_points(region_vote(voxels.mean(columns), Lesson(voxel_regions(points, voxels))))
+    cosines = voted[:, :-1] / voted[:, -1:].clamp_min(1e-12)
+    return classify(torch.where(features.known[:, None], cosines, 0), bank, threshold=threshold)
+
+
+def voxel_regions(points: PointCloud, voxels: Voxels) -> Tensor:
+    """(V, S) int64 region of each voxel at each of S scales, -1 = none: those of its first point."""
+    group = GeometricTeacher().teach(points.to("cpu"), up=np.array([0.0, 0.0, 1.0])).group
+    group = group.to(voxels.of_point.device)
+    return group[first_points(voxels.of_point, len(voxels))]
 
 
 def region_vote(values: Tensor, lesson: Lesson) -> Tensor:
