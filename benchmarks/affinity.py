@@ -17,14 +17,20 @@ import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from purify3d.affinities import Embedding, Geometric, GeometricConfig, PurifyConfig, Uniform
+from purify3d.affinities.embeddings import (
+    Embedding,
+    Geometric,
+    GeometricConfig,
+    PurifyConfig,
+    Uniform,
+)
 from purify3d.backbones import Backbone, embed_vocabulary, load_backbone
-from purify3d.lifting import lift
-from purify3d.metrics import Confusion
-from purify3d.pipeline import SegmentConfig, label_points
+from purify3d.features.labels_from_frames import fuse_labels, in_vocabulary
+from purify3d.features.lifting import lift
+from purify3d.features.surface import with_points
+from purify3d.labels.labelling import SegmentConfig, label_points
+from purify3d.labels.metrics import Confusion
 from purify3d.rooms import BENCHMARK_SEEDS, CLASSES, synthetic_scene
-from purify3d.surface import with_points
-from purify3d.truth import fuse_labels, in_vocabulary
 from purify3d.types import Frame, TextBank, Vocabulary
 
 

@@ -16,14 +16,14 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
-from purify3d.affinities import PurifyConfig, affinity
-from purify3d.asking import COMMON_WORDS, query
+from purify3d.affinities.embeddings import PurifyConfig, affinity
+from purify3d.affinities.pooling import purify
 from purify3d.backbones import Backbone, load_backbone
-from purify3d.lifting import lift
-from purify3d.purifying import purify
+from purify3d.features.labels_from_frames import fuse_labels
+from purify3d.features.lifting import lift
+from purify3d.features.surface import with_points
+from purify3d.labels.questions import COMMON_WORDS, query
 from purify3d.rooms import BENCHMARK_SEEDS, CLASSES, synthetic_scene
-from purify3d.surface import with_points
-from purify3d.truth import fuse_labels
 from purify3d.types import PointCloud, PointFeatures
 
 FEWEST = 500  # truth points that make a class present

@@ -28,8 +28,8 @@ from torch import nn
 from torch.nn.functional import normalize
 
 from purify3d.backbones import ImageBackbone, load_backbone
-from purify3d.errors import PurifyError
-from purify3d.stopwatch import Stopwatch
+from purify3d.base.errors import PurifyError
+from purify3d.base.stopwatch import Stopwatch
 from purify3d.types import Camera, FeatureSpace, Frame, TextBank, Vocabulary
 
 Network = TypeVar("Network", bound=nn.Module)

@@ -38,13 +38,13 @@ import torch
 from measuring import facts, resident, write_json
 from torch import Tensor
 
+from purify3d.affinities.tiles import scratch
 from purify3d.backbones.facts import Facts
-from purify3d.blocks import Blocks
-from purify3d.job import job
-from purify3d.lifting import LiftConfig, lift, visible_points
+from purify3d.base.stopwatch import Stopwatch
+from purify3d.features.frustum import Blocks
+from purify3d.features.lifting import LiftConfig, lift, visible_points
+from purify3d.runs.job import job
 from purify3d.runs.segment import segment_into
-from purify3d.stopwatch import Stopwatch
-from purify3d.tiling import scratch
 from purify3d.types import (
     Camera,
     DenseFeatures,

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from purify3d.errors import require
+from purify3d.base.errors import require
 
 # name of the axis, key of the rows
 _DRAWN = (("seconds", "total"), ("memory less imports, GB", "peak_gb_less_imports"))

@@ -40,11 +40,11 @@ from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
 from purify3d.backbones.facts import Facts
-from purify3d.geometry import backproject, inverse
-from purify3d.lifting import LiftConfig, lift
+from purify3d.base.stopwatch import Stopwatch
+from purify3d.features.lifting import LiftConfig, lift
+from purify3d.grid.projection import backproject, inverse
+from purify3d.grid.voxels import first_points, voxelize
 from purify3d.rooms import synthetic_scene
-from purify3d.spatial import first_points, voxelize
-from purify3d.stopwatch import Stopwatch
 from purify3d.types import (
     Camera,
     FeatureSpace,

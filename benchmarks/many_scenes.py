@@ -20,12 +20,12 @@ from typing import Any
 import torch
 from ray import cloudpickle
 
+from purify3d.affinities.student import COMPACT
+from purify3d.base.stopwatch import Stopwatch
 from purify3d.benchmarking import Outcome, Task, benchmark, run_scene
-from purify3d.datasets.listing import captures_of
-from purify3d.job import job
+from purify3d.benchmarking.datasets.listing import captures_of
 from purify3d.rooms import CLASSES
-from purify3d.stopwatch import Stopwatch
-from purify3d.student import COMPACT
+from purify3d.runs.job import job
 from purify3d.training.preparing import Making, make
 from purify3d.training.preparing import Task as Capture
 

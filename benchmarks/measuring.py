@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from purify3d.stopwatch import Stopwatch, hand_back
+from purify3d.base.stopwatch import Stopwatch, hand_back
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("purify3d", "torch", "numpy", "scipy")

@@ -25,16 +25,16 @@ import torch
 from students import Ready, expanded, ready
 from torch import Tensor
 
-from purify3d.affinities import Embedding, PurifyConfig, affinity, load_embedding
+from purify3d.affinities.embeddings import Embedding, PurifyConfig, affinity, load_embedding
 from purify3d.backbones import Backbone, embed_vocabulary, load_backbone
+from purify3d.base.checkpoints import digest_of
 from purify3d.captures import open_capture
-from purify3d.checkpoints import digest_of
-from purify3d.metrics import BACKGROUND
-from purify3d.objects import ObjectConfig, find_objects, plain_components
-from purify3d.pipeline import label_points
+from purify3d.features.labels_from_frames import fuse_instances
+from purify3d.labels.labelling import label_points
+from purify3d.labels.metrics import BACKGROUND
+from purify3d.labels.objects import ObjectConfig, find_objects, plain_components
+from purify3d.labels.segmentation import Segmentation
 from purify3d.rooms import CLASSES
-from purify3d.segmentation import Segmentation
-from purify3d.truth import fuse_instances
 from purify3d.types import PointCloud, PointFeatures, TextBank, Vocabulary
 
 SMALLEST = 100  # points of a true object that counts

@@ -53,23 +53,24 @@ from released_steps import (
 )
 from torch import Tensor
 
-from purify3d.affinities import (
+from purify3d.affinities.embeddings import (
     SHARPNESS,
     Learned,
     PurifyConfig,
     geometric_embedding,
     load_embedding,
 )
-from purify3d.asking import classify
-from purify3d.devices import multiplies_bfloat16
-from purify3d.purifying import pooled_scores
+from purify3d.affinities.pooling import pooled_scores
+from purify3d.affinities.softmax import softmax_affinity
+from purify3d.affinities.student import PAPER, Student, StudentConfig
+from purify3d.base.devices import multiplies_bfloat16
+from purify3d.base.stopwatch import Stopwatch, hand_back
+from purify3d.grid.convolution import KernelMap
+from purify3d.grid.neighbors import grid_neighbors
+from purify3d.grid.voxels import first_points, voxelize
+from purify3d.labels.questions import classify
 from purify3d.rooms.room import furnish
-from purify3d.sparse import KernelMap
-from purify3d.spatial import first_points, grid_neighbors, voxelize
-from purify3d.stopwatch import Stopwatch, hand_back
-from purify3d.student import PAPER, Student, StudentConfig
 from purify3d.types import FeatureSpace, PointCloud, PointFeatures, TextBank, Vocabulary, Voxels
-from purify3d.weights import softmax_affinity
 
 __all__ = [
     "LABELS",

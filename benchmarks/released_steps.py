@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from purify3d.affinities import PurifyConfig
-from purify3d.errors import require
-from purify3d.sparse import KernelMap
-from purify3d.student import Student, StudentConfig
+from purify3d.affinities.embeddings import PurifyConfig
+from purify3d.affinities.student import Student, StudentConfig
+from purify3d.base.errors import require
+from purify3d.grid.convolution import KernelMap
 
 DATA = Path(__file__).resolve().parents[1] / "tests" / "data"
 K = PurifyConfig.neighbors

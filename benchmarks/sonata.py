@@ -10,12 +10,12 @@ import time
 
 import torch
 
+from purify3d.base.stopwatch import Stopwatch, peak_memory
+from purify3d.features.surface import with_points
+from purify3d.grid.voxels import voxelize
 from purify3d.rooms import synthetic_scene
-from purify3d.spatial import voxelize
-from purify3d.stopwatch import Stopwatch, peak_memory
-from purify3d.surface import with_points
-from purify3d.teachers.sonata import Sonata
-from purify3d.teachers.sonata.network import SonataConfig, SonataNetwork
+from purify3d.training.teachers.sonata import Sonata
+from purify3d.training.teachers.sonata.network import SonataConfig, SonataNetwork
 
 
 def main() -> None:

@@ -30,22 +30,22 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from purify3d.affinities import load_embedding
+from purify3d.affinities.embeddings import load_embedding
 from purify3d.backbones import embed_vocabulary, load_backbone
 from purify3d.backbones.facts import Facts
-from purify3d.compact import Compact, compact
-from purify3d.job import job
-from purify3d.labelsets import read_labels
-from purify3d.lifting import lift
-from purify3d.pipeline import SegmentConfig, label_points
-from purify3d.regions import heat
+from purify3d.base.stopwatch import Stopwatch
+from purify3d.features.codec import Compact, compact
+from purify3d.features.lifting import lift
+from purify3d.features.surface import with_points
+from purify3d.labels.labelling import SegmentConfig, label_points
+from purify3d.labels.regions import heat
 from purify3d.rooms import synthetic_scene
 from purify3d.runs import artefacts
 from purify3d.runs.folder import Run, fingerprint
+from purify3d.runs.job import job
 from purify3d.runs.notebook import open_run
-from purify3d.stopwatch import Stopwatch
-from purify3d.surface import with_points
 from purify3d.types import DenseFeatures, FeatureSpace, Frame, PointCloud, PointFeatures, Scene, TextBank
+from purify3d.types.labelsets import read_labels
 
 SPACE = FeatureSpace("drawn", 512, 1.0, True)
 

@@ -26,23 +26,31 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from purify3d.affinities import Geometric, PurifyConfig, Uniform, agreement, joined, words_of
-from purify3d.asking import classify
+from purify3d.affinities.embeddings import (
+    Geometric,
+    PurifyConfig,
+    Uniform,
+    agreement,
+    joined,
+    words_of,
+)
+from purify3d.affinities.pooling import pooled_scores
+from purify3d.affinities.student import Student
 from purify3d.backbones import Backbone, embed_vocabulary, load_backbone
+from purify3d.base.checkpoints import digest_of
+from purify3d.benchmarking.datasets.listing import expanded
 from purify3d.benchmarking.votes import label_by_regions, voxel_regions
 from purify3d.captures import open_capture
-from purify3d.checkpoints import digest_of
-from purify3d.datasets.listing import expanded
-from purify3d.lifting import lift
-from purify3d.metrics import Confusion
-from purify3d.pipeline import SegmentConfig, label_points
-from purify3d.purifying import pooled_scores
+from purify3d.features.labels_from_frames import fuse_labels, in_vocabulary
+from purify3d.features.lifting import lift
+from purify3d.features.surface import with_points
+from purify3d.grid.neighbors import grid_neighbors
+from purify3d.grid.voxels import voxelize
+from purify3d.labels.labelling import SegmentConfig, label_points
+from purify3d.labels.metrics import Confusion
+from purify3d.labels.questions import classify
+from purify3d.labels.segmentation import Segmentation
 from purify3d.rooms import CLASSES
-from purify3d.segmentation import Segmentation
-from purify3d.spatial import grid_neighbors, voxelize
-from purify3d.student import Student
-from purify3d.surface import with_points
-from purify3d.truth import fuse_labels, in_vocabulary
 from purify3d.types import Affinity, Frame, PointCloud, PointFeatures, Scene, TextBank, Vocabulary, Voxels
 
 FEWEST = 2000  # points over all scenes from which a class is watched

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from purify3d.benchmarking.scene import dense
-from purify3d.metrics import Confusion
+from purify3d.labels.metrics import Confusion
 from purify3d.rooms import CLASSES
 
 SETS = ("val", "test", "stress")

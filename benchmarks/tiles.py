@@ -22,11 +22,11 @@ import torch
 from measuring import facts, resident, write_json
 from purify_vs_released import LABELS, ROUNDS, VOXEL, K, lifted, rooms
 
-from purify3d import affinities
-from purify3d.affinities import PurifyConfig, affinity, load_embedding
-from purify3d.purifying import pooled_scores
-from purify3d.stopwatch import Stopwatch, hand_back
-from purify3d.tiling import TiledAffinity
+from purify3d.affinities import embeddings
+from purify3d.affinities.embeddings import PurifyConfig, affinity, load_embedding
+from purify3d.affinities.pooling import pooled_scores
+from purify3d.affinities.tiles import TiledAffinity
+from purify3d.base.stopwatch import Stopwatch, hand_back
 
 
 def measure(voxels: int, limit: int | None, name: str) -> tuple[dict[str, Any], torch.Tensor]:
@@ -35,7 +35,7 @@ def measure(voxels: int, limit: int | None, name: str) -> tuple[dict[str, Any], 
     features, bank = lifted(points, 512, factored=True)
     config = PurifyConfig(affinity=name)
     embedding = load_embedding(name)
-    affinities.tile_size = lambda *_, **__: limit
+    embeddings.tile_size = lambda *_, **__: limit
     hand_back()
     before, watch, cores = resident(), Stopwatch(), time.process_time()
     with watch("all"):

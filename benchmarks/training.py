@@ -13,16 +13,16 @@ from dataclasses import replace
 
 import torch
 
+from purify3d.affinities.student import COMPACT, PAPER, Student
+from purify3d.base.stopwatch import Stopwatch, peak_memory
+from purify3d.features.surface import with_points
+from purify3d.grid.voxels import voxelize
 from purify3d.rooms import synthetic_scene
-from purify3d.spatial import voxelize
-from purify3d.stopwatch import Stopwatch, peak_memory
-from purify3d.student import COMPACT, PAPER, Student
-from purify3d.surface import with_points
-from purify3d.teachers import Lesson
 from purify3d.training import PAPER_TRAINING, TrainConfig
 from purify3d.training.augment import crop
 from purify3d.training.loop import scene_loss
 from purify3d.training.scenes import Prepared
+from purify3d.training.teachers import Lesson
 
 
 def main() -> None:

@@ -15,12 +15,12 @@ import time
 import numpy as np
 import torch
 
-from purify3d.segmentation import Segmentation
+from purify3d.labels.segmentation import Segmentation
 from purify3d.types import FeatureSpace, PointCloud, PointFeatures, Scene, TextBank, Vocabulary
 from purify3d.viewing import state
 from purify3d.viewing.detail import Eye, chosen
+from purify3d.viewing.scene import Subject, Version
 from purify3d.viewing.state import Look
-from purify3d.viewing.subject import Subject, Version
 
 
 def subject_of(points: int, channels: int, dim: int) -> Subject:

@@ -12,16 +12,16 @@ import torch
 from torch import Tensor
 
 import purify3d as library
+from purify3d.affinities.pooling import purify
 from purify3d.backbones import embed_vocabulary
-from purify3d.checkpoints import read_checkpoint
-from purify3d.compact import compact
-from purify3d.errors import BackboneError, CheckpointError, LabelError, RunError
-from purify3d.job import Job, job, options
-from purify3d.lifting import lift
-from purify3d.purifying import purify
+from purify3d.base.checkpoints import read_checkpoint
+from purify3d.base.errors import BackboneError, CheckpointError, LabelError, RunError
+from purify3d.features.codec import compact
+from purify3d.features.labels_from_frames import in_vocabulary
+from purify3d.features.lifting import lift
 from purify3d.runs import Run, segment_into
+from purify3d.runs.job import Job, job, options
 from purify3d.training import loop
-from purify3d.truth import in_vocabulary
 from purify3d.types import (
     Affinity,
     DenseFeatures,

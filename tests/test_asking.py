@@ -3,13 +3,14 @@
 import pytest
 import torch
 
-from purify3d.asking import classify, scores
-from purify3d.errors import LabelError, SpaceMismatchError
-from purify3d.labelsets import label_set_names, load_label_set, read_labels
-from purify3d.purifying import pooled_scores, purify
-from purify3d.spatial import grid_neighbors, voxelize
+from purify3d.affinities.pooling import pooled_scores, purify
+from purify3d.affinities.softmax import softmax_affinity
+from purify3d.base.errors import LabelError, SpaceMismatchError
+from purify3d.grid.neighbors import grid_neighbors
+from purify3d.grid.voxels import voxelize
+from purify3d.labels.questions import classify, scores
 from purify3d.types import FeatureSpace, PointFeatures, TextBank, Vocabulary
-from purify3d.weights import softmax_affinity
+from purify3d.types.labelsets import label_set_names, load_label_set, read_labels
 
 SPACE = FeatureSpace("test", 16, 10.0)
 

@@ -17,8 +17,8 @@ import startup
 import torch
 from PIL import Image
 
-from purify3d.sparse import submanifold_conv_dense
-from purify3d.student import StudentConfig
+from purify3d.affinities.student import StudentConfig
+from purify3d.grid.convolution import submanifold_conv_dense
 
 ABOUT = {
     "processor": "A",

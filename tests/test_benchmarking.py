@@ -24,20 +24,20 @@ from hypothesis import strategies as st
 from PIL import Image
 from test_sens import frame, ply, write_scene
 
+from purify3d.base.errors import CaptureError, PurifyWarning, RunError
 from purify3d.benchmarking import Outcome, Task, benchmark, read_results, run_scene, table
 from purify3d.benchmarking.compare import Column, compare
+from purify3d.benchmarking.datasets.listing import captures_of, expanded
 from purify3d.benchmarking.scene import dense, sparse
 from purify3d.benchmarking.spread import OnRay, Processes
-from purify3d.captures.nerfstudio import write_nerfstudio
-from purify3d.captures.nyu40 import NYU40
-from purify3d.datasets.listing import captures_of, expanded
-from purify3d.errors import CaptureError, PurifyWarning, RunError
-from purify3d.job import job
-from purify3d.labelsets import load_label_set
-from purify3d.metrics import Confusion
+from purify3d.captures.formats.nerfstudio import write_nerfstudio
+from purify3d.captures.formats.nyu40 import NYU40
+from purify3d.features.labels_from_frames import fuse_labels
+from purify3d.features.surface import with_points
+from purify3d.labels.metrics import Confusion
 from purify3d.rooms import synthetic_scene
-from purify3d.surface import with_points
-from purify3d.truth import fuse_labels
+from purify3d.runs.job import job
+from purify3d.types.labelsets import load_label_set
 
 Program = Callable[..., tuple[int, str, str]]
 

@@ -6,9 +6,9 @@ import torch
 from pretended import back, pretending
 from scipy.spatial.transform import Rotation
 
-from purify3d.blocks import Blocks
-from purify3d.geometry import project
-from purify3d.lifting import LiftConfig, measured_points, visible_points
+from purify3d.features.frustum import Blocks
+from purify3d.features.lifting import LiftConfig, measured_points, visible_points
+from purify3d.grid.projection import project
 from purify3d.types import Camera, Frame
 
 

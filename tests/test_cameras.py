@@ -9,10 +9,10 @@ import torch
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from purify3d.geometry import OPENCV_FROM_OPENGL, resize_camera
-from purify3d.lifting import LiftConfig, lift
-from purify3d.surface import fuse
-from purify3d.truth import fuse_labels
+from purify3d.features.labels_from_frames import fuse_labels
+from purify3d.features.lifting import LiftConfig, lift
+from purify3d.features.surface import fuse
+from purify3d.grid.projection import OPENCV_FROM_OPENGL, resize_camera
 from purify3d.types import (
     Camera,
     DenseFeatures,

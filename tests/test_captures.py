@@ -13,11 +13,14 @@ import trimesh
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from purify3d import axes, geometry
-from purify3d.captures import FORMATS, images, nerfstudio, open_capture, tum
-from purify3d.captures.images import Lens
-from purify3d.captures.nerfstudio import write_nerfstudio
-from purify3d.errors import CaptureError, PurifyWarning
+from purify3d.base import axes
+from purify3d.base.errors import CaptureError, PurifyWarning
+from purify3d.captures import FORMATS, open_capture
+from purify3d.captures.formats import nerfstudio, tum
+from purify3d.captures.formats.nerfstudio import write_nerfstudio
+from purify3d.captures.reading import images
+from purify3d.captures.reading.images import Lens
+from purify3d.grid import projection
 from purify3d.types import Camera, Frame, Scene
 
 CAMERA = Camera(20.0, 21.0, 7.25, 4.75, 16, 10)
@@ -127,7 +130,7 @@ def edit_json(folder: Path, change) -> None:
 def world_points(frame: Frame) -> np.ndarray:
     """(h, w, 3) float64; pixels without depth become nan."""
     depth = frame.depth()
-    local = geometry.backproject(depth, frame.depth_camera).astype(np.float64)
+    local = projection.backproject(depth, frame.depth_camera).astype(np.float64)
     world = local @ frame.world_from_camera[:3, :3].T + frame.world_from_camera[:3, 3]
     world[depth == 0] = np.nan
     return world
@@ -264,7 +267,7 @@ def ideal_from_seen(seen: np.ndarray, lens: Lens) -> np.ndarray:
     """Undo the lens by fixed-point iteration: independent of the reader, which only ever distorts."""
     ideal = seen.copy()
     for _ in range(60):
-        ideal += seen - geometry.distort(ideal, lens.k1, lens.k2, lens.p1, lens.p2, lens.k3)
+        ideal += seen - projection.distort(ideal, lens.k1, lens.k2, lens.p1, lens.p2, lens.k3)
     return ideal
 
 
@@ -286,7 +289,7 @@ def test_freiburg1_is_undistorted(tmp_path):
     )
     folder = write_tum(tmp_path / "rgbd_dataset_freiburg1_desk", [shot])
     frame = open_capture(folder).frames[0]
-    points = geometry.backproject(frame.depth(), frame.depth_camera).astype(np.float64)
+    points = projection.backproject(frame.depth(), frame.depth_camera).astype(np.float64)
     valid = frame.depth() > 0
     assert valid.mean() > 0.8
     error = np.abs(points @ [0.3, -0.2, 1.0] - 2)[valid]
@@ -295,7 +298,7 @@ def test_freiburg1_is_undistorted(tmp_path):
     inner = np.s_[20:-20, 20:-20]
     difference = np.abs(frame.color()[..., 0].astype(float) - flat)[inner][valid[inner]]
     assert difference.max() <= 1.5
-    ignored = geometry.backproject((shot.mm / 1000).astype(np.float32), camera) @ [0.3, -0.2, 1.0]
+    ignored = projection.backproject((shot.mm / 1000).astype(np.float32), camera) @ [0.3, -0.2, 1.0]
     assert np.abs(ignored - 2).max() > 0.015  # the test would notice a lens that is ignored
 
 
@@ -346,7 +349,7 @@ def test_nerfstudio_frames_have_their_own_cameras_and_depth_sizes(tmp_path):
     edit_json(folder, own_cameras)
     frames = open_capture(folder).frames
     assert [frame.camera.fx for frame in frames] == [20, 21, 22]
-    assert frames[1].depth_camera == geometry.resize_camera(frames[1].camera, 8, 5)
+    assert frames[1].depth_camera == projection.resize_camera(frames[1].camera, 8, 5)
     assert np.allclose(frames[1].depth(), 1.0)
     Image.fromarray(np.full((10, 10), 2000, np.uint16)).save(folder / "1_depth.png")
     with pytest.warns(

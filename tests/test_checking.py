@@ -13,17 +13,17 @@ import pytest
 from check import FAULTS, measured, posed
 from PIL import Image
 
+from purify3d.base.errors import CaptureError, PurifyWarning
 from purify3d.captures import open_capture
 from purify3d.captures.conventions import Stored
 from purify3d.checking import GOOD, WRONG, agreement, cloud_fit, examine, look
 from purify3d.checking.agreement import spread
 from purify3d.clouds.ply import write_ply
-from purify3d.errors import CaptureError, PurifyWarning
-from purify3d.geometry import OPENCV_FROM_OPENGL
-from purify3d.job import CaptureConfig, job
+from purify3d.features.surface import with_points
+from purify3d.grid.projection import OPENCV_FROM_OPENGL
 from purify3d.rooms import synthetic_scene
 from purify3d.runs import segment_into
-from purify3d.surface import with_points
+from purify3d.runs.job import CaptureConfig, job
 from purify3d.types import Camera, Frame, PointCloud, Scene
 
 

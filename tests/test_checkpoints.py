@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from purify3d import checkpoints
-from purify3d.checkpoints import (
+from purify3d.affinities.student import Student, StudentConfig
+from purify3d.base import checkpoints
+from purify3d.base.checkpoints import (
     download,
     is_hub_id,
     load_strictly,
@@ -20,9 +21,8 @@ from purify3d.checkpoints import (
     stand_in,
     state_dict_in,
 )
-from purify3d.errors import CheckpointError
-from purify3d.student import Student, StudentConfig
-from purify3d.teachers.sonata.weights import find
+from purify3d.base.errors import CheckpointError
+from purify3d.training.teachers.sonata.weights import find
 
 STATE = {"a": torch.arange(3.0), "b": torch.ones(2, 2)}
 

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from purify3d import load_backbone, segment
-from purify3d.affinities import PurifyConfig, load_embedding
+from purify3d.affinities.embeddings import PurifyConfig, load_embedding
 from purify3d.backbones import Backbone, embed_vocabulary
-from purify3d.lifting import lift
-from purify3d.metrics import Confusion
-from purify3d.pipeline import SegmentConfig, label_points
+from purify3d.features.labels_from_frames import fuse_labels, in_vocabulary
+from purify3d.features.lifting import lift
+from purify3d.features.surface import with_points
+from purify3d.labels.labelling import SegmentConfig, label_points
+from purify3d.labels.metrics import Confusion
 from purify3d.rooms import CLASSES, synthetic_scene
-from purify3d.surface import with_points
-from purify3d.truth import fuse_labels, in_vocabulary
 from purify3d.types import NO_LABEL, PointCloud, PointFeatures, Scene, TextBank
 
 ROOMS = (3, 4, 5, 6)

@@ -17,8 +17,8 @@ from torch.nn.functional import avg_pool2d, normalize
 from purify3d.backbones.clip import TEMPLATES, Clip, ClipConfig, load_clip, load_siglip
 from purify3d.backbones.clip.readout import clip_patches, siglip_patches
 from purify3d.backbones.clip.windows import blend, corners, patch_grid, starts
-from purify3d.errors import BackboneError, CheckpointError
-from purify3d.lifting import sample
+from purify3d.base.errors import BackboneError, CheckpointError
+from purify3d.features.lifting import sample
 from purify3d.types import Camera, TextBank, Vocabulary
 
 transformers = pytest.importorskip("transformers")

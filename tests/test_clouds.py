@@ -10,9 +10,9 @@ import torch
 import trimesh
 from PIL import Image
 
+from purify3d.base.errors import CaptureError, MissingPackageError, PurifyWarning
 from purify3d.clouds import read_cloud
 from purify3d.clouds.ply import read_written, write_ply
-from purify3d.errors import CaptureError, MissingPackageError, PurifyWarning
 from purify3d.types import PointCloud
 
 

@@ -10,13 +10,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from purify3d.affinities.student import Student, StudentConfig
 from purify3d.backbones import load_backbone
-from purify3d.compact import BUDGET, compact, only_words, restore
-from purify3d.errors import RunError
-from purify3d.job import job
+from purify3d.base.errors import RunError
+from purify3d.features.codec import BUDGET, compact, only_words, restore
 from purify3d.runs import Run, ask, segment_into
 from purify3d.runs.artefacts import read_features, read_labels, read_scene
-from purify3d.student import Student, StudentConfig
+from purify3d.runs.job import job
 from purify3d.types import FeatureSpace, PointFeatures, TextBank, Vocabulary
 
 

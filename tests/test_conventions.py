@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from purify3d.base.errors import PurifyWarning
 from purify3d.captures import open_capture
 from purify3d.captures.conventions import Stored, near_origin
-from purify3d.captures.nerfstudio import write_nerfstudio
+from purify3d.captures.formats.nerfstudio import write_nerfstudio
 from purify3d.clouds import read_cloud
 from purify3d.clouds.ply import read_written, write_ply
-from purify3d.errors import PurifyWarning
-from purify3d.job import job
+from purify3d.features.surface import with_points
 from purify3d.runs import segment_into
-from purify3d.surface import with_points
+from purify3d.runs.job import job
 from purify3d.types import Scene
 
 UTM = np.array([691_234.0, 5_336_789.0, 512.0])

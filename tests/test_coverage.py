@@ -19,7 +19,7 @@ from purify3d.backbones.hub import HubSegmenter
 from purify3d.backbones.lite import seen_size
 from purify3d.backbones.lseg import LSeg
 from purify3d.backbones.tflite import TfliteSegmenter
-from purify3d.errors import BackboneError
+from purify3d.base.errors import BackboneError
 from purify3d.types import FeatureSpace
 
 

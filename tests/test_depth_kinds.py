@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from purify3d.captures import images
-from purify3d.captures.depths import depth_size, read_depth
-from purify3d.errors import CaptureError
+from purify3d.base.errors import CaptureError
+from purify3d.captures.reading import images
+from purify3d.captures.reading.depths import depth_size, read_depth
 from purify3d.types import Camera
 
 CAMERA = Camera(5.0, 5.0, 1.0, 0.5, 3, 2)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from purify3d.backbones import FAMILIES, families
-from purify3d.describe import describe
+from purify3d.cli.describe import describe
 
 
 def test_every_family_is_there() -> None:

@@ -8,7 +8,7 @@ import torch
 from pretended import MixedDevices, Pretended, back, pretending
 from torch import Tensor
 
-from purify3d.affinities import (
+from purify3d.affinities.embeddings import (
     Geometric,
     Learned,
     PurifyConfig,
@@ -17,14 +17,16 @@ from purify3d.affinities import (
     agreement,
     geometric_embedding,
 )
-from purify3d.asking import classify, query, scores
+from purify3d.affinities.pooling import pool, pooled_scores, purify
+from purify3d.affinities.softmax import softmax_affinity, softmax_plain
+from purify3d.affinities.student import Student, StudentConfig
 from purify3d.backbones import load_backbone
 from purify3d.backbones.facts import Facts
+from purify3d.base.devices import Movable, crossing, falling_back, find_device
+from purify3d.base.errors import BackboneError, PurifyWarning
 from purify3d.benchmarking.votes import label_by_regions
-from purify3d.devices import Movable, crossing, falling_back, find_device
-from purify3d.errors import BackboneError, PurifyWarning
-from purify3d.geometry import project
-from purify3d.lifting import (
+from purify3d.features.labels_from_frames import fuse_labels, in_vocabulary
+from purify3d.features.lifting import (
     LiftConfig,
     View,
     fuse_consensus,
@@ -35,13 +37,14 @@ from purify3d.lifting import (
     view_of,
     visible_points,
 )
-from purify3d.pipeline import SegmentConfig, label_points, segment
-from purify3d.purifying import pool, pooled_scores, purify
-from purify3d.regions import find_regions, heat
-from purify3d.spatial import first_points, grid_neighbors, nearest, nearest_known, sparse_rows, voxelize
-from purify3d.student import Student, StudentConfig
-from purify3d.surface import with_points
-from purify3d.truth import fuse_labels, in_vocabulary
+from purify3d.features.surface import with_points
+from purify3d.grid.neighbors import grid_neighbors, nearest, nearest_known
+from purify3d.grid.projection import project
+from purify3d.grid.voxels import first_points, voxelize
+from purify3d.labels.labelling import SegmentConfig, label_points
+from purify3d.labels.questions import classify, query, scores
+from purify3d.labels.regions import find_regions, heat
+from purify3d.pipeline import segment
 from purify3d.types import (
     DenseFeatures,
     FeatureSpace,
@@ -53,7 +56,6 @@ from purify3d.types import (
     TextBank,
     Vocabulary,
 )
-from purify3d.weights import softmax_affinity, softmax_plain
 
 SPACE = FeatureSpace("made up", 4, 10.0, length_is_confidence=True)
 
@@ -180,8 +182,6 @@ def test_voxels_and_neighbours(scene: Scene) -> None:
     check(nearest_known, torch.arange(len(xyz)) % 3 == 0, xyz)
     check(lambda voxels, values: voxels.mean(values), voxels, xyz)
     check(lambda voxels, values: voxels.to_points(voxels.mean(values)), voxels, xyz)
-    index, weight = torch.tensor([[0, 2], [1, 3]]), torch.tensor([[0.5, 0.5], [0.2, 0.8]])
-    check(lambda i, w, dense: sparse_rows(i, w, 4) @ dense, index, weight, torch.arange(8.0).reshape(4, 2))
 
 
 def test_images_to_features(scene: Scene, bank: TextBank) -> None:
@@ -331,7 +331,7 @@ def test_segment_brings_the_labels_back(scene: Scene) -> None:
 def test_a_student_elsewhere_than_the_points(
     scene: Scene, features: PointFeatures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("purify3d.student.multiplies_bfloat16", lambda device: False)  # on either
+    monkeypatch.setattr("purify3d.affinities.student.multiplies_bfloat16", lambda device: False)  # on either
     embedding = Learned(Student(StudentConfig(width=8, blocks=1, voxel_size=0.1)).eval(), "made up")
     config = PurifyConfig(voxel=0.1, neighbors=8, confidence=0)
     _, plain = affinity(scene.cloud(), features, config, embedding=embedding)

@@ -16,20 +16,20 @@ import pytest
 import trimesh
 from PIL import Image
 
+from purify3d.base.errors import CaptureError, PurifyWarning, RunError
 from purify3d.cli.export import _COLORS, _FORMATS
 from purify3d.clouds.ply import read_written, write_ply
-from purify3d.errors import CaptureError, PurifyWarning, RunError
 from purify3d.exporting import FORMATS, Content, Wishes, export
 from purify3d.exporting.coco import rgb_of_ids, segments_info
 from purify3d.exporting.glb import linear, write_glb
 from purify3d.exporting.mesh import mesh_of_frames
 from purify3d.exporting.naming import plain_name, plain_names
 from purify3d.exporting.pixels import PointLookup, on_color, points_of_pixels
-from purify3d.job import job
+from purify3d.pictures.palettes import NO_LABEL_COLOR, label_colors
+from purify3d.pictures.principal import pca_colors
 from purify3d.runs import Run, segment_into
+from purify3d.runs.job import job
 from purify3d.types import Camera, FeatureSpace, Frame, PointFeatures, Scene
-from purify3d.view.palettes import NO_LABEL_COLOR, label_colors
-from purify3d.view.principal import pca_colors
 
 LABELS = "wall, floor, chair, table, cabinet, bed|mattress"
 NAMES = ["wall", "floor", "chair", "table", "cabinet", "bed"]

@@ -7,8 +7,8 @@ import numpy as np
 import OpenEXR
 import pytest
 
-from purify3d.captures.exr import exr_size, read_exr
-from purify3d.errors import CaptureError
+from purify3d.base.errors import CaptureError
+from purify3d.captures.reading.exr import exr_size, read_exr
 
 METRES = np.array([[0.5, 1.25, 4.0], [2.0, 0.0, 65.5]], np.float32)
 

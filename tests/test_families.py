@@ -11,8 +11,8 @@ import torch
 from purify3d import backbones
 from purify3d.backbones import families, load_backbone
 from purify3d.backbones.facts import Facts
-from purify3d.devices import find_device
-from purify3d.errors import BackboneError, LabelError
+from purify3d.base.devices import find_device
+from purify3d.base.errors import BackboneError, LabelError
 from purify3d.types import FeatureSpace
 
 
@@ -117,7 +117,9 @@ def test_features_of_points_need_not_say_whether_they_read_words(install) -> Non
 
 
 def test_their_own_errors_pass_and_no_family_of_ours_is_replaced(install) -> None:
-    install("from purify3d.errors import LabelError\ndef load(argument, *, device): raise LabelError('mine')")
+    install(
+        "from purify3d.base.errors import LabelError\ndef load(argument, *, device): raise LabelError('mine')"
+    )
     with pytest.raises(LabelError, match=r"^mine$"):
         load_backbone("theirs:x")
     assert families()["theirs"] == "theirs:load"

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from purify3d import axes, geometry
+from purify3d.base import axes
+from purify3d.grid import projection
 from purify3d.types import Camera
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=60)
@@ -48,14 +49,14 @@ def to_world(local: np.ndarray, pose: np.ndarray) -> torch.Tensor:
 @given(cameras(), poses(), seeds)
 def test_project_undoes_backproject(camera, pose, seed):
     depth = np.random.default_rng(seed).uniform(0.5, 8, (camera.height, camera.width)).astype(np.float32)
-    uv, z = geometry.project(to_world(geometry.backproject(depth, camera), pose), camera, pose)
+    uv, z = projection.project(to_world(projection.backproject(depth, camera), pose), camera, pose)
     assert torch.allclose(z, torch.from_numpy(depth.reshape(-1)).double(), atol=1e-5)
     assert torch.allclose(uv, pixels(camera), atol=2e-3)
 
 
 def test_pixel_centres_are_integers():
     camera = Camera(100, 100, 3, 2, 7, 5)
-    points = geometry.backproject(np.ones((5, 7), np.float32), camera)
+    points = projection.backproject(np.ones((5, 7), np.float32), camera)
     assert np.array_equal(points[2, 3], [0, 0, 1])
     assert points[2, 4, 0] > 0  # x to the right
     assert points[3, 3, 1] > 0  # y down
@@ -63,13 +64,13 @@ def test_pixel_centres_are_integers():
 
 @given(poses())
 def test_inverse(pose):
-    assert np.allclose(geometry.inverse(pose) @ pose, np.eye(4), atol=1e-9)
+    assert np.allclose(projection.inverse(pose) @ pose, np.eye(4), atol=1e-9)
 
 
 @given(cameras(), sizes, sizes)
 def test_resizing_keeps_rays(camera, width, height):
     """The corners of the image area stay on the same rays, and resizing back gives the camera back."""
-    resized = geometry.resize_camera(camera, width, height)
+    resized = projection.resize_camera(camera, width, height)
     for corner in (0.0, 1.0):
         before = (corner * camera.width - 0.5 - camera.cx) / camera.fx
         after = (corner * width - 0.5 - resized.cx) / resized.fx
@@ -77,7 +78,7 @@ def test_resizing_keeps_rays(camera, width, height):
         before = (corner * camera.height - 0.5 - camera.cy) / camera.fy
         after = (corner * height - 0.5 - resized.cy) / resized.fy
         assert math.isclose(before, after, abs_tol=1e-9)
-    back = geometry.resize_camera(resized, camera.width, camera.height)
+    back = projection.resize_camera(resized, camera.width, camera.height)
     assert np.allclose([back.fx, back.fy, back.cx, back.cy], [camera.fx, camera.fy, camera.cx, camera.cy])
 
 
@@ -85,16 +86,16 @@ def test_resizing_keeps_rays(camera, width, height):
 def test_map_pixels_agrees_with_projecting_twice(source, target, pose, seed):
     rng = np.random.default_rng(seed)
     points = to_world(np.concatenate([rng.uniform(-2, 2, (20, 2)), rng.uniform(1, 5, (20, 1))], 1), pose)
-    uv, _ = geometry.project(points, source, pose)
-    expected, _ = geometry.project(points, target, pose)
-    assert torch.allclose(geometry.map_pixels(uv, source, target), expected, atol=1e-6)
+    uv, _ = projection.project(points, source, pose)
+    expected, _ = projection.project(points, target, pose)
+    assert torch.allclose(projection.map_pixels(uv, source, target), expected, atol=1e-6)
 
 
 @given(cameras(), poses())
 def test_four_quarter_turns_are_none(camera, pose):
     turned, turned_pose = camera, pose
     for _ in range(4):
-        turned, turned_pose = geometry.turn_camera(turned, turned_pose, 1)
+        turned, turned_pose = projection.turn_camera(turned, turned_pose, 1)
     assert (turned.width, turned.height) == (camera.width, camera.height)
     assert np.allclose([turned.cx, turned.cy], [camera.cx, camera.cy])
     assert np.allclose(turned_pose, pose)
@@ -103,19 +104,19 @@ def test_four_quarter_turns_are_none(camera, pose):
 @given(cameras(), poses(), st.integers(0, 7), seeds)
 def test_a_turned_image_sees_the_same_points(camera, pose, turns, seed):
     depth = np.random.default_rng(seed).uniform(0.5, 8, (camera.height, camera.width)).astype(np.float32)
-    points = to_world(geometry.backproject(depth, camera), pose).reshape(camera.height, camera.width, 3)
-    turned, turned_pose = geometry.turn_camera(camera, pose, turns)
+    points = to_world(projection.backproject(depth, camera), pose).reshape(camera.height, camera.width, 3)
+    turned, turned_pose = projection.turn_camera(camera, pose, turns)
     turned_depth = np.ascontiguousarray(np.rot90(depth, turns))
     assert turned_depth.shape == (turned.height, turned.width)
-    seen = to_world(geometry.backproject(turned_depth, turned), turned_pose)
+    seen = to_world(projection.backproject(turned_depth, turned), turned_pose)
     assert np.allclose(seen, np.rot90(points.numpy(), turns).reshape(-1, 3), atol=1e-4)
 
 
 @given(cameras(), poses())
 def test_after_turning_upright_up_points_to_the_top(camera, pose):
     up = np.array([0.0, 0.0, 1.0])
-    turns = geometry.quarter_turns_upright(pose, up)
-    _, upright = geometry.turn_camera(camera, pose, turns)
+    turns = projection.quarter_turns_upright(pose, up)
+    _, upright = projection.turn_camera(camera, pose, turns)
     right, down = up @ upright[:3, :2]
     if np.hypot(right, down) < 0.5:
         assert turns == 0
@@ -154,8 +155,8 @@ def _standing_along(up: np.ndarray) -> np.ndarray:
 @given(poses())
 def test_quaternion_order_is_x_y_z_w(pose):
     quaternion = Rotation.from_matrix(pose[:3, :3]).as_quat()
-    assert np.allclose(geometry.pose_from_quaternion(3 * quaternion, pose[:3, 3]), pose)
-    assert np.allclose(geometry.pose_from_quaternion(np.array([0, 0, 0, 1]), np.zeros(3)), np.eye(4))
+    assert np.allclose(projection.pose_from_quaternion(3 * quaternion, pose[:3, 3]), pose)
+    assert np.allclose(projection.pose_from_quaternion(np.array([0, 0, 0, 1]), np.zeros(3)), np.eye(4))
 
 
 def test_distortion_has_the_published_terms():
@@ -170,7 +171,7 @@ def test_distortion_has_the_published_terms():
         "p2": (0.5 + 0.1 * (r2 + 2 * 0.25), 1 + 0.1 * 2 * 0.5),
     }.items():
         values = dict.fromkeys(("k1", "k2", "k3", "p1", "p2"), 0.0) | {coefficient: 0.1}
-        assert np.allclose(geometry.distort(xy, **values), [expected]), coefficient
+        assert np.allclose(projection.distort(xy, **values), [expected]), coefficient
 
 
 @pytest.mark.parametrize(

@@ -18,12 +18,12 @@ import pytest
 import torch
 import trimesh
 
+from purify3d.base.errors import CaptureError, PurifyWarning
 from purify3d.clouds import read_cloud
 from purify3d.clouds.gltf import read_vertices as read_gltf
 from purify3d.clouds.ply import read_written, write_ply
-from purify3d.errors import CaptureError, PurifyWarning
-from purify3d.job import changed, job
 from purify3d.runs import segment_into
+from purify3d.runs.job import changed, job
 from purify3d.types import PointCloud
 
 HOLES = [0, 7, 8, 500]

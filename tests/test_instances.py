@@ -11,14 +11,14 @@ from PIL import Image
 from test_captures import edit_json, shots, transforms, write_scannet, write_transforms
 from test_clouds import columns, foreign_ply
 
-from purify3d import truth
+from purify3d.base.errors import CaptureError
 from purify3d.captures import _upright, open_capture
-from purify3d.captures.nerfstudio import write_nerfstudio
+from purify3d.captures.formats.nerfstudio import write_nerfstudio
 from purify3d.clouds import read_cloud
 from purify3d.clouds.ply import read_written, write_ply
-from purify3d.errors import CaptureError
-from purify3d.surface import with_points
-from purify3d.truth import fuse_instances, fuse_labels
+from purify3d.features import labels_from_frames
+from purify3d.features.labels_from_frames import fuse_instances, fuse_labels
+from purify3d.features.surface import with_points
 from purify3d.types import Camera, Frame, PointCloud, Scene
 
 CAMERA = Camera(10.0, 10.0, 3.5, 2.5, 8, 6)
@@ -51,7 +51,7 @@ def votes(count: int, highest: int) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("merge", [1, 100, 10_000])
 def test_ids_are_the_majority_and_ties_go_to_the_smaller(monkeypatch: pytest.MonkeyPatch, merge: int) -> None:
-    monkeypatch.setattr(truth, "_MERGE_ROWS", merge)
+    monkeypatch.setattr(labels_from_frames, "_MERGE_ROWS", merge)
     label, instance = votes(9, 3), votes(9, 5)
     frames = [wall(a, b) for a, b in zip(label, instance, strict=True)]
     for images, found in (

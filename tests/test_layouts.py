@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from purify3d.captures import FORMATS, colmap, open_capture, redwood, replica, sevenscenes
-from purify3d.errors import CaptureError, PurifyWarning
+from purify3d.base.errors import CaptureError, PurifyWarning
+from purify3d.captures import FORMATS, open_capture
+from purify3d.captures.formats import colmap, redwood, replica, sevenscenes
 from purify3d.types import Scene
 
 WIDTH, HEIGHT = 16, 10

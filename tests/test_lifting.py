@@ -9,20 +9,14 @@ import pytest
 import torch
 from recorded import Recorded, pair
 
-from purify3d import fusing, lifting
 from purify3d.backbones import embed_vocabulary
 from purify3d.backbones.facts import Facts
-from purify3d.compact import only_words
-from purify3d.fusing import View, fuse_consensus, fuse_mean
-from purify3d.lifting import (
-    LiftConfig,
-    lift,
-    sample_bicubic,
-    view_of,
-    visible_points,
-)
-from purify3d.spatial import nearest_known
-from purify3d.surface import with_points
+from purify3d.features import fusing, lifting
+from purify3d.features.codec import only_words
+from purify3d.features.fusing import View, fuse_consensus, fuse_mean
+from purify3d.features.lifting import LiftConfig, lift, sample_bicubic, view_of, visible_points
+from purify3d.features.surface import with_points
+from purify3d.grid.neighbors import nearest_known
 from purify3d.types import (
     Camera,
     DenseFeatures,

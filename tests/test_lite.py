@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from purify3d.backbones import lite as module
 from purify3d.backbones.lite import CARD, WEIGHTS, load_lite
-from purify3d.errors import CheckpointError
-from purify3d.metrics import Confusion
+from purify3d.base.errors import CheckpointError
+from purify3d.labels.metrics import Confusion
 from purify3d.rooms import CLASSES, TRAINING_SEEDS, synthetic_scene
 
 

@@ -22,7 +22,7 @@ from purify3d.backbones.lseg import LSeg
 from purify3d.backbones.lseg.network import LSegConfig, LSegNetwork
 from purify3d.backbones.lseg.weights import UNUSED, load_network
 from purify3d.backbones.tokenizer import clip_tokenizer
-from purify3d.errors import BackboneError, CheckpointError
+from purify3d.base.errors import BackboneError, CheckpointError
 from purify3d.types import FeatureSpace, TextBank, Vocabulary
 
 pytest.importorskip("tokenizers")

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from purify3d.captures import FORMATS, matterport, open_capture
-from purify3d.errors import CaptureError, PurifyWarning
-from purify3d.labelsets import load_label_set
-from purify3d.truth import in_vocabulary
+from purify3d.base.errors import CaptureError, PurifyWarning
+from purify3d.captures import FORMATS, open_capture
+from purify3d.captures.formats import matterport
+from purify3d.features.labels_from_frames import in_vocabulary
+from purify3d.types.labelsets import load_label_set
 
 SIZE = (80, 64)
 HOUSE = "VzqfbhrpDEA"

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from purify3d.metrics import Confusion
-from purify3d.truth import in_vocabulary
+from purify3d.features.labels_from_frames import in_vocabulary
+from purify3d.labels.metrics import Confusion
 from purify3d.types import Vocabulary
 
 

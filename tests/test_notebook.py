@@ -10,9 +10,9 @@ from PIL import Image
 
 import purify3d
 from purify3d.backbones import load_backbone
-from purify3d.errors import RunError
-from purify3d.job import job
+from purify3d.base.errors import RunError
 from purify3d.runs import ask, segment_into
+from purify3d.runs.job import job
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -15,13 +15,13 @@ import torch
 import trimesh
 from scipy.spatial.transform import Rotation
 
-from purify3d.affinities import PurifyConfig, affinity
-from purify3d.errors import PurifyWarning, RunError
-from purify3d.job import changed, job
-from purify3d.objects import Object, ObjectConfig, box, find_objects
+from purify3d.affinities.embeddings import PurifyConfig, affinity
+from purify3d.base.errors import PurifyWarning, RunError
+from purify3d.labels.objects import Object, ObjectConfig, box, find_objects
+from purify3d.labels.segmentation import Segmentation
 from purify3d.runs import Run, segment_into
+from purify3d.runs.job import changed, job
 from purify3d.runs.objects import Found, as_json, objects_of, write_boxes
-from purify3d.segmentation import Segmentation
 from purify3d.types import FeatureSpace, PointCloud, PointFeatures, Vocabulary
 
 Z = np.array([0.0, 0.0, 1.0])

@@ -15,13 +15,15 @@ from test_captures import CAMERA, edit_json, shots, transforms, write_scannet, w
 from test_layouts import write_colmap, write_open3d, write_redwood, write_replica, write_sevenscenes
 from test_phones import arkitscenes
 
-from purify3d.captures import guarded, nerfstudio, open_capture, scannet, sound, tum
-from purify3d.captures.dropped import Dropped
-from purify3d.captures.exchange import write_nerfstudio
-from purify3d.captures.images import make_camera
-from purify3d.captures.naming import unique_names
-from purify3d.captures.poses import far_away, read_pose
-from purify3d.errors import CaptureError, PurifyWarning
+from purify3d.base.errors import CaptureError, PurifyWarning
+from purify3d.captures import guarded, open_capture
+from purify3d.captures.formats import nerfstudio, scannet, tum
+from purify3d.captures.formats.exchange import write_nerfstudio
+from purify3d.captures.reading import sound
+from purify3d.captures.reading.dropped import Dropped
+from purify3d.captures.reading.frame_names import unique_names
+from purify3d.captures.reading.images import make_camera
+from purify3d.captures.reading.poses import far_away, read_pose
 from purify3d.runs import Run, artefacts
 from purify3d.types import Camera
 
@@ -329,7 +331,7 @@ def cut(file: Path) -> None:
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
-@pytest.mark.filterwarnings("default::purify3d.errors.PurifyWarning")
+@pytest.mark.filterwarnings("default::purify3d.base.errors.PurifyWarning")
 @pytest.mark.parametrize(
     ("bad", "onto"), [("images/00002.jpg", False), ("depth/00002.png", False), ("images/00002.jpg", True)]
 )

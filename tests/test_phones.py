@@ -22,9 +22,10 @@ import pytest
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from purify3d.captures import FORMATS, open_capture, video
+from purify3d.base.errors import CaptureError, PurifyWarning
+from purify3d.captures import FORMATS, open_capture
+from purify3d.captures.reading import video
 from purify3d.cli import program
-from purify3d.errors import CaptureError, PurifyWarning
 from purify3d.types import Frame, Scene
 
 #: Colour and depth of one camera; intrinsics of colour count from the image's corner, as ARKit's do.

@@ -18,13 +18,14 @@ import pytest
 from test_matterport import HOUSE, PANO, write_house
 from test_sens import GREYS, MM, NAME, SIZE, TSV, VERTICES, frame, jpeg, pose, sens_bytes, write_scene
 
-from purify3d.captures import open_capture, prepared
+from purify3d.base.errors import CaptureError
+from purify3d.benchmarking.datasets import prepare, split_names
+from purify3d.benchmarking.datasets.prepare import KINDS
+from purify3d.captures import open_capture
+from purify3d.captures.formats import prepared
 from purify3d.cli import program
-from purify3d.datasets import prepare, split_names
-from purify3d.datasets.prepare import KINDS
-from purify3d.errors import CaptureError
-from purify3d.labelsets import label_set_names
 from purify3d.types import Scene
+from purify3d.types.labelsets import label_set_names
 
 Program = Callable[..., tuple[int, str, str]]
 
@@ -208,7 +209,7 @@ def test_other_settings_are_refused(tmp_path: Path) -> None:
 
 KILLED = """
 import os, signal, sys
-from purify3d.datasets import prepare, writing
+from purify3d.benchmarking.datasets import prepare, writing
 if __name__ == "__main__":
     write, names = writing._frame, []
     def until(folder, frame, *rest):

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from purify3d.errors import PurifyWarning
-from purify3d.spreading import OnRay, Processes
-from purify3d.student import COMPACT
+from purify3d.affinities.student import COMPACT
+from purify3d.base.errors import PurifyWarning
+from purify3d.base.workers import OnRay, Processes
 from purify3d.training.preparing import Making, Task, capture_anywhere, make, model_anywhere, prepare_all
 
 Program = Callable[..., tuple[int, str, str]]

@@ -8,17 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recorded import Recorded, pair
 
-from purify3d import purifying, weights
-from purify3d.affinities import PurifyConfig, affinity, agreement
-from purify3d.asking import scores
+from purify3d.affinities import pooling, softmax
+from purify3d.affinities.embeddings import PurifyConfig, affinity, agreement
+from purify3d.affinities.pooling import pool, pool_plain, purify
+from purify3d.affinities.softmax import softmax_affinity, softmax_plain
+from purify3d.base.colors import rgb_to_lab
+from purify3d.base.progress import silent
 from purify3d.benchmarking.votes import label_by_regions
-from purify3d.colors import rgb_to_lab
-from purify3d.pipeline import SegmentConfig, label_points
-from purify3d.progress import silent
-from purify3d.purifying import pool, pool_plain, purify
-from purify3d.spatial import grid_neighbors, voxelize
+from purify3d.grid.neighbors import grid_neighbors
+from purify3d.grid.voxels import voxelize
+from purify3d.labels.labelling import SegmentConfig, label_points
+from purify3d.labels.questions import scores
 from purify3d.types import Affinity, FeatureSpace, PointCloud, PointFeatures, TextBank, Vocabulary
-from purify3d.weights import softmax_affinity, softmax_plain
 
 
 def random_affinity(seed: int, voxels: int = 60, k: int = 9) -> Affinity:
@@ -150,7 +151,7 @@ def test_pooling_in_blocks_of_rows_is_pooling(monkeypatch: pytest.MonkeyPatch) -
     a = random_affinity(4)
     values = torch.randn(len(a.neighbor), 3, generator=torch.Generator().manual_seed(0))
     whole = pool(a, values, 3)
-    monkeypatch.setattr(purifying, "_LARGEST", 100)
+    monkeypatch.setattr(pooling, "_LARGEST", 100)
     assert torch.equal(pool(a, values, 3), whole)
 
 
@@ -163,10 +164,10 @@ def test_softmax_on_the_cpu_equals_its_plain_twin(seed: int, k: int, channels: i
     rows = torch.randint(50, (50,), generator=generator)
     with pytest.MonkeyPatch.context() as patch:
         if small:  # a voxel at a time
-            patch.setattr(weights, "_IN_CACHE", 1)
-            patch.setattr(weights, "_ELSEWHERE", 1)
+            patch.setattr(softmax, "_IN_CACHE", 1)
+            patch.setattr(softmax, "_ELSEWHERE", 1)
         for some in (None, rows):
-            found = weights._softmax_on_cpu(key, neighbor, some, silent)
+            found = softmax._softmax_on_cpu(key, neighbor, some, silent)
             torch.testing.assert_close(found, softmax_plain(key, neighbor, some))
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy.sparse.csgraph import connected_components
 
-from purify3d import regions
-from purify3d.regions import find_regions, heat, heat_range
+from purify3d.labels import regions
+from purify3d.labels.regions import find_regions, heat, heat_range
 
 
 def plate(width: float, step: float, at: tuple[float, float, float]) -> torch.Tensor:

@@ -18,9 +18,9 @@ import pytest
 from PIL import Image
 from test_benchmarking import by_hand, mean, write_room
 
+from purify3d.features.labels_from_frames import fuse_labels
+from purify3d.features.surface import with_points
 from purify3d.rooms import synthetic_scene
-from purify3d.surface import with_points
-from purify3d.truth import fuse_labels
 
 Program = Callable[..., tuple[int, str, str]]
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "reproduce.md").read_text()

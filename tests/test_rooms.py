@@ -9,7 +9,7 @@ import torch
 from contact import Contacts, contacts
 
 from purify3d import rooms
-from purify3d.geometry import backproject, project
+from purify3d.grid.projection import backproject, project
 from purify3d.rooms import CLASSES, synthetic_scene
 from purify3d.rooms import room as layout
 

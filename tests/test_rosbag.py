@@ -17,9 +17,10 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from rosbags.typesys import Stores, get_typestore
 from scipy.spatial.transform import Rotation
 
-from purify3d.captures import FORMATS, open_capture, ros_images, rosbag
-from purify3d.captures.transforms import Transforms
-from purify3d.errors import CaptureError, PurifyWarning
+from purify3d.base.errors import CaptureError, PurifyWarning
+from purify3d.captures import FORMATS, open_capture
+from purify3d.captures.formats import ros_images, rosbag
+from purify3d.captures.formats.transforms import Transforms
 from purify3d.types import Scene
 
 STORE = get_typestore(Stores.ROS2_JAZZY)

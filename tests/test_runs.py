@@ -18,14 +18,14 @@ from filelock import FileLock
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
+from purify3d.affinities.student import Student, StudentConfig
 from purify3d.backbones import load_backbone
+from purify3d.base.errors import PurifyWarning, RunError
 from purify3d.clouds import read_cloud
-from purify3d.errors import PurifyWarning, RunError
-from purify3d.job import Job, changed, job, options
 from purify3d.runs import Run, ask, check_writable, metrics_of, segment_into
 from purify3d.runs.ask import file_name
 from purify3d.runs.forecast import forecast
-from purify3d.student import Student, StudentConfig
+from purify3d.runs.job import Job, changed, job, options
 from purify3d.types import Scene
 
 LABELS = "wall, floor, chair, table, bed|mattress"
@@ -172,7 +172,7 @@ def test_a_refusal_says_what_differs(room_folder: Path, folder: Path) -> None:
 
 
 def test_new_images_are_noticed_however_the_capture_is_named(room: Any, tmp_path: Path) -> None:
-    from purify3d.captures.nerfstudio import write_nerfstudio
+    from purify3d.captures.formats.nerfstudio import write_nerfstudio
 
     capture = write_nerfstudio(room, tmp_path / "scan")
     for name in (capture, capture / "transforms.json"):

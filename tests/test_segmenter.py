@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from purify3d.backbones import embed_vocabulary, load_backbone
 from purify3d.backbones.facts import Facts
 from purify3d.backbones.segmenter import Segmenter, likeliest, spoken
-from purify3d.errors import BackboneError, CheckpointError, PurifyError
+from purify3d.base.errors import BackboneError, CheckpointError, PurifyError
 from purify3d.types import Vocabulary
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from purify3d.captures import FORMATS, open_capture, sens
-from purify3d.captures.nyu40 import NYU40
-from purify3d.errors import CaptureError, PurifyWarning
-from purify3d.labelsets import load_label_set
+from purify3d.base.errors import CaptureError, PurifyWarning
+from purify3d.captures import FORMATS, open_capture
+from purify3d.captures.formats import sens
+from purify3d.captures.formats.nyu40 import NYU40
 from purify3d.types import Scene
+from purify3d.types.labelsets import load_label_set
 
 NAME = "scene0000_00"
 SIZE, DEPTH_SIZE = (16, 12), (8, 6)

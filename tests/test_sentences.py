@@ -13,7 +13,7 @@ from purify3d.backbones import minilm
 from purify3d.backbones.minilm import FILES, LONGEST, MiniLMEncoder, packaged_folder
 from purify3d.backbones.segmenter import load
 from purify3d.backbones.sentences import load_sentence_encoder
-from purify3d.errors import BackboneError, CheckpointError, MissingPackageError, PurifyWarning
+from purify3d.base.errors import BackboneError, CheckpointError, MissingPackageError, PurifyWarning
 
 TEXTS = [
     "a chair",

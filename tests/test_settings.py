@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from purify3d.affinities import PurifyConfig
-from purify3d.errors import LabelError, RunError
-from purify3d.job import CaptureConfig, Job, changed, job, options
-from purify3d.lifting import LiftConfig
-from purify3d.pipeline import SegmentConfig
-from purify3d.settings import documented, from_plain, leaves, to_plain
+from purify3d.affinities.embeddings import PurifyConfig
+from purify3d.base.errors import LabelError, RunError
+from purify3d.base.settings import documented, from_plain, leaves, to_plain
+from purify3d.features.lifting import LiftConfig
+from purify3d.labels.labelling import SegmentConfig
+from purify3d.runs.job import CaptureConfig, Job, changed, job, options
 
 NAN, INF = math.nan, math.inf
 

@@ -14,20 +14,20 @@ import numpy as np
 import pytest
 import torch
 
-from purify3d.asking import COMMON_WORDS, query
 from purify3d.backbones import load_backbone
-from purify3d.errors import LabelError, RunError
-from purify3d.job import job
-from purify3d.regions import heat, heat_range
+from purify3d.base.errors import LabelError, RunError
+from purify3d.labels.questions import COMMON_WORDS, query
+from purify3d.labels.regions import heat, heat_range
+from purify3d.labels.segmentation import Segmentation
 from purify3d.runs import Run, artefacts, segment_into
+from purify3d.runs.job import job
 from purify3d.runs.objects import objects_of
-from purify3d.segmentation import Segmentation
 from purify3d.types import PointCloud, Vocabulary
 from purify3d.viewing import state
 from purify3d.viewing.boxes import boxes
-from purify3d.viewing.share import questions, share, write_page
+from purify3d.viewing.scene import Subject, Version
+from purify3d.viewing.share.single_file import questions, share, write_page
 from purify3d.viewing.state import Look
-from purify3d.viewing.subject import Subject, Version
 from purify3d.viewing.words import Words
 
 LABELS = "wall, floor, chair|stool, table, sofa, cabinet"

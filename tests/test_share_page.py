@@ -14,15 +14,15 @@ from playwright.sync_api import Browser
 from playwright.sync_api import Page as Tab
 
 from purify3d.backbones import load_backbone
-from purify3d.job import job
+from purify3d.pictures.palettes import colors_of_labels
 from purify3d.runs import Run, segment_into
+from purify3d.runs.job import job
 from purify3d.runs.objects import objects_of
-from purify3d.view.palettes import colors_of_labels
 from purify3d.viewing import state
 from purify3d.viewing.boxes import boxes
-from purify3d.viewing.share import questions, share, write_page
+from purify3d.viewing.scene import Subject
+from purify3d.viewing.share.single_file import questions, share, write_page
 from purify3d.viewing.state import Look
-from purify3d.viewing.subject import Subject
 from purify3d.viewing.words import Words
 
 EVIL = "</script><script>window.broken=1</script>"

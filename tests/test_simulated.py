@@ -11,22 +11,15 @@ import pytest
 import torch
 
 from purify3d import evaluate
-from purify3d.affinities import PurifyConfig, load_embedding
+from purify3d.affinities.embeddings import PurifyConfig, load_embedding
 from purify3d.backbones import embed_vocabulary, load_backbone
-from purify3d.backbones.simulated import (
-    ERRORS,
-    ErrorModel,
-    Simulated,
-    load,
-    masks_of,
-    smooth,
-)
-from purify3d.errors import BackboneError
-from purify3d.lifting import lift
-from purify3d.pipeline import SegmentConfig, label_points
+from purify3d.base.errors import BackboneError
+from purify3d.benchmarking.simulated import ERRORS, ErrorModel, Simulated, load, masks_of, smooth
+from purify3d.features.labels_from_frames import fuse_labels
+from purify3d.features.lifting import lift
+from purify3d.features.surface import with_points
+from purify3d.labels.labelling import SegmentConfig, label_points
 from purify3d.rooms import CLASSES, synthetic_scene
-from purify3d.surface import with_points
-from purify3d.truth import fuse_labels
 from purify3d.types import Camera, Frame, Scene
 
 COUNT = len(CLASSES)
@@ -270,7 +263,7 @@ def test_other_arguments_are_refused(argument: str) -> None:
 def test_damaged_errors_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = tmp_path / "errors.json"
     broken.write_text('{"confusion": [[0]]}')
-    monkeypatch.setattr("purify3d.backbones.simulated.ERRORS", broken)
+    monkeypatch.setattr("purify3d.benchmarking.simulated.ERRORS", broken)
     with pytest.raises(BackboneError, match=r"cannot read the errors in .*KeyError"):
         load("mosaic")
 

@@ -16,13 +16,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import Module
 
-from purify3d import checkpoints
-from purify3d.errors import CheckpointError, PurifyWarning
-from purify3d.teachers import Teacher
-from purify3d.teachers.sonata import Sonata, load, sonata_input, weights
-from purify3d.teachers.sonata.curves import CURVES, curve_depth, curve_key
-from purify3d.teachers.sonata.network import SonataConfig, SonataNetwork, _RelativeBias, upcast
-from purify3d.teachers.sonata.weights import OPTIONAL, read_network
+from purify3d.base import checkpoints
+from purify3d.base.errors import CheckpointError, PurifyWarning
+from purify3d.training.teachers import Teacher
+from purify3d.training.teachers.sonata import Sonata, load, sonata_input, weights
+from purify3d.training.teachers.sonata.curves import CURVES, curve_depth, curve_key
+from purify3d.training.teachers.sonata.network import SonataConfig, SonataNetwork, _RelativeBias, upcast
+from purify3d.training.teachers.sonata.weights import OPTIONAL, read_network
 from purify3d.types import PointCloud
 
 Z = np.array([0.0, 0.0, 1.0])

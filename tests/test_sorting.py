@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from purify3d.sorting import stable_order
+from purify3d.base.sorting import stable_order
 
 
 @pytest.mark.parametrize("most", [1, 50, 1 << 40, (1 << 63) - 1])

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from purify3d.sparse import CENTRE, OFFSETS, KernelMap, submanifold_conv, submanifold_conv_dense
+from purify3d.grid.convolution import CENTRE, OFFSETS, KernelMap, submanifold_conv, submanifold_conv_dense
 
 
 def random_cells(seed: int, count: int = 150, extent: int = 9) -> torch.Tensor:
@@ -59,7 +59,7 @@ def test_cells_at_opposite_ends_of_an_axis_are_no_neighbours():
 @pytest.mark.parametrize("channels", [(1, 1), (5, 3)])
 @pytest.mark.parametrize("wide", [96, 0])  # all offsets at once, one after the other
 def test_agrees_with_dense_convolution_in_values_and_gradients(seed, channels, wide, monkeypatch):
-    monkeypatch.setattr("purify3d.sparse._WIDE", wide)
+    monkeypatch.setattr("purify3d.grid.convolution._WIDE", wide)
     cells = random_cells(seed)
     features, kernel = random_layer(seed, len(cells), channels)
     weight = torch.randn(len(cells), channels[1], generator=torch.Generator().manual_seed(99))
@@ -106,16 +106,16 @@ def test_only_the_inputs_are_kept_for_the_backward_pass():
 
 @pytest.mark.parametrize("wide", [96, 0])
 def test_pieces_do_not_change_the_result(wide, monkeypatch):
-    monkeypatch.setattr("purify3d.sparse._WIDE", wide)
+    monkeypatch.setattr("purify3d.grid.convolution._WIDE", wide)
     cells = random_cells(3)
     features, kernel = random_layer(3, len(cells), (4, 4))
     kernel_map = KernelMap.of(cells)
     whole = submanifold_conv(features, kernel, kernel_map)
     again = submanifold_conv(features, kernel, kernel_map)
     assert torch.equal(whole, again)
-    monkeypatch.setattr("purify3d.sparse._PIECE", 30)
-    monkeypatch.setattr("purify3d.sparse._FEWEST", 7)
-    monkeypatch.setattr("purify3d.sparse._PART", 7)
+    monkeypatch.setattr("purify3d.grid.convolution._PIECE", 30)
+    monkeypatch.setattr("purify3d.grid.convolution._FEWEST", 7)
+    monkeypatch.setattr("purify3d.grid.convolution._PART", 7)
     pieces = submanifold_conv(features, kernel, kernel_map)
     torch.testing.assert_close(pieces, whole)
     for a, b in zip(
@@ -129,7 +129,7 @@ def test_pieces_do_not_change_the_result(wide, monkeypatch):
 @pytest.mark.parametrize("wide", [256, 0])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 1e-2), (torch.float16, 2e-3)])
 def test_half_precision_is_close(dtype, tolerance, wide, monkeypatch):
-    monkeypatch.setattr("purify3d.sparse._WIDE_HALF", wide)
+    monkeypatch.setattr("purify3d.grid.convolution._WIDE_HALF", wide)
     cells = random_cells(4, count=400)
     features, kernel = random_layer(4, len(cells), (32, 32))
     kernel_map = KernelMap.of(cells)

@@ -9,16 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
-from purify3d import spatial
-from purify3d.spatial import (
-    gather_rows,
-    grid_neighbors,
-    nearest_known,
-    pack_cells,
-    spacing,
-    sparse_rows,
-    voxelize,
-)
+from purify3d.grid import neighbors
+from purify3d.grid.cells import pack_cells
+from purify3d.grid.neighbors import grid_neighbors, nearest_known, spacing
+from purify3d.grid.voxels import voxelize
+from purify3d.training.gather import gather_rows
 
 
 def nearest_by_brute_force(cells: torch.Tensor, k: int) -> torch.Tensor:
@@ -72,11 +67,11 @@ def test_neighbors_of_a_surface_are_looked_up(monkeypatch: pytest.MonkeyPatch) -
         asked.append(len(rows))
         return original(tree, cells, rows, *args)
 
-    original = spatial._ask_tree
-    monkeypatch.setattr(spatial, "_ask_tree", ask)
+    original = neighbors._ask_tree
+    monkeypatch.setattr(neighbors, "_ask_tree", ask)
     found = grid_neighbors(cells, 96)
     assert sum(asked) < 0.2 * len(cells)
-    monkeypatch.setattr(spatial, "_ball_sizes", lambda *_: [])
+    monkeypatch.setattr(neighbors, "_ball_sizes", lambda *_: [])
     assert torch.equal(found, grid_neighbors(cells, 96))
     assert torch.equal(found, nearest_by_brute_force(cells, 96))
 
@@ -85,9 +80,9 @@ def test_neighbors_depend_neither_on_parts_nor_on_threads(monkeypatch: pytest.Mo
     cells = wavy_sheet(20)
     expected = grid_neighbors(cells, 30)
     for brick, table, at_a_time, threads in ((16, 1, 1, 1), (3, 5000, 999, 3), (100, 1 << 30, 1 << 30, 2)):
-        monkeypatch.setattr(spatial, "_BRICK", brick)
-        monkeypatch.setattr(spatial, "_TABLE", table)
-        monkeypatch.setattr(spatial, "_AT_A_TIME", at_a_time)
+        monkeypatch.setattr(neighbors, "_BRICK", brick)
+        monkeypatch.setattr(neighbors, "_TABLE", table)
+        monkeypatch.setattr(neighbors, "_AT_A_TIME", at_a_time)
         monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
         assert torch.equal(grid_neighbors(cells, 30), expected)
 
@@ -193,20 +188,6 @@ def test_cells_that_do_not_fit_are_refused() -> None:
     for cell in (-1, 1 << 21):
         with pytest.raises(ValueError, match="expected 0 to 2097151"):
             pack_cells(np.array([[0, 0, 0], [0, cell, 0]]))
-
-
-def test_sparse_rows_do_not_wrap() -> None:
-    wide = torch.empty(1, 2**31, dtype=torch.int8, device="meta")
-    with pytest.raises(ValueError, match="32-bit"):
-        sparse_rows(wide, wide, 3)
-
-
-def test_sparse_rows_gathers_and_sums() -> None:
-    generator = torch.Generator().manual_seed(0)
-    index, weight = torch.randint(11, (7, 4), generator=generator), torch.rand(7, 4, generator=generator)
-    values = torch.rand(11, 3, generator=generator)
-    expected = (weight[:, :, None] * values[index]).sum(1)
-    torch.testing.assert_close(sparse_rows(index, weight, 11) @ values, expected)
 
 
 def test_gathered_rows_have_the_gradient_of_indexing_the_same_every_time() -> None:

@@ -11,11 +11,11 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from purify3d import spreading
+from purify3d.base import workers
+from purify3d.base.errors import RunError
 from purify3d.benchmarking import Outcome, Task
 from purify3d.benchmarking.spread import OnRay
-from purify3d.errors import RunError
-from purify3d.job import job
+from purify3d.runs.job import job
 
 
 def tasks_on(device: str, count: int = 4) -> list[Task]:
@@ -84,7 +84,7 @@ def test_a_scene_gets_a_gpu_of_its_own(two_gpus: None) -> None:
     [("cuda", 2, 1), ("auto", 2, 1), ("auto", 0, 0), ("cpu", 2, 0), ("cpu", 0, 0)],
 )
 def test_who_asks_for_a_gpu(device: str, there: int, asked: int) -> None:
-    assert spreading._gpus(device, there) == asked
+    assert workers._gpus(device, there) == asked
 
 
 def test_a_gpu_that_ray_would_not_give(two_gpus: None, monkeypatch: pytest.MonkeyPatch) -> None:

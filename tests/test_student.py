@@ -10,7 +10,7 @@ import torch
 from recorded import Recorded
 from safetensors.torch import load_file, save_file
 
-from purify3d.affinities import (
+from purify3d.affinities.embeddings import (
     Learned,
     PurifyConfig,
     affinity,
@@ -18,10 +18,7 @@ from purify3d.affinities import (
     joined,
     load_embedding,
 )
-from purify3d.errors import CheckpointError, PurifyWarning
-from purify3d.sparse import KernelMap
-from purify3d.spatial import voxelize
-from purify3d.student import (
+from purify3d.affinities.student import (
     COMPACT,
     PAPER,
     SHIPPED,
@@ -31,6 +28,9 @@ from purify3d.student import (
     student_input,
     word_evidence,
 )
+from purify3d.base.errors import CheckpointError, PurifyWarning
+from purify3d.grid.convolution import KernelMap
+from purify3d.grid.voxels import voxelize
 from purify3d.types import FeatureSpace, PointCloud, PointFeatures, TextBank, Vocabulary, Voxels
 
 SMALL = StudentConfig(feature_dim=3, width=8, blocks=2, out_channels=5)
@@ -193,7 +193,7 @@ def test_bfloat16_embeddings_point_the_same_way():
 @pytest.mark.parametrize("native", [True, False])
 def test_half_precision_is_taken_where_it_is_native(native, monkeypatch):
     scene, student = cloud_of(), trained()
-    monkeypatch.setattr("purify3d.student.multiplies_bfloat16", lambda device: native)
+    monkeypatch.setattr("purify3d.affinities.student.multiplies_bfloat16", lambda device: native)
     dtype = torch.bfloat16 if native else torch.float32
     assert torch.equal(student.embed(*scene), student.embed(*scene, dtype=dtype))
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from purify3d import surface
-from purify3d.errors import CaptureError
-from purify3d.geometry import backproject
-from purify3d.surface import depth_jumps, estimate_normals, fuse, with_points
-from purify3d.truth import fuse_labels
+from purify3d.base.errors import CaptureError
+from purify3d.features import surface
+from purify3d.features.labels_from_frames import fuse_labels
+from purify3d.features.surface import depth_jumps, estimate_normals, fuse, with_points
+from purify3d.grid.projection import backproject
 from purify3d.types import Camera, Frame, PointCloud, Scene
 
 CAMERA = Camera(100.0, 100.0, 79.5, 59.5, 160, 120)
@@ -47,7 +47,7 @@ def test_a_wall_is_fused_where_it_is() -> None:
 def test_merging_early_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     frames = [wall_frame(0.3 * i) for i in range(6)]
     whole = fuse(frames)
-    monkeypatch.setattr("purify3d.surface._MERGE_ROWS", 10_000)
+    monkeypatch.setattr("purify3d.features.surface._MERGE_ROWS", 10_000)
     parts = fuse(frames)
     torch.testing.assert_close(whole.xyz, parts.xyz)
     assert torch.equal(whole.rgb, parts.rgb)

@@ -10,17 +10,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from purify3d import teachers
+from purify3d.base.errors import CaptureError, CheckpointError
 from purify3d.benchmarking.votes import region_vote, region_vote_plain
-from purify3d.distill import DistillConfig, Pairs, mine, mine_lesson
-from purify3d.errors import CaptureError, CheckpointError
-from purify3d.spatial import grid_neighbors, voxelize
-from purify3d.surface import with_points
-from purify3d.teachers import Lesson, load_teacher, sonata
-from purify3d.teachers.geometric import GeometricTeacher, GeometricTeacherConfig
-from purify3d.teachers.oversegment import Links, link, merge_regions
-from purify3d.teachers.truth import Truth
-from purify3d.truth import fuse_instances
+from purify3d.features.labels_from_frames import fuse_instances
+from purify3d.features.surface import with_points
+from purify3d.grid.neighbors import grid_neighbors
+from purify3d.grid.voxels import voxelize
+from purify3d.training import teachers
+from purify3d.training.distill import DistillConfig, Pairs, mine, mine_lesson
+from purify3d.training.teachers import Lesson, load_teacher, sonata
+from purify3d.training.teachers.geometric import GeometricTeacher, GeometricTeacherConfig
+from purify3d.training.teachers.oversegment import Links, link, merge_regions
+from purify3d.training.teachers.truth import Truth
 from purify3d.types import PointCloud, Scene
 
 Z = np.array([0.0, 0.0, 1.0])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from purify3d.threads import in_threads
+from purify3d.base.threads import in_threads
 
 
 @pytest.mark.parametrize("threads", [1, 3])

@@ -17,11 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
-from purify3d import affinities, estimate, tiling
-from purify3d.affinities import Embedding, Geometric, Learned, PurifyConfig, Uniform, affinity
-from purify3d.backbones import load_backbone
-from purify3d.errors import PurifyError
-from purify3d.estimate import (
+from purify3d.affinities import budget, embeddings, tiles
+from purify3d.affinities.budget import (
     Estimate,
     affinity_bytes,
     free_memory,
@@ -29,14 +26,25 @@ from purify3d.estimate import (
     of_segmentation,
     tile_size,
 )
-from purify3d.job import job
-from purify3d.pipeline import SegmentConfig, label_points
-from purify3d.purifying import pool, pool_plain, purify
+from purify3d.affinities.embeddings import (
+    Embedding,
+    Geometric,
+    Learned,
+    PurifyConfig,
+    Uniform,
+    affinity,
+)
+from purify3d.affinities.pooling import pool, pool_plain, purify
+from purify3d.affinities.student import Student, StudentConfig
+from purify3d.affinities.tiles import TiledAffinity, cut, tile_neighbors, tiled_affinity
+from purify3d.backbones import load_backbone
+from purify3d.base.errors import PurifyError
+from purify3d.base.stopwatch import _reset_peak, peak_memory
+from purify3d.grid.neighbors import grid_neighbors
+from purify3d.grid.voxels import voxelize
+from purify3d.labels.labelling import SegmentConfig, label_points
 from purify3d.runs.forecast import forecast
-from purify3d.spatial import grid_neighbors, voxelize
-from purify3d.stopwatch import _reset_peak, peak_memory
-from purify3d.student import Student, StudentConfig
-from purify3d.tiling import TiledAffinity, cut, tile_neighbors, tiled_affinity
+from purify3d.runs.job import job
 from purify3d.types import Affinity, FeatureSpace, PointCloud, PointFeatures, TextBank, Vocabulary
 
 SPACE = FeatureSpace("test", 6, 20.0, length_is_confidence=True)
@@ -60,7 +68,7 @@ def floor(width: int, *, lonely: int = 0, seed: int = 0) -> tuple[PointCloud, Po
 
 def tiled(monkeypatch: pytest.MonkeyPatch, limit: int, *given: Any, **named: Any) -> TiledAffinity:
     with monkeypatch.context() as patch:
-        patch.setattr(affinities, "tile_size", lambda *_, **__: limit)
+        patch.setattr(embeddings, "tile_size", lambda *_, **__: limit)
         _, heard = affinity(*given, **named)
     assert isinstance(heard, TiledAffinity)
     return heard
@@ -72,7 +80,9 @@ def test_nineteen_rounds_over_many_tiles_are_those_of_the_whole(
 ) -> None:
     """19 rounds of 96 neighbours reach about 19 x 6 voxels: through all of the 4 x 4 tiles and more."""
     torch.manual_seed(0)
-    monkeypatch.setattr("purify3d.student.multiplies_bfloat16", lambda device: False)  # it rounds by parts
+    monkeypatch.setattr(
+        "purify3d.affinities.student.multiplies_bfloat16", lambda device: False
+    )  # it rounds by parts
     student = Student(StudentConfig(width=8, blocks=4, out_channels=8, geometric=10.0)).eval()
     named: dict[str, Embedding] = {"geometric": Geometric(), "uniform": Uniform()}
     embedding = named.get(kind, Learned(student, "drawn"))
@@ -187,7 +197,7 @@ def test_a_full_disk_is_said_with_what_to_do(monkeypatch: pytest.MonkeyPatch) ->
         def write(self, _: memoryview) -> int:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(tiling.tempfile, "TemporaryFile", lambda **_: Full())
+    monkeypatch.setattr(tiles.tempfile, "TemporaryFile", lambda **_: Full())
     cells = np.stack([np.arange(20)] * 3, axis=1).astype(np.int32)
     with pytest.raises(PurifyError, match=r"No space left on device.*TMPDIR"):
         tiled_affinity(cells, 4, _even, limit=8)
@@ -197,9 +207,9 @@ def test_no_folder_for_temporary_files_is_said(monkeypatch: pytest.MonkeyPatch) 
     def nowhere(**_: Any) -> Any:
         raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
 
-    monkeypatch.setattr(tiling.tempfile, "TemporaryFile", nowhere)
+    monkeypatch.setattr(tiles.tempfile, "TemporaryFile", nowhere)
     with pytest.raises(PurifyError, match=r"No usable temporary directory found.*TMPDIR"):
-        tiling.TiledAffinity(20, 4)
+        tiles.TiledAffinity(20, 4)
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -215,15 +225,15 @@ def test_one_voxel_and_two_far_apart_take_any_memory(count: int) -> None:
 
 def test_large_temporary_files_go_to_a_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr(tiling.tempfile, "tempdir", None)
-    assert tiling.scratch() == str(tmp_path)
+    monkeypatch.setattr(tiles.tempfile, "tempdir", None)
+    assert tiles.scratch() == str(tmp_path)
 
 
 def test_given_neighbours_are_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     points, features = floor(30)
     config = replace(PurifyConfig(), memory=0.001)
     near = grid_neighbors(voxelize(points.xyz, 0.02).index, 8)
-    monkeypatch.setattr(affinities, "tile_size", lambda *_, **__: 100)
+    monkeypatch.setattr(embeddings, "tile_size", lambda *_, **__: 100)
     assert isinstance(affinity(points, features, config, neighbor=near)[1], Affinity)
 
 
@@ -282,7 +292,7 @@ def test_a_container_leaves_less_than_the_machine_has(
     limit.write_text("3000000\n")
     used.write_text("2000000\n")
     (tmp_path / "memory.stat").write_text("anon 1200000\ninactive_file 500000\n")
-    monkeypatch.setattr(estimate, "_CONTAINERS", ((limit, used),))
+    monkeypatch.setattr(budget, "_CONTAINERS", ((limit, used),))
     assert free_memory() == 1_500_000
     limit.write_text("max\n")
     assert (free_memory() or 0) > 1_500_000
@@ -293,7 +303,7 @@ def test_a_rooms_estimate_is_within_a_factor_of_two(tmp_path: Path) -> None:
     here = job("synthetic:3?frames=12", "chair, table", rounds=2)
     before, _ = forecast(here.capture.open(), here, load_backbone(here.backbone))
     script = (
-        "import json, sys; from purify3d.job import job; from purify3d.runs import segment_into\n"
+        "import json, sys; from purify3d.runs.job import job; from purify3d.runs import segment_into\n"
         "said = []\n"
         "made = job('synthetic:3?frames=12', 'chair, table', rounds=2)\n"
         f"segment_into({str(tmp_path / 'run')!r}, made, check=False, tell=said.append)\n"

@@ -12,7 +12,7 @@ from recorded import Recorded
 
 from purify3d.backbones import tokenizer as module
 from purify3d.backbones.tokenizer import CONTEXT, END, START, ClipTokenizer, clip_tokenizer
-from purify3d.errors import BackboneError, CheckpointError, PurifyWarning
+from purify3d.base.errors import BackboneError, CheckpointError, PurifyWarning
 
 pytest.importorskip("tokenizers")
 

@@ -16,17 +16,17 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from purify3d.errors import CaptureError, CheckpointError
-from purify3d.spatial import grid_neighbors
-from purify3d.student import COMPACT, SHIPPED, StudentConfig
-from purify3d.teachers import Lesson, load_teacher
+from purify3d.affinities.softmax import softmax_affinity
+from purify3d.affinities.student import COMPACT, SHIPPED, StudentConfig
+from purify3d.base.errors import CaptureError, CheckpointError
+from purify3d.grid.neighbors import grid_neighbors
 from purify3d.training import Cache, Recipe, TrainConfig, train
 from purify3d.training.augment import augment, crop, symmetries
 from purify3d.training.losses import draw_anchors, mass_loss, neighbors_of, pair_accuracy
 from purify3d.training.scenes import read
 from purify3d.training.selection import choose, entropy, richness
+from purify3d.training.teachers import Lesson, load_teacher
 from purify3d.types import Scene
-from purify3d.weights import softmax_affinity
 
 Program = Callable[..., tuple[int, str, str]]
 STUDENT = StudentConfig(width=8, blocks=1, out_channels=8, words=("chair", "table"), sharpness=20.0)

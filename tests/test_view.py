@@ -7,14 +7,14 @@ import pytest
 import torch
 from PIL import ImageDraw
 
+from purify3d.pictures import fonts as lettering_module
+from purify3d.pictures.drawing import render, shading, visible
+from purify3d.pictures.fonts import lettering
+from purify3d.pictures.palettes import APART, NO_LABEL_COLOR, colors_of_labels, heat_colors, lab, label_colors
+from purify3d.pictures.panels import picture
+from purify3d.pictures.viewpoints import inside_views, overview_camera
 from purify3d.runs.pictures import _errors
 from purify3d.types import Camera, Frame, PointCloud, Scene
-from purify3d.view import lettering as lettering_module
-from purify3d.view.drawing import render, shading, visible
-from purify3d.view.lettering import lettering
-from purify3d.view.palettes import APART, NO_LABEL_COLOR, colors_of_labels, heat_colors, lab, label_colors
-from purify3d.view.pictures import picture
-from purify3d.view.viewpoints import inside_views, overview_camera
 
 CAMERA = Camera(100.0, 100.0, 49.5, 39.5, 100, 80)
 

@@ -14,17 +14,17 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Error
 from playwright.sync_api import Page as Tab
 
-from purify3d.asking import query
 from purify3d.backbones import Backbone, load_backbone
-from purify3d.job import job
+from purify3d.labels.questions import query
+from purify3d.pictures.palettes import colors_of_labels, heat_colors
 from purify3d.runs import Run, artefacts, segment_into
+from purify3d.runs.job import job
 from purify3d.runs.objects import objects_of
-from purify3d.view.palettes import colors_of_labels, heat_colors
 from purify3d.viewing.boxes import boxes
+from purify3d.viewing.client import Visitor
 from purify3d.viewing.page import Page
 from purify3d.viewing.photos import photos
-from purify3d.viewing.subject import Subject
-from purify3d.viewing.visitor import Visitor
+from purify3d.viewing.scene import Subject
 from purify3d.viewing.words import Words
 
 LABELS = ["wall", "floor", "chair", "table", "sofa", "cabinet", "<script>window.broken=1</script>"]

@@ -19,24 +19,24 @@ import numpy as np
 import pytest
 import torch
 
-from purify3d.asking import classify, query, scores
 from purify3d.backbones import embed_vocabulary, load_backbone
+from purify3d.base.errors import LabelError, PurifyError, RunError
 from purify3d.clouds.ply import read_written
-from purify3d.errors import LabelError, PurifyError, RunError
-from purify3d.job import job
+from purify3d.labels.questions import classify, query, scores
+from purify3d.pictures.palettes import NO_LABEL_COLOR, heat_colors, label_colors
 from purify3d.runs import Run, artefacts, segment_into
+from purify3d.runs.job import job
 from purify3d.runs.objects import objects_of
 from purify3d.types import PointCloud, Scene, Vocabulary
-from purify3d.view.palettes import NO_LABEL_COLOR, heat_colors, label_colors
 from purify3d.viewing import state
+from purify3d.viewing.authentication import answer_instead
 from purify3d.viewing.boxes import boxes
 from purify3d.viewing.detail import Eye, chosen, fair_order, left_out
-from purify3d.viewing.doors import answer_instead
 from purify3d.viewing.names import harmless
 from purify3d.viewing.photos import photos
 from purify3d.viewing.picks import pick
+from purify3d.viewing.scene import Subject
 from purify3d.viewing.state import Look
-from purify3d.viewing.subject import Subject
 from purify3d.viewing.words import Words
 
 LABELS = "wall, floor, chair, table, sofa, cabinet"

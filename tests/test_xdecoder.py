@@ -22,8 +22,8 @@ from purify3d.backbones.xdecoder.decoder import Prediction, blocked_cells
 from purify3d.backbones.xdecoder.layers import sine_positions, unit
 from purify3d.backbones.xdecoder.network import XDecoder, padded_batch, padded_size
 from purify3d.backbones.xdecoder.prompts import TEMPLATES, sentences
-from purify3d.errors import BackboneError, CheckpointError, SpaceMismatchError
-from purify3d.lifting import sample_bicubic
+from purify3d.base.errors import BackboneError, CheckpointError, SpaceMismatchError
+from purify3d.features.lifting import sample_bicubic
 from purify3d.types import Camera, FeatureSpace, TextBank, Vocabulary
 
 TINY = XDecoderConfig(

@@ -25,14 +25,14 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from torch.nn.functional import interpolate
 
-from purify3d.asking import classify, scores
 from purify3d.backbones import Backbone, PointBackbone, embed_vocabulary, load_backbone
-from purify3d.backbones.simulated import ERRORS, ErrorModel, Masks, Simulated, masks_of, view_point
-from purify3d.lifting import lift
-from purify3d.metrics import Confusion, in_vocabulary
+from purify3d.benchmarking.simulated import ERRORS, ErrorModel, Masks, Simulated, masks_of, view_point
+from purify3d.features.labels_from_frames import fuse_labels
+from purify3d.features.lifting import lift
+from purify3d.features.surface import with_points
+from purify3d.labels.metrics import Confusion, in_vocabulary
+from purify3d.labels.questions import classify, scores
 from purify3d.rooms import CLASSES, synthetic_scene
-from purify3d.surface import with_points
-from purify3d.truth import fuse_labels
 from purify3d.types import DenseFeatures, Frame, Scene
 
 #: Rooms of the benchmark's seeds that are in none of its named sets.

@@ -63,20 +63,20 @@ def defaults(callee: Any, **values: Any) -> None:
 
 
 def no_geometry() -> None:
-    old = module("affinities").geometric_embedding
+    old = module("affinities.embeddings").geometric_embedding
     swap(old, lambda *arguments: old(*arguments) * 0)
 
 
 def hardly_pooled() -> None:
-    defaults(module("affinities").PurifyConfig, neighbors=4, rounds=2)
+    defaults(module("affinities.embeddings").PurifyConfig, neighbors=4, rounds=2)
 
 
 def anything_is_visible() -> None:
-    defaults(module("lifting").LiftConfig, tolerance=0.5)
+    defaults(module("features.lifting").LiftConfig, tolerance=0.5)
 
 
 def truth_transposed() -> None:
-    old = module("truth").fuse_labels
+    old = module("features.labels_from_frames").fuse_labels
 
     def transposed(frame: Any) -> Any:
         return replace(frame, label=lambda: frame.label().T.reshape(frame.label().shape))
@@ -85,17 +85,17 @@ def truth_transposed() -> None:
 
 
 def one_camera_for_both() -> None:
-    swap(module("geometry").map_pixels, lambda uv, source, target: uv)
+    swap(module("grid.projection").map_pixels, lambda uv, source, target: uv)
 
 
 def no_margin_in_depth() -> None:
-    lifting = module("lifting")
+    lifting = module("features.lifting")
     old = lifting.measured_points
     lifting.measured_points = lambda xyz, frame, tolerance, margin: old(xyz, frame, tolerance, 0)
 
 
 def ties_to_the_last() -> None:
-    old = module("spatial").grid_neighbors
+    old = module("grid.neighbors").grid_neighbors
 
     def backwards(index: Any, k: int, **options: Any) -> Any:
         return len(index) - 1 - old(index.flip(0), k, **options).flip(0)
@@ -104,24 +104,24 @@ def ties_to_the_last() -> None:
 
 
 def always_filled() -> None:
-    defaults(module("affinities").PurifyConfig, fill=math.inf)
+    defaults(module("affinities.embeddings").PurifyConfig, fill=math.inf)
 
 
 def one_view_is_enough() -> None:
-    defaults(module("lifting").LiftConfig, top_views=1)
+    defaults(module("features.lifting").LiftConfig, top_views=1)
 
 
 def all_voices_equal() -> None:
-    defaults(module("affinities").PurifyConfig, confidence=0.0)
+    defaults(module("affinities.embeddings").PurifyConfig, confidence=0.0)
 
 
 def blunt() -> None:
-    old = module("weights").exponent_key
+    old = module("affinities.softmax").exponent_key
     swap(old, lambda embedding, sharpness, bias: old(embedding, 1.0, bias))
 
 
 def corners_are_centres() -> None:
-    old = module("geometry").resize_camera
+    old = module("grid.projection").resize_camera
 
     def shifted(camera: Any, width: int, height: int) -> Any:
         resized = old(camera, width, height)
@@ -131,7 +131,7 @@ def corners_are_centres() -> None:
 
 
 def no_flip() -> None:
-    old = module("geometry").OPENCV_FROM_OPENGL
+    old = module("grid.projection").OPENCV_FROM_OPENGL
     swap(old, old * 0 + [[float(i == j) for j in range(4)] for i in range(4)])
 
 

@@ -121,9 +121,11 @@ def _steady(value: Any) -> Any:
 
 
 def compared(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    """What differs, a line each; `config.json` holds settings and is shown by the keys that differ."""
-    lines = []
+    """What differs, a line each, of the runs that were made now."""
+    lines, made = [], {key.partition("/")[0] for key in after}
     for key in sorted(before.keys() | after.keys()):
+        if key.partition("/")[0] not in made:
+            continue
         old, new = before.get(key, "absent"), after.get(key, "absent")
         if old != new:
             lines.append(f"{key}: {_short(old)} -> {_short(new)}")

@@ -17,15 +17,15 @@ import torch
 from PIL import Image, ImageDraw
 
 from purify3d import affinity, embed_vocabulary, lift, load_backbone, purify, query, scores, with_points
-from purify3d.affinities import PurifyConfig
-from purify3d.asking import classify
+from purify3d.affinities.embeddings import PurifyConfig
+from purify3d.grid.neighbors import spacing
+from purify3d.labels.questions import classify
+from purify3d.pictures.drawing import paint, shading, visible
+from purify3d.pictures.fonts import lettering
+from purify3d.pictures.palettes import colors_of_labels, heat_colors
+from purify3d.pictures.viewpoints import fit_camera, inside_views
 from purify3d.rooms import CLASSES, synthetic_scene
-from purify3d.spatial import spacing
 from purify3d.types import Affinity, Camera, DenseFeatures, Frame, PointCloud
-from purify3d.view.drawing import paint, shading, visible
-from purify3d.view.lettering import lettering
-from purify3d.view.palettes import colors_of_labels, heat_colors
-from purify3d.view.viewpoints import fit_camera, inside_views
 
 ROOM, FRAMES = 7, 32
 SIZE = (400, 300)  # of a panel, pixels

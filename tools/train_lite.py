@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from purify3d.backbones.lite import CARD, WEIGHTS, LiteConfig, LiteSegmenter, card_config, load_lite
-from purify3d.metrics import Confusion, Scores
+from purify3d.labels.metrics import Confusion, Scores
 from purify3d.rooms import CLASSES, TRAINING_SEEDS, synthetic_scene
 
 #: Rooms the network is measured on; no training seed is below TRAINING_SEEDS.

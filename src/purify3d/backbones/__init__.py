@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from purify3d.backbones.facts import Facts
-from purify3d.devices import find_device
-from purify3d.errors import BackboneError, PurifyError
+from purify3d.base.devices import find_device
+from purify3d.base.errors import BackboneError, PurifyError
 from purify3d.types import (
     DenseFeatures,
     FeatureSpace,
@@ -102,7 +102,7 @@ FAMILIES = {
     "xdecoder": "purify3d.backbones.xdecoder:load",
     "lseg": "purify3d.backbones.lseg:load",
     "features": "purify3d.backbones.features:load",
-    "simulated": "purify3d.backbones.simulated:load",
+    "simulated": "purify3d.benchmarking.simulated:load",
 }
 
 

@@ -18,8 +18,8 @@ from purify3d.backbones.pretrained import (
     transformers,
     weights_digest,
 )
-from purify3d.checkpoints import reason_of
-from purify3d.errors import BackboneError
+from purify3d.base.checkpoints import reason_of
+from purify3d.base.errors import BackboneError
 
 #: What a processor may do beside resizing and scaling colours, and need not: crop, and pad.
 _BEYOND = ("do_center_crop", "do_pad")

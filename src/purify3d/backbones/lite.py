@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from purify3d.checkpoints import load_strictly, read_checkpoint
-from purify3d.errors import CheckpointError
+from purify3d.base.checkpoints import load_strictly, read_checkpoint
+from purify3d.base.errors import CheckpointError
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 #: Longer side of the images it was trained on, pixels.

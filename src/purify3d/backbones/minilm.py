@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding, gelu, normalize, scaled_dot_product_attention
 
 from purify3d.backbones.tokenizer import tokenizers
-from purify3d.checkpoints import load_strictly
-from purify3d.errors import CheckpointError, MissingPackageError, PurifyWarning
+from purify3d.base.checkpoints import load_strictly
+from purify3d.base.errors import CheckpointError, MissingPackageError, PurifyWarning
 
 WIDTH = 384  # D
 _LAYERS, _HEADS, _INNER, _WORDS, _POSITIONS = 6, 12, 1536, 30522, 512

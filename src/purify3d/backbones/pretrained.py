@@ -14,8 +14,8 @@ from typing import Any
 from safetensors import SafetensorError
 
 from purify3d.backbones.facts import Facts, disk_size
-from purify3d.checkpoints import reason_of, split_revision
-from purify3d.errors import BackboneError, CheckpointError, require
+from purify3d.base.checkpoints import reason_of, split_revision
+from purify3d.base.errors import BackboneError, CheckpointError, require
 
 
 def transformers() -> ModuleType:

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from purify3d.backbones.facts import Facts, disk_size
 from purify3d.backbones.sentences import BUNDLED, load_sentence_encoder
-from purify3d.checkpoints import file_digest
-from purify3d.errors import BackboneError
+from purify3d.base.checkpoints import file_digest
+from purify3d.base.errors import BackboneError
 from purify3d.types import DenseFeatures, FeatureSpace, Frame, TextBank
 
 _LIKELIEST = 5  # classes that speak for a pixel

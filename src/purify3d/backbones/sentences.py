@@ -13,8 +13,8 @@ from torch import Tensor
 
 from purify3d.backbones.minilm import MiniLMEncoder
 from purify3d.backbones.pretrained import quiet_loading, weights_digest
-from purify3d.checkpoints import reason_of, split_revision
-from purify3d.errors import BackboneError, CheckpointError, require
+from purify3d.base.checkpoints import reason_of, split_revision
+from purify3d.base.errors import BackboneError, CheckpointError, require
 
 #: The encoder used unless another is named: all-MiniLM-L6-v2 (Apache-2.0), as a Python package carries it.
 BUNDLED = "minilm"

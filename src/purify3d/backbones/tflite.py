@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from purify3d.backbones.facts import Facts, disk_size
-from purify3d.errors import BackboneError, require
+from purify3d.base.errors import BackboneError, require
 
 
 class TfliteSegmenter:

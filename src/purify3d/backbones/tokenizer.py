@@ -21,7 +21,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from purify3d.errors import BackboneError, CheckpointError, PurifyWarning, require
+from purify3d.base.errors import BackboneError, CheckpointError, PurifyWarning, require
 
 #: Tokens that open and close every text, the number of all tokens, and the length of a row.
 START, END, TOKENS, CONTEXT = 49406, 49407, 49408, 77

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from purify3d.base.errors import RunError
 from purify3d.benchmarking import table
 from purify3d.benchmarking.scene import dense
-from purify3d.errors import RunError
 
 _MOST = 10  # scenes that are listed
 

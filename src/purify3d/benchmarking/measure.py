@@ -13,15 +13,15 @@ import torch
 from filelock import FileLock, Timeout
 
 from purify3d import __version__
+from purify3d.base.errors import RunError
+from purify3d.base.files import write_text
+from purify3d.base.progress import Progress, silent
+from purify3d.base.settings import to_plain
 from purify3d.benchmarking import report, table
 from purify3d.benchmarking.scene import Outcome, Task, dense, job_of, shown_of
 from purify3d.benchmarking.spread import Spread, serial
-from purify3d.errors import RunError
-from purify3d.files import write_text
-from purify3d.job import Job
-from purify3d.labelsets import set_name
-from purify3d.progress import Progress, silent
-from purify3d.settings import to_plain
+from purify3d.runs.job import Job
+from purify3d.types.labelsets import set_name
 
 #: The numbers, and the page that shows them.
 RESULTS, PAGE = "results.json", "report.html"

@@ -12,22 +12,22 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from purify3d.affinities import Embedding, load_embedding
+from purify3d.affinities.embeddings import Embedding, load_embedding
 from purify3d.backbones import Backbone, embed_vocabulary, load_backbone
+from purify3d.base.devices import find_device
+from purify3d.base.errors import CaptureError, PurifyError, PurifyWarning
+from purify3d.base.stopwatch import Stopwatch
+from purify3d.benchmarking.datasets import writing
 from purify3d.benchmarking.votes import VOTE, label_by_regions, vote_fingerprint
 from purify3d.captures import is_procedural
-from purify3d.datasets import writing
-from purify3d.devices import find_device
-from purify3d.errors import CaptureError, PurifyError, PurifyWarning
-from purify3d.job import Job, changed
-from purify3d.labelsets import set_name
-from purify3d.metrics import Confusion
-from purify3d.pipeline import SegmentConfig, label_points
+from purify3d.features.labels_from_frames import in_vocabulary
+from purify3d.labels.labelling import SegmentConfig, label_points
+from purify3d.labels.metrics import Confusion
 from purify3d.runs import Prints, artefacts, metrics_of, segment_into
 from purify3d.runs.folder import fingerprint
-from purify3d.stopwatch import Stopwatch
-from purify3d.truth import in_vocabulary
+from purify3d.runs.job import Job, changed
 from purify3d.types import Frame, PointCloud, PointFeatures, Scene, TextBank
+from purify3d.types.labelsets import set_name
 
 #: The method that does not pool.
 RAW = "raw"

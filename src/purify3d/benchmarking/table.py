@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from purify3d.labelsets import load_label_set
-from purify3d.metrics import BACKGROUND
+from purify3d.labels.metrics import BACKGROUND
+from purify3d.types.labelsets import load_label_set
 
 #: Resamples of scenes behind an interval, and the shares of them that lie below its ends.
 RESAMPLES, ENDS = 1000, (2.5, 97.5)

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from purify3d.affinities import PurifyConfig
-from purify3d.asking import classify
-from purify3d.segmentation import Segmentation
-from purify3d.spatial import first_points, voxelize
-from purify3d.teachers.geometric import GeometricTeacher
-from purify3d.teachers.lesson import Lesson
+from purify3d.affinities.embeddings import PurifyConfig
+from purify3d.grid.voxels import first_points, voxelize
+from purify3d.labels.questions import classify
+from purify3d.labels.segmentation import Segmentation
+from purify3d.training.teachers.geometric import GeometricTeacher
+from purify3d.training.teachers.lesson import Lesson
 from purify3d.types import PointCloud, PointFeatures, TextBank, Voxels
 
 #: The method's name.

@@ -20,31 +20,32 @@ from urllib.parse import parse_qsl
 
 import numpy as np
 
-from purify3d import axes, geometry
+from purify3d.base import axes
+from purify3d.base.errors import CaptureError, UpWarning
 from purify3d.captures.conventions import MAX_DEPTH, Convention, Direction, Stored, near_origin, reread
-from purify3d.captures.sound import guarded
-from purify3d.errors import CaptureError, UpWarning
+from purify3d.captures.reading.sound import guarded
+from purify3d.grid import projection
 from purify3d.types import Frame, Scene
 
 __all__ = ["FORMATS", "guarded", "is_procedural", "open_capture", "read_whole"]
 
 #: Every format by name, in the order in which they are tried; a module is imported when it is needed.
 FORMATS = {
-    "prepared": "purify3d.captures.prepared",
-    "nerfstudio": "purify3d.captures.nerfstudio",
-    "scannet": "purify3d.captures.scannet",
-    "sens": "purify3d.captures.sens",
-    "matterport": "purify3d.captures.matterport",
-    "tum": "purify3d.captures.tum",
-    "replica": "purify3d.captures.replica",
-    "7scenes": "purify3d.captures.sevenscenes",
-    "colmap": "purify3d.captures.colmap",
-    "redwood": "purify3d.captures.redwood",
-    "ros": "purify3d.captures.rosbag",
-    "record3d": "purify3d.captures.record3d",
-    "polycam": "purify3d.captures.polycam",
-    "stray": "purify3d.captures.stray",
-    "arkitscenes": "purify3d.captures.arkitscenes",
+    "prepared": "purify3d.captures.formats.prepared",
+    "nerfstudio": "purify3d.captures.formats.nerfstudio",
+    "scannet": "purify3d.captures.formats.scannet",
+    "sens": "purify3d.captures.formats.sens",
+    "matterport": "purify3d.captures.formats.matterport",
+    "tum": "purify3d.captures.formats.tum",
+    "replica": "purify3d.captures.formats.replica",
+    "7scenes": "purify3d.captures.formats.sevenscenes",
+    "colmap": "purify3d.captures.formats.colmap",
+    "redwood": "purify3d.captures.formats.redwood",
+    "ros": "purify3d.captures.formats.rosbag",
+    "record3d": "purify3d.captures.formats.record3d",
+    "polycam": "purify3d.captures.formats.polycam",
+    "stray": "purify3d.captures.formats.stray",
+    "arkitscenes": "purify3d.captures.formats.arkitscenes",
 }
 _SYNTHETIC = "synthetic:"
 
@@ -265,11 +266,11 @@ def _moving(frames: Sequence[Frame]) -> list[Frame]:
 
 def _upright(frame: Frame, up: np.ndarray) -> Frame:
     """The frame with images, cameras and pose turned together so that `up` points to the top."""
-    turns = geometry.quarter_turns_upright(frame.world_from_camera, up)
+    turns = projection.quarter_turns_upright(frame.world_from_camera, up)
     if turns == 0:
         return frame
-    camera, pose = geometry.turn_camera(frame.camera, frame.world_from_camera, turns)
-    depth_camera, _ = geometry.turn_camera(frame.depth_camera, frame.world_from_camera, turns)
+    camera, pose = projection.turn_camera(frame.camera, frame.world_from_camera, turns)
+    depth_camera, _ = projection.turn_camera(frame.depth_camera, frame.world_from_camera, turns)
     return replace(
         frame,
         camera=camera,

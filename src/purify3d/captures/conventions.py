@@ -13,8 +13,8 @@ from typing import Literal, cast
 
 import numpy as np
 
-from purify3d import geometry
-from purify3d.captures import images
+from purify3d.captures.reading import images
+from purify3d.grid import projection
 from purify3d.types import Frame, Scene
 
 Convention = Literal["opencv", "opengl"]
@@ -35,14 +35,14 @@ class Stored:
 
     def write(self, world_from_camera: np.ndarray) -> np.ndarray:
         """(..., 4, 4) our poses -> as they are stored."""
-        axes = geometry.OPENCV_FROM_OPENGL if self.convention == "opengl" else np.eye(4)
+        axes = projection.OPENCV_FROM_OPENGL if self.convention == "opengl" else np.eye(4)
         pose = world_from_camera @ axes
-        return geometry.inverse(pose) if self.direction == "world-to-camera" else pose
+        return projection.inverse(pose) if self.direction == "world-to-camera" else pose
 
     def read(self, stored: np.ndarray) -> np.ndarray:
         """(..., 4, 4) stored poses -> world_from_camera with OpenCV axes."""
-        pose = geometry.inverse(stored) if self.direction == "world-to-camera" else stored
-        axes = geometry.OPENCV_FROM_OPENGL if self.convention == "opengl" else np.eye(4)
+        pose = projection.inverse(stored) if self.direction == "world-to-camera" else stored
+        axes = projection.OPENCV_FROM_OPENGL if self.convention == "opengl" else np.eye(4)
         return cast(np.ndarray, pose @ axes)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from purify3d.surface import depth_jumps
+from purify3d.features.surface import depth_jumps
 from purify3d.types import Frame
 
 _PIXELS = 400  # of each frame that are looked up in the others

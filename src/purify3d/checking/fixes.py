@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from purify3d.captures.conventions import Stored
 from purify3d.checking.agreement import Views
-from purify3d.geometry import OPENCV_FROM_OPENGL, inverse
+from purify3d.grid.projection import OPENCV_FROM_OPENGL, inverse
 from purify3d.types import Camera, Frame, Scene
 
 #: What no flag can say.

@@ -10,9 +10,9 @@ import torch
 from PIL import Image, ImageDraw
 
 from purify3d.checking.agreement import Views
-from purify3d.geometry import map_pixels
+from purify3d.grid.projection import map_pixels
+from purify3d.pictures.fonts import lettering
 from purify3d.types import Frame
-from purify3d.view.lettering import lettering
 
 _WIDTH = 420  # pixels of a panel
 _HEAD = 30

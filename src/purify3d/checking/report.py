@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from purify3d.axes import describe_axis
+from purify3d.base.axes import describe_axis
 from purify3d.captures.conventions import MAX_DEPTH, Stored
 from purify3d.checking.agreement import Agreement, Views, agreement, look
 from purify3d.checking.search import GOOD, Found, search

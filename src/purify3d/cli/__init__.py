@@ -17,6 +17,7 @@ from typing import Any
 import click
 
 from purify3d import __version__
+from purify3d.base.errors import PurifyWarning
 from purify3d.cli import flags, show
 from purify3d.cli.benchmark import benchmark, compare
 from purify3d.cli.check import check
@@ -27,7 +28,6 @@ from purify3d.cli.prepare import prepare
 from purify3d.cli.segment import segment, segment_one
 from purify3d.cli.training import select, train
 from purify3d.cli.view import view
-from purify3d.errors import PurifyWarning
 
 
 def main() -> None:
@@ -116,8 +116,8 @@ def evaluate(run: Path, as_json: bool) -> None:
 @flags.json
 def info(path: str, device: str, as_json: bool, **capture: Any) -> None:
     """What is PATH? A capture, a run folder, or a backbone such as segmenter:lite."""
-    from purify3d.describe import describe
-    from purify3d.job import CaptureConfig
+    from purify3d.cli.describe import describe
+    from purify3d.runs.job import CaptureConfig
 
     given = {name: value for name, value in capture.items() if value is not None}
     facts = describe(path, device=device, capture=flags.checked(lambda: CaptureConfig(path, **given)))
@@ -132,9 +132,9 @@ def info(path: str, device: str, as_json: bool, **capture: Any) -> None:
 @flags.output
 def demo(frames: int, room: int, output: str | None, **model: Any) -> None:
     """Furnish a room, film it, lift, purify, and compare with the truth: offline, in minutes."""
-    from purify3d.captures.nerfstudio import write_nerfstudio
-    from purify3d.job import job
+    from purify3d.captures.formats.nerfstudio import write_nerfstudio
     from purify3d.rooms import CLASSES, synthetic_scene
+    from purify3d.runs.job import job
 
     folder = flags.folder(output, Path("runs/demo"))
     capture = folder / f"room-{room}-{frames}"

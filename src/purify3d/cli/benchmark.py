@@ -64,8 +64,8 @@ def benchmark(
     """
     from purify3d.benchmarking import PAGE, RESULTS
     from purify3d.benchmarking import benchmark as benchmark_
-    from purify3d.datasets.listing import captures_of
-    from purify3d.job import CaptureConfig, Job, changed
+    from purify3d.benchmarking.datasets.listing import captures_of
+    from purify3d.runs.job import CaptureConfig, Job, changed
 
     if jobs > 1 and ray is not None:
         raise click.UsageError("found --jobs and --ray; expected one of them")
@@ -124,8 +124,8 @@ def compare(results: tuple[str, ...], seed: int, as_json: bool) -> None:
 
 
 def _labels(text: str, other_furniture: bool) -> str | tuple[str, ...]:
-    from purify3d.errors import LabelError
-    from purify3d.labelsets import load_label_set
+    from purify3d.base.errors import LabelError
+    from purify3d.types.labelsets import load_label_set
 
     if other_furniture:
         if text.strip() != "scannet20":
@@ -145,7 +145,7 @@ def _labels(text: str, other_furniture: bool) -> str | tuple[str, ...]:
 
 def _check_methods(job: Any, methods: list[str]) -> None:
     """A wrong name fails before hours of work, and once instead of in every scene."""
-    from purify3d.affinities import load_embedding
+    from purify3d.affinities.embeddings import load_embedding
     from purify3d.benchmarking import RAW, VOTE
     from purify3d.benchmarking.scene import job_of
 
@@ -166,9 +166,9 @@ def _spread(jobs: int, ray: str | None) -> Spread:
 
 
 def _columns(text: str, alone: bool) -> list[Any]:
+    from purify3d.base.errors import RunError
     from purify3d.benchmarking import read_results
     from purify3d.benchmarking.compare import Column
-    from purify3d.errors import RunError
 
     path, at, method = text.rpartition("@")
     if not at or Path(text).exists():

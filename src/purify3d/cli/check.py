@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
+from purify3d.base.files import name_of
 from purify3d.cli import flags, show
-from purify3d.files import name_of
 
 
 @click.command(cls=flags.CaptureCommand)
@@ -29,11 +29,11 @@ def check(
     Exit code 1 if something is wrong. With --fix the capture without the mistake is written as a nerfstudio
     capture (transforms.json, images as JPEG of quality 95, depth in millimetres).
     """
+    from purify3d.base.errors import CaptureError
     from purify3d.checking import cloud_fit, examine, look
     from purify3d.checking.overlay import overlay
     from purify3d.clouds import read_cloud
-    from purify3d.errors import CaptureError
-    from purify3d.job import CaptureConfig
+    from purify3d.runs.job import CaptureConfig
 
     given = {name: value for name, value in capture.items() if value is not None}
     config = flags.checked(lambda: CaptureConfig(path, **given))
@@ -85,8 +85,8 @@ def check(
 
 def _mend(config: Any, report: Any, folder: Path) -> Path:
     """The capture without its mistake, upright, as a nerfstudio capture."""
-    from purify3d.captures.images import guess_up
-    from purify3d.captures.nerfstudio import write_nerfstudio
+    from purify3d.captures.formats.nerfstudio import write_nerfstudio
+    from purify3d.captures.reading.images import guess_up
 
     scene, _ = config.whole()
     mended = report.found.fix.of_scene(scene)

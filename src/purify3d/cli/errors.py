@@ -8,7 +8,7 @@ import traceback
 
 import click
 
-from purify3d.errors import LabelError, PurifyError
+from purify3d.base.errors import LabelError, PurifyError
 
 _BUG = "this is a fault of purify3d: please report it with what PURIFY3D_DEBUG=1 prints"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
+from purify3d.base.files import name_of
 from purify3d.cli import flags, show
-from purify3d.files import name_of
 
 _FORMATS = ("ply", "las", "laz", "glb", "rrd", "npz", "scannet", "coco")
 _COLORS = ("label", "photo", "heat", "pca")

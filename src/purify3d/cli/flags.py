@@ -40,7 +40,7 @@ class LazyJobOptions(click.Command):
 
     @staticmethod
     def settings() -> list[Any]:
-        from purify3d.job import options
+        from purify3d.runs.job import options
 
         return options()
 
@@ -65,7 +65,7 @@ class TrainCommand(LazyJobOptions):
 
     @staticmethod
     def settings() -> list[Any]:
-        from purify3d.settings import leaves
+        from purify3d.base.settings import leaves
         from purify3d.training.config import TrainConfig
 
         return list(leaves(TrainConfig()))
@@ -134,7 +134,7 @@ def checked(make: Callable[[], Any]) -> Any:
 
 def plain(settings: Any) -> dict[str, Any]:
     """Settings as JSON holds them."""
-    from purify3d.settings import to_plain
+    from purify3d.base.settings import to_plain
 
     return to_plain(settings)
 

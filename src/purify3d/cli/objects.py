@@ -46,7 +46,7 @@ def objects(
     """
     click.echo(f"objects of {run}", err=True)
     from purify3d.backbones import load_backbone
-    from purify3d.objects import ObjectConfig
+    from purify3d.labels.objects import ObjectConfig
     from purify3d.runs import Run
     from purify3d.runs.objects import as_json as detections
     from purify3d.runs.objects import objects_of

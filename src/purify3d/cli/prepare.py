@@ -12,7 +12,7 @@ import click
 from purify3d.cli import flags, show
 
 if TYPE_CHECKING:
-    from purify3d.datasets import Prepared
+    from purify3d.benchmarking.datasets import Prepared
 
 
 @click.command()
@@ -40,8 +40,8 @@ def prepare(
     The same command again goes on where it was stopped. prepared.json says what was skipped, and why.
     """
     click.echo(f"preparing {root}", err=True)
-    from purify3d.datasets import REPORT
-    from purify3d.datasets import prepare as prepare_
+    from purify3d.benchmarking.datasets import REPORT
+    from purify3d.benchmarking.datasets import prepare as prepare_
 
     folder = flags.folder(output, Path(benchmark))
     done = prepare_(

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from purify3d.base.files import name_of
 from purify3d.cli import flags, show
-from purify3d.files import name_of
 
 if TYPE_CHECKING:
-    from purify3d.job import Job
     from purify3d.runs import Run
+    from purify3d.runs.job import Job
 
 
 @click.command(cls=flags.JobCommand)
@@ -60,7 +60,7 @@ def segment(
 
 def segment_one(folder: Path, job: Job, *, overwrite: bool, check: bool = True) -> Run:
     """Do a job and say what is reused."""
-    from purify3d.axes import describe_axis
+    from purify3d.base.axes import describe_axis
     from purify3d.runs import Run, check_writable, segment_into
 
     Run(folder)
@@ -97,8 +97,8 @@ def _many(
 ) -> None:
     """Several captures, each into a folder of its own; one summary."""
     from purify3d.benchmarking import spread
+    from purify3d.benchmarking.datasets.listing import captures_of
     from purify3d.benchmarking.scene import Outcome, Task, segment_scene
-    from purify3d.datasets.listing import captures_of
 
     job = _job(paths[0], config, settings)
     if job.capture.onto is not None:
@@ -150,7 +150,7 @@ def _matching(capture: str) -> list[str]:
 
 def _job(capture: str | None, config: Path | None, settings: dict[str, Any]) -> Job:
     """What the flags ask for, on top of a configuration where one is named."""
-    from purify3d.job import CaptureConfig, Job, changed
+    from purify3d.runs.job import CaptureConfig, Job, changed
 
     given = {name: value for name, value in settings.items() if value is not None}
     if capture is not None:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from purify3d.progress import progress_bars
+from purify3d.base.progress import progress_bars
 
 if TYPE_CHECKING:
-    from purify3d.asking import Answer
     from purify3d.benchmarking.scene import Outcome
+    from purify3d.labels.questions import Answer
     from purify3d.runs import Run
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ def training(items: Iterable[T], *, name: str, total: int) -> Iterable[T]:
 
 def student(folder: Path, as_json: bool) -> None:
     """What a student says of itself."""
-    from purify3d.describe import describe
+    from purify3d.cli.describe import describe
 
     facts = describe(str(folder))
     if as_json:

@@ -13,8 +13,8 @@ import click
 from purify3d.cli import flags, show
 
 if TYPE_CHECKING:
-    from purify3d.spreading import Spread
-    from purify3d.student import StudentConfig
+    from purify3d.affinities.student import StudentConfig
+    from purify3d.base.workers import Spread
     from purify3d.training.preparing import Making
 
 
@@ -91,9 +91,9 @@ def train(
     CAPTURES are folders in known formats, or procedural rooms (synthetic:2000, synthetic:2000..2019). The
     same command again goes on where a training was stopped, and ends with the same weights.
     """
-    from purify3d.affinities import words_of
-    from purify3d.devices import find_device
-    from purify3d.student import Student
+    from purify3d.affinities.embeddings import words_of
+    from purify3d.affinities.student import Student
+    from purify3d.base.devices import find_device
     from purify3d.training import PAPER_TRAINING, TrainConfig, parallel, train, write_report
     from purify3d.training.loop import LOG, STATE
     from purify3d.training.preparing import Making, loaded, model_anywhere
@@ -230,7 +230,7 @@ def select(
 def _shape(
     shape: str, dim: int, sharpness: float | None, geometric: float | None, width: int | None
 ) -> StudentConfig:
-    from purify3d.student import COMPACT, PAPER
+    from purify3d.affinities.student import COMPACT, PAPER
 
     base = replace(PAPER, feature_dim=dim) if shape == "paper" else COMPACT
     if shape == "compact" and dim == 0:
@@ -241,7 +241,7 @@ def _shape(
 
 def _refuse_another(folder: Path, names: list[str], teacher: str) -> None:
     """A finished student of other captures or another teacher is not what was asked for."""
-    from purify3d.errors import RunError
+    from purify3d.base.errors import RunError
     from purify3d.training import facts_of
 
     known = facts_of(folder)
@@ -256,8 +256,8 @@ def _refuse_another(folder: Path, names: list[str], teacher: str) -> None:
 
 def _expanded(captures: tuple[str, ...]) -> list[str]:
     """The captures, `synthetic:A..B` as one for each room."""
-    from purify3d.datasets.listing import expanded
-    from purify3d.errors import CaptureError
+    from purify3d.base.errors import CaptureError
+    from purify3d.benchmarking.datasets.listing import expanded
 
     try:
         return expanded(captures)
@@ -271,8 +271,8 @@ def _prepared(names: list[str], making: Making, spread: Spread) -> list[Path]:
     Raises:
         CaptureError: some cannot be; the others are made and kept.
     """
+    from purify3d.base.errors import CaptureError
     from purify3d.captures import open_capture
-    from purify3d.errors import CaptureError
     from purify3d.training import parallel
     from purify3d.training.preparing import capture_anywhere, prepare_all
 
@@ -296,8 +296,8 @@ def _prepared(names: list[str], making: Making, spread: Spread) -> list[Path]:
 
 
 def _spread(jobs: int, ray: str | None) -> Spread:
-    from purify3d import spreading
+    from purify3d.base import workers
 
     if ray is not None:
-        return spreading.OnRay(ray)
-    return spreading.Processes(jobs) if jobs > 1 else spreading.serial
+        return workers.OnRay(ray)
+    return workers.Processes(jobs) if jobs > 1 else workers.serial

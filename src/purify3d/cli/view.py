@@ -11,7 +11,7 @@ from purify3d.cli import flags, show
 
 if TYPE_CHECKING:
     from purify3d.viewing.boxes import Box
-    from purify3d.viewing.subject import Subject
+    from purify3d.viewing.scene import Subject
     from purify3d.viewing.words import Words
 
 
@@ -67,13 +67,13 @@ def view(
     import torch
 
     from purify3d.backbones import load_backbone
-    from purify3d.errors import PurifyError
+    from purify3d.base.errors import PurifyError
     from purify3d.runs import Run
     from purify3d.viewing.boxes import boxes
     from purify3d.viewing.page import Page, check_installed
     from purify3d.viewing.photos import photos
-    from purify3d.viewing.share import check_place
-    from purify3d.viewing.subject import Subject
+    from purify3d.viewing.scene import Subject
+    from purify3d.viewing.share.single_file import check_place
     from purify3d.viewing.words import Words
 
     if share is not None:
@@ -133,8 +133,8 @@ def _share(
     subject: Subject, words: Words, texts: tuple[str, ...], things: list[Box], notes: list[str], file: Path
 ) -> None:
     from purify3d.viewing.detail import BUDGET
-    from purify3d.viewing.share import questions, write_page
-    from purify3d.viewing.share import share as page_of
+    from purify3d.viewing.share.single_file import questions, write_page
+    from purify3d.viewing.share.single_file import share as page_of
 
     for note in notes:
         click.echo(f"note: {note}", err=True)

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from purify3d.base.errors import CaptureError, PurifyWarning
+from purify3d.base.files import check_file
 from purify3d.clouds import gltf, las, obj, off, ply, stl
 from purify3d.clouds.vertices import Vertices, no_colors, no_labels
-from purify3d.errors import CaptureError, PurifyWarning
-from purify3d.files import check_file
 from purify3d.types import PointCloud
 
 _READERS: dict[str, Callable[[Path], Vertices]] = {

@@ -19,9 +19,9 @@ from urllib.parse import unquote
 import numpy as np
 from PIL import Image
 
+from purify3d.base.errors import CaptureError
+from purify3d.base.files import check_file
 from purify3d.clouds.vertices import Vertices, no_colors, no_labels, vertex_normals
-from purify3d.errors import CaptureError
-from purify3d.files import check_file
 
 _KINDS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 
+from purify3d.base.errors import CaptureError, require
 from purify3d.clouds.vertices import (
     Vertices,
     bytes_of_colors,
@@ -19,7 +20,6 @@ from purify3d.clouds.vertices import (
     ids_of_labels,
     no_labels,
 )
-from purify3d.errors import CaptureError, require
 
 _SHORTEST_POINT = 20  # bytes of point format 0
 _VLR, _EVLR = 54, 60  # bytes in front of a record and of an extended one

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from purify3d.base.errors import CaptureError
 from purify3d.clouds.lines import Lines, numbers
 from purify3d.clouds.vertices import GREY, Vertices, bytes_of_colors, no_colors, no_labels, vertex_normals
-from purify3d.errors import CaptureError
 
 _MOST_MATERIAL = 1 << 24  # bytes of an MTL file
 

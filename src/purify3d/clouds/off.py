@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from purify3d.base.errors import CaptureError
 from purify3d.clouds.lines import Lines, numbers
 from purify3d.clouds.vertices import Vertices, bytes_of_colors, no_labels, vertex_normals
-from purify3d.errors import CaptureError
 
 
 def read_vertices(path: Path) -> Vertices:

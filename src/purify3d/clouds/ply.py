@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from purify3d.base.errors import CaptureError
 from purify3d.clouds.ply_format import Header, Property, Ragged, Table, read_elements, read_header, unreadable
 from purify3d.clouds.vertices import (
     GREY,
@@ -24,7 +25,6 @@ from purify3d.clouds.vertices import (
     no_labels,
     vertex_normals,
 )
-from purify3d.errors import CaptureError
 from purify3d.types import PointCloud
 
 _POSITION, _NORMAL, _COLOR = ("x", "y", "z"), ("nx", "ny", "nz"), ("red", "green", "blue")

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from purify3d.errors import CaptureError
+from purify3d.base.errors import CaptureError
 
 _KINDS = {
     **{"char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4"},

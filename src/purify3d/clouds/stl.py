@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from purify3d.base.errors import CaptureError
 from purify3d.clouds.lines import Lines, numbers
 from purify3d.clouds.vertices import Vertices, no_labels, vertex_normals
-from purify3d.errors import CaptureError
 
 _HEAD = 84  # bytes in front of the facets: a note of 80, and how many there are
 _FACET = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])

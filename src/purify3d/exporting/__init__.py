@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from purify3d.errors import RunError
+from purify3d.base.errors import RunError
+from purify3d.base.files import write_whole
 from purify3d.exporting import coco, glb, las, npz, ply, rrd, scannet
 from purify3d.exporting.content import Content, Wishes
 from purify3d.exporting.places import write_folder
-from purify3d.files import write_whole
 
 __all__ = ["FORMATS", "Content", "Format", "Wishes", "export"]
 

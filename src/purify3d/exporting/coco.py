@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from purify3d.errors import CaptureError, PurifyError, PurifyWarning, RunError
+from purify3d.base.errors import CaptureError, PurifyError, PurifyWarning, RunError
 from purify3d.exporting.content import Content
 from purify3d.exporting.naming import plain_names
 from purify3d.exporting.pixels import PointLookup, on_color, points_of_pixels
-from purify3d.metrics import BACKGROUND
+from purify3d.labels.metrics import BACKGROUND
 
 _QUALITY = 95  # of the photos
 

@@ -9,18 +9,18 @@ from typing import Literal, get_args
 import numpy as np
 from torch import Tensor
 
-from purify3d.asking import Answer
 from purify3d.backbones import Backbone, embed_vocabulary, load_backbone
-from purify3d.errors import CaptureError, LabelError
-from purify3d.progress import Progress, silent
+from purify3d.base.errors import CaptureError, LabelError
+from purify3d.base.progress import Progress, silent
+from purify3d.labels.questions import Answer
+from purify3d.labels.segmentation import Segmentation
+from purify3d.pictures.palettes import heat_colors, label_colors
+from purify3d.pictures.principal import pca_colors
 from purify3d.runs import artefacts
 from purify3d.runs.ask import ask, purified_features
 from purify3d.runs.folder import Run
 from purify3d.runs.objects import Found, objects_of
-from purify3d.segmentation import Segmentation
 from purify3d.types import PointCloud, PointFeatures, Scene
-from purify3d.view.palettes import heat_colors, label_colors
-from purify3d.view.principal import pca_colors
 
 Colors = Literal["label", "photo", "heat", "pca"]
 _PATIENCE = 30.0  # seconds to wait for another process that writes the run

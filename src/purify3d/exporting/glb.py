@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from scipy.spatial import cKDTree
 
-from purify3d.axes import z_up_from_world
+from purify3d.base.axes import z_up_from_world
+from purify3d.base.errors import CaptureError, PurifyWarning
 from purify3d.clouds import obj, ply
-from purify3d.errors import CaptureError, PurifyWarning
 from purify3d.exporting.content import Content
 from purify3d.exporting.mesh import mesh_of_frames
-from purify3d.view.palettes import NO_LABEL_COLOR
+from purify3d.pictures.palettes import NO_LABEL_COLOR
 
 _FACES = {".ply": ply.read_triangles, ".obj": obj.read_triangles}
 _POINTS, _TRIANGLES = 0, 4

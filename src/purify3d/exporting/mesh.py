@@ -15,11 +15,11 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from purify3d.errors import CaptureError, PurifyError
-from purify3d.geometry import backproject, inverse
-from purify3d.progress import Progress, silent
-from purify3d.spatial import pack_cells, unpack_cells
-from purify3d.surface import depth_jumps
+from purify3d.base.errors import CaptureError, PurifyError
+from purify3d.base.progress import Progress, silent
+from purify3d.features.surface import depth_jumps
+from purify3d.grid.cells import pack_cells, unpack_cells
+from purify3d.grid.projection import backproject, inverse
 from purify3d.types import Frame
 
 _REACH = 3  # voxels in front of and behind the surface in which distances are kept

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial import cKDTree
 
-from purify3d.geometry import backproject
+from purify3d.grid.projection import backproject
 from purify3d.types import Camera, Frame
 
 _UNKNOWN, _NONE = -2, -1

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from purify3d.errors import RunError
-from purify3d.files import PARTIAL
+from purify3d.base.errors import RunError
+from purify3d.base.files import PARTIAL
 
 #: Says that a folder is an export, which may be replaced.
 MARK = ".purify3d-export"

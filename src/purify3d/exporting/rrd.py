@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from purify3d.axes import describe_axis
-from purify3d.errors import CaptureError, PurifyError, PurifyWarning, require
+from purify3d.base.axes import describe_axis
+from purify3d.base.errors import CaptureError, PurifyError, PurifyWarning, require
 from purify3d.exporting.content import Content
 
 _QUALITY = 85  # of the photos

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import uniform_filter
 
-from purify3d.errors import require
+from purify3d.base.errors import require
 from purify3d.rooms.classes import CLASSES
 from purify3d.rooms.materials import TILE, Material
 from purify3d.rooms.room import Light, Room

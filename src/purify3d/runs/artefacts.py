@@ -13,14 +13,14 @@ from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
+from purify3d.base.errors import CaptureError, RunError
 from purify3d.clouds.las import write_las
 from purify3d.clouds.ply import WrittenCloud, read_written, write_ply
-from purify3d.compact import Compact, compact, restore
-from purify3d.errors import CaptureError, RunError
+from purify3d.features.codec import Compact, compact, restore
+from purify3d.labels.segmentation import Segmentation
+from purify3d.pictures.palettes import label_colors
 from purify3d.runs.folder import Making, Run
-from purify3d.segmentation import Segmentation
 from purify3d.types import FeatureSpace, PointCloud, PointFeatures, Scene
-from purify3d.view.palettes import label_colors
 
 POINTS, SCENE = "points.ply", "scene.json"
 FEATURES, PURIFIED = "features.safetensors", "purified.safetensors"

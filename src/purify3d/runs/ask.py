@@ -10,18 +10,18 @@ from pathlib import Path
 
 import torch
 
-from purify3d.affinities import Embedding, PurifyConfig, affinity, load_embedding
-from purify3d.asking import Answer, query
+from purify3d.affinities.embeddings import Embedding, PurifyConfig, affinity, load_embedding
+from purify3d.affinities.pooling import purify
 from purify3d.backbones import Backbone, embed_vocabulary
+from purify3d.base.errors import RunError
+from purify3d.base.progress import Progress, silent
 from purify3d.clouds.ply import write_ply
-from purify3d.errors import RunError
-from purify3d.progress import Progress, silent
-from purify3d.purifying import purify
+from purify3d.labels.questions import Answer, query
+from purify3d.pictures.palettes import heat_colors
 from purify3d.runs import artefacts
 from purify3d.runs.folder import Run, fingerprint
 from purify3d.runs.pictures import heat_picture
 from purify3d.types import PointCloud, PointFeatures, TextBank
-from purify3d.view.palettes import heat_colors
 
 _PATIENCE = 30.0  # seconds to wait for another question
 

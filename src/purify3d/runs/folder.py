@@ -15,9 +15,9 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
-from purify3d.errors import RunError
-from purify3d.files import PARTIAL, write_whole
-from purify3d.job import Job
+from purify3d.base.errors import RunError
+from purify3d.base.files import PARTIAL, write_whole
+from purify3d.runs.job import Job
 
 CONFIG, RECORD = "config.json", "stages.json"
 _LOCK, _HOLDER = ".lock", ".writer"

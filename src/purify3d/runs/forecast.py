@@ -6,15 +6,16 @@ import warnings
 
 import numpy as np
 
-from purify3d.affinities import PurifyConfig
+from purify3d.affinities.budget import Estimate, free_memory, lifted_floats, of_segmentation
+from purify3d.affinities.embeddings import PurifyConfig
+from purify3d.affinities.student import StudentConfig
 from purify3d.backbones import Backbone
-from purify3d.devices import find_device
-from purify3d.errors import PurifyError, PurifyWarning
-from purify3d.estimate import Estimate, free_memory, lifted_floats, of_segmentation
-from purify3d.geometry import backproject
-from purify3d.job import Job
-from purify3d.spatial import pack_cells, voxelize
-from purify3d.student import StudentConfig
+from purify3d.base.devices import find_device
+from purify3d.base.errors import PurifyError, PurifyWarning
+from purify3d.grid.cells import pack_cells
+from purify3d.grid.projection import backproject
+from purify3d.grid.voxels import voxelize
+from purify3d.runs.job import Job
 from purify3d.types import Scene
 
 _FRAMES = 8  # that are looked at where there is no cloud yet

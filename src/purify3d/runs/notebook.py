@@ -10,14 +10,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from purify3d.asking import Answer, query
 from purify3d.backbones import Backbone, load_backbone, no_words
-from purify3d.errors import RunError
-from purify3d.progress import silent
+from purify3d.base.errors import RunError
+from purify3d.base.progress import silent
+from purify3d.labels.questions import Answer, query
+from purify3d.labels.segmentation import Segmentation
 from purify3d.runs import artefacts
 from purify3d.runs.ask import need_features, purified_features
 from purify3d.runs.folder import Run
-from purify3d.segmentation import Segmentation
 from purify3d.types import PointFeatures, Scene
 
 _PATIENCE = 30.0  # seconds to wait for another process that writes

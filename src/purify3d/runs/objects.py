@@ -12,20 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from purify3d.affinities import affinity, load_embedding
-from purify3d.asking import Answer
+from purify3d.affinities.embeddings import affinity, load_embedding
 from purify3d.backbones import Backbone
-from purify3d.blocks import Blocks
-from purify3d.errors import PurifyError, PurifyWarning, RunError
-from purify3d.lifting import measured_points
-from purify3d.objects import Object, ObjectConfig, find_objects
-from purify3d.progress import Progress, silent
+from purify3d.base.errors import PurifyError, PurifyWarning, RunError
+from purify3d.base.progress import Progress, silent
+from purify3d.features.frustum import Blocks
+from purify3d.features.lifting import measured_points
+from purify3d.labels.objects import Object, ObjectConfig, find_objects
+from purify3d.labels.questions import Answer
+from purify3d.labels.segmentation import Segmentation
+from purify3d.pictures.palettes import label_colors
 from purify3d.runs import artefacts
 from purify3d.runs.ask import ask, file_name
 from purify3d.runs.folder import Run, fingerprint
-from purify3d.segmentation import Segmentation
 from purify3d.types import Affinity, Scene
-from purify3d.view.palettes import label_colors
 
 _PATIENCE = 30.0  # seconds to wait for another process that writes
 _TOLERANCE = 0.05  # a point is in a photo within this share of the depth measured there

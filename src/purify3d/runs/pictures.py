@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from purify3d.asking import Answer
-from purify3d.regions import heat_range
-from purify3d.segmentation import Segmentation
-from purify3d.truth import in_vocabulary
+from purify3d.features.labels_from_frames import in_vocabulary
+from purify3d.labels.questions import Answer
+from purify3d.labels.regions import heat_range
+from purify3d.labels.segmentation import Segmentation
+from purify3d.pictures.palettes import NO_LABEL_COLOR, colors_of_labels, heat_colors
+from purify3d.pictures.panels import picture
 from purify3d.types import Scene
-from purify3d.view.palettes import NO_LABEL_COLOR, colors_of_labels, heat_colors
-from purify3d.view.pictures import picture
 
 # Told apart by the colour-blind, too.
 _RIGHT, _WRONG, _UNLABELLED = (222, 226, 230), (213, 94, 0), (0, 114, 178)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from purify3d.errors import RunError
+from purify3d.base.errors import RunError
 from purify3d.runs import artefacts
 from purify3d.runs.folder import Run
 

@@ -15,30 +15,30 @@ import torch
 from torch import Tensor
 
 from purify3d import __version__
-from purify3d.affinities import Embedding, Learned, load_embedding
-from purify3d.asking import classify, scores
+from purify3d.affinities.embeddings import Embedding, Learned, load_embedding
 from purify3d.backbones import Backbone, StoredBackbone, embed_vocabulary, load_backbone
+from purify3d.base.checkpoints import file_digest
+from purify3d.base.devices import find_device
+from purify3d.base.errors import PurifyWarning, RunError
+from purify3d.base.progress import Progress, silent
+from purify3d.base.settings import leaves
+from purify3d.base.stopwatch import Stopwatch
 from purify3d.captures import guarded
-from purify3d.checkpoints import file_digest
-from purify3d.compact import BUDGET, Compact
-from purify3d.devices import find_device
-from purify3d.errors import PurifyWarning, RunError
-from purify3d.job import Job
-from purify3d.lifting import lift
-from purify3d.metrics import evaluate
-from purify3d.pipeline import label_points
-from purify3d.progress import Progress, silent
+from purify3d.features.codec import BUDGET, Compact
+from purify3d.features.labels_from_frames import fuse_labels
+from purify3d.features.lifting import lift
+from purify3d.features.surface import with_points
+from purify3d.labels.labelling import label_points
+from purify3d.labels.metrics import evaluate
+from purify3d.labels.questions import classify, scores
+from purify3d.labels.segmentation import Segmentation
 from purify3d.runs import artefacts
 from purify3d.runs.ask import pooled
 from purify3d.runs.check import look_before
 from purify3d.runs.folder import Making, Run, fingerprint
 from purify3d.runs.forecast import forecast
+from purify3d.runs.job import Job
 from purify3d.runs.pictures import labels_picture
-from purify3d.segmentation import Segmentation
-from purify3d.settings import leaves
-from purify3d.stopwatch import Stopwatch
-from purify3d.surface import with_points
-from purify3d.truth import fuse_labels
 from purify3d.types import PointCloud, PointFeatures, Scene, TextBank
 
 _SAME = 0.99  # of the labels of single points, what is stored must keep

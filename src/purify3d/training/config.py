@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from purify3d.settings import check, setting
+from purify3d.base.settings import check, setting
 
 
 @dataclass(frozen=True)

@@ -14,21 +14,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from purify3d.affinities import joined
-from purify3d.checkpoints import digest_of, read_checkpoint
-from purify3d.distill import DistillConfig, info_nce, mine_lesson
-from purify3d.errors import CheckpointError
-from purify3d.files import write_text, write_whole
-from purify3d.progress import Progress, silent
-from purify3d.settings import to_plain
-from purify3d.sparse import KernelMap
-from purify3d.student import GEOMETRY_CHANNELS, Student, StudentConfig
-from purify3d.teachers import Lesson
+from purify3d.affinities.embeddings import joined
+from purify3d.affinities.student import GEOMETRY_CHANNELS, Student, StudentConfig
+from purify3d.base.checkpoints import digest_of, read_checkpoint
+from purify3d.base.errors import CheckpointError
+from purify3d.base.files import write_text, write_whole
+from purify3d.base.progress import Progress, silent
+from purify3d.base.settings import to_plain
+from purify3d.grid.convolution import KernelMap
 from purify3d.training import parallel
 from purify3d.training.augment import augment, crop
 from purify3d.training.config import TrainConfig
+from purify3d.training.distill import DistillConfig, info_nce, mine_lesson
 from purify3d.training.losses import draw_anchors, mass_loss, neighbors_of, pair_accuracy
 from purify3d.training.scenes import Prepared, read
+from purify3d.training.teachers import Lesson
 from purify3d.types import PointCloud, Voxels
 
 STATE, LOG = "training.pt", "log.jsonl"

@@ -7,8 +7,8 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from purify3d.spatial import gather_rows
-from purify3d.teachers import Lesson
+from purify3d.training.gather import gather_rows
+from purify3d.training.teachers import Lesson
 
 
 def draw_anchors(group: Tensor, count: int, generator: torch.Generator) -> Tensor:

@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
+from purify3d.affinities.student import StudentConfig
 from purify3d.backbones import Backbone, load_backbone
+from purify3d.base.errors import PurifyError, PurifyWarning
+from purify3d.base.progress import Progress, silent
+from purify3d.base.workers import Spread, serial
 from purify3d.captures import guarded, is_procedural, open_capture
-from purify3d.errors import PurifyError, PurifyWarning
-from purify3d.progress import Progress, silent
-from purify3d.spreading import Spread, serial
-from purify3d.student import StudentConfig
-from purify3d.teachers import Teacher, load_teacher
 from purify3d.training.scenes import Cache, Recipe
+from purify3d.training.teachers import Teacher, load_teacher
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from purify3d.errors import require
-from purify3d.files import write_text
-from purify3d.student import StudentConfig
+from purify3d.affinities.student import StudentConfig
+from purify3d.base.errors import require
+from purify3d.base.files import write_text
 
 FACTS, CARD, PLOT = "training.json", "README.md", "training.png"
 

@@ -13,18 +13,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from purify3d.affinities import words_of
+from purify3d.affinities.embeddings import words_of
+from purify3d.affinities.student import WORDS, StudentConfig, student_input
 from purify3d.backbones import Backbone, StoredBackbone
-from purify3d.checkpoints import digest_of
-from purify3d.errors import CaptureError
-from purify3d.files import PARTIAL, write_whole
-from purify3d.lifting import LiftConfig, lift
-from purify3d.progress import Progress, silent
-from purify3d.spatial import first_points, voxelize
-from purify3d.student import WORDS, StudentConfig, student_input
-from purify3d.surface import with_points
-from purify3d.teachers import Lesson, Teacher
-from purify3d.truth import fuse_instances
+from purify3d.base.checkpoints import digest_of
+from purify3d.base.errors import CaptureError
+from purify3d.base.files import PARTIAL, write_whole
+from purify3d.base.progress import Progress, silent
+from purify3d.features.labels_from_frames import fuse_instances
+from purify3d.features.lifting import LiftConfig, lift
+from purify3d.features.surface import with_points
+from purify3d.grid.voxels import first_points, voxelize
+from purify3d.training.teachers import Lesson, Teacher
 from purify3d.types import PointCloud, Scene, Voxels
 
 _REVISION = 1

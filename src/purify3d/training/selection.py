@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from scipy.cluster.vq import kmeans2
 
-from purify3d.affinities import words_of
-from purify3d.axes import z_up_from_world
+from purify3d.affinities.embeddings import words_of
+from purify3d.affinities.student import COMPACT, word_evidence
 from purify3d.backbones import Backbone
-from purify3d.errors import CaptureError
-from purify3d.lifting import lift
-from purify3d.student import COMPACT, word_evidence
-from purify3d.surface import with_points
-from purify3d.truth import fuse_labels
+from purify3d.base.axes import z_up_from_world
+from purify3d.base.errors import CaptureError
+from purify3d.features.labels_from_frames import fuse_labels
+from purify3d.features.lifting import lift
+from purify3d.features.surface import with_points
 from purify3d.types import Scene
 
 Source = Literal["words", "geometry", "labels"]

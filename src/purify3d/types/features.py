@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from purify3d.devices import Movable, crossing, falling_back
-from purify3d.sorting import stable_order
+from purify3d.base.devices import Movable, crossing, falling_back
+from purify3d.base.sorting import stable_order
 from purify3d.types.checks import check
 
 _ROWS = 1 << 16  # at a time, so that no second array of all of them exists

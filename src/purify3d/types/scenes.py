@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from purify3d.axes import describe_axis, guess_up, parse_direction
-from purify3d.devices import Movable
+from purify3d.base.axes import describe_axis, guess_up, parse_direction
+from purify3d.base.devices import Movable
 from purify3d.types.checks import Array, array, check
 
 #: Label of a point that has none.

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from purify3d.devices import Movable
-from purify3d.errors import LabelError, SpaceMismatchError
+from purify3d.base.devices import Movable
+from purify3d.base.errors import LabelError, SpaceMismatchError
 from purify3d.types.checks import check
 from purify3d.types.features import FeatureSpace
 

@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from purify3d.errors import RunError
+from purify3d.base.errors import RunError
 from purify3d.runs.folder import Run
 
 FILE = "objects.json"

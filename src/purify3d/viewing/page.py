@@ -11,13 +11,13 @@ from contextlib import contextmanager, redirect_stdout
 from types import ModuleType
 from typing import Any
 
-from purify3d.errors import PurifyError, require
+from purify3d.base.errors import PurifyError, require
+from purify3d.viewing.authentication import OWN, answer_instead
 from purify3d.viewing.boxes import Box
+from purify3d.viewing.client import Visitor
 from purify3d.viewing.detail import BUDGET
-from purify3d.viewing.doors import OWN, answer_instead
 from purify3d.viewing.photos import Photos
-from purify3d.viewing.subject import Subject
-from purify3d.viewing.visitor import Visitor
+from purify3d.viewing.scene import Subject
 from purify3d.viewing.words import Words
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from purify3d.errors import PurifyError, PurifyWarning
+from purify3d.base.errors import PurifyError, PurifyWarning
 from purify3d.runs.folder import Run
 from purify3d.types import Frame
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from purify3d.regions import heat_range
-from purify3d.view.pictures import picture
+from purify3d.labels.regions import heat_range
+from purify3d.pictures.panels import picture
 from purify3d.viewing import state
+from purify3d.viewing.scene import Subject
 from purify3d.viewing.state import Look
-from purify3d.viewing.subject import Subject
 from purify3d.viewing.words import Words
 
 

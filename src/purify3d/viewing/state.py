@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from purify3d.asking import MOST_BETTER, hottest_points, share_better
 from purify3d.clouds.ply import write_ply
+from purify3d.labels.questions import MOST_BETTER, hottest_points, share_better
+from purify3d.pictures.palettes import NO_LABEL_COLOR, heat_colors, label_colors
 from purify3d.types import PointCloud, TextBank, Vocabulary
-from purify3d.view.palettes import NO_LABEL_COLOR, heat_colors, label_colors
-from purify3d.viewing.subject import Subject
+from purify3d.viewing.scene import Subject
 from purify3d.viewing.words import Words
 
 #: What points can be coloured by; the last two where there is truth.

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from purify3d.backbones.pretrained import load_model, source_of, transformers, weights_digest
-from purify3d.checkpoints import reason_of
-from purify3d.errors import BackboneError
+from purify3d.base.checkpoints import reason_of
+from purify3d.base.errors import BackboneError
 
 Family = Literal["clip", "siglip"]
 

@@ -32,8 +32,8 @@ from torch import Tensor
 from purify3d.backbones.facts import Facts, disk_size
 from purify3d.backbones.features.files import read_array, read_points, read_torch
 from purify3d.backbones.features.text import TABLES, StoredText, read_table
-from purify3d.errors import BackboneError
-from purify3d.spatial import nearest_known
+from purify3d.base.errors import BackboneError
+from purify3d.grid.neighbors import nearest_known
 from purify3d.types import DenseFeatures, FeatureSpace, Frame, PointCloud, PointFeatures, TextBank
 
 _SUFFIXES = (".npy", ".npz", ".pt")

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from purify3d.checkpoints import read_checkpoint
-from purify3d.errors import BackboneError, CheckpointError
+from purify3d.base.checkpoints import read_checkpoint
+from purify3d.base.errors import BackboneError, CheckpointError
 
 _POINT_KEYS = {"feat", "mask_full"}
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from purify3d.backbones import Backbone, load_backbone
-from purify3d.errors import BackboneError, LabelError
+from purify3d.base.errors import BackboneError, LabelError
 
 #: Files a table of words may lie in.
 TABLES = ("text.npz", "text.safetensors")

@@ -18,8 +18,8 @@ from purify3d.backbones.lseg.network import LSegConfig, LSegNetwork
 from purify3d.backbones.lseg.weights import load_network
 from purify3d.backbones.precision import autocast, product_dtype
 from purify3d.backbones.tokenizer import ClipTokenizer, clip_tokenizer
-from purify3d.checkpoints import file_digest
-from purify3d.errors import BackboneError
+from purify3d.base.checkpoints import file_digest
+from purify3d.base.errors import BackboneError
 from purify3d.types import DenseFeatures, FeatureSpace, Frame, TextBank
 
 #: From cosine to logit: a constant in LSeg, not learned.

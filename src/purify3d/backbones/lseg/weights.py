@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from purify3d.backbones.lseg.network import LSegConfig, LSegNetwork
-from purify3d.checkpoints import load_strictly, read_checkpoint, stand_in, state_dict_in
+from purify3d.base.checkpoints import load_strictly, read_checkpoint, stand_in, state_dict_in
 
 #: Keys and beginnings of official keys that inference does not use: CLIP's image tower and logit scale (LSeg
 #: has a constant instead), the image transformer's final norm and classifier, and the unit that would add a

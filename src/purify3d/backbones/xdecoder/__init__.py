@@ -23,7 +23,7 @@ from purify3d.backbones.xdecoder.config import XDecoderConfig
 from purify3d.backbones.xdecoder.layers import unit
 from purify3d.backbones.xdecoder.network import STRIDE, XDecoder, padded_batch, padded_size
 from purify3d.backbones.xdecoder.prompts import BACKGROUND, class_text, sentences
-from purify3d.errors import SpaceMismatchError
+from purify3d.base.errors import SpaceMismatchError
 from purify3d.types import FeatureSpace, Frame, MaskFeatures, TextBank
 
 _LONG_SIDE = 640  # pixels; about what GeoPurify shows the network

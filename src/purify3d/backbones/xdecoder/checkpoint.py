@@ -8,8 +8,8 @@ import torch
 
 from purify3d.backbones.xdecoder.config import XDecoderConfig
 from purify3d.backbones.xdecoder.network import XDecoder
-from purify3d.checkpoints import load_strictly, read_checkpoint, state_dict_in
-from purify3d.errors import BackboneError
+from purify3d.base.checkpoints import load_strictly, read_checkpoint, state_dict_in
+from purify3d.base.errors import BackboneError
 
 #: Keys of the official file that serve training, retrieval or captioning, and are not read here.
 UNUSED = frozenset(

@@ -1,0 +1,1 @@
+"""How much each voxel takes from its neighbours, and pooling along these weights."""

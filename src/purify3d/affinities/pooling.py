@@ -1,0 +1,166 @@
+"""Pool features along affinities (GeoPurify, section 3.3).
+
+The affinity is a row-stochastic matrix A; pooling is F <- A F, `rounds` times. It is linear, so whatever is
+linear in the features may be pooled in their place: the scores F t of a fixed vocabulary give the same labels
+as pooled features for a fraction of the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding_bag
+
+from purify3d.affinities.tiles import TiledAffinity
+from purify3d.base.devices import falling_back
+from purify3d.base.progress import Progress, silent
+from purify3d.types import Affinity, PointFeatures, TextBank, Voxels
+
+_COLUMNS = 16  # at a time in tiles
+_LARGEST = 2**31 - 1  # neighbours at a time: places among them are counted in 32 bits
+
+
+def pool(
+    affinity: Affinity | TiledAffinity, values: Tensor, rounds: int, *, progress: Progress = silent
+) -> Tensor:
+    """Multiply (V, C) values with the affinity `rounds` times; any C, float32."""
+    for _ in progress(range(rounds), name="pool", total=rounds):
+        values = affinity.times(values) if isinstance(affinity, TiledAffinity) else product(affinity, values)
+    return values
+
+
+@falling_back
+def product(affinity: Affinity, values: Tensor) -> Tensor:
+    """(V, C) values heard once."""
+    k = affinity.neighbor.shape[1]
+    if k == 0:
+        return values
+    block = max(1, _LARGEST // k)
+    # A bag per voxel: gathers, weighs and sums in one pass, without an array of (V, K, C).
+    heard = [
+        embedding_bag(near, values, per_sample_weights=weight, mode="sum")
+        for near, weight in zip(
+            affinity.neighbor.split(block), affinity.weight.to(values.dtype).split(block), strict=True
+        )
+    ]
+    return heard[0] if len(heard) == 1 else torch.cat(heard)
+
+
+def _pooled(
+    columns: Callable[[Tensor, slice], Tensor],
+    count: int,
+    voxels: Voxels,
+    affinity: Affinity | TiledAffinity,
+    rounds: int,
+    progress: Progress,
+) -> Tensor:
+    """(N, C) of points, pooled over their voxels, as a new tensor.
+
+    Columns do not hear each other: where memory is short, some at a time are enough.
+
+    Args:
+        columns: gives some (n, c) of the columns for points (n,) int64.
+        count: C.
+    """
+
+    def pooled(some: slice) -> Tensor:
+        # In one expression: nobody else holds the means while they are pooled.
+        return pool(
+            affinity,
+            voxels.mean_of(lambda point: columns(point, some), some.stop - some.start),
+            rounds,
+            progress=progress,
+        )
+
+    if not isinstance(affinity, TiledAffinity):
+        return voxels.to_points(pooled(slice(0, count)))
+    result = torch.empty(len(voxels.of_point), count, device=voxels.of_point.device)
+    for first in range(0, count, _COLUMNS):
+        some = slice(first, min(first + _COLUMNS, count))
+        result[:, some] = voxels.to_points(pooled(some))
+    return result
+
+
+def _with_length(columns: Tensor, length: Tensor, last: bool) -> Tensor:
+    """(n, C) columns, and after the last of them the lengths (n,)."""
+    return torch.cat([columns, length[:, None]], dim=1) if last else columns
+
+
+def pool_plain(affinity: Affinity, values: Tensor, rounds: int) -> Tensor:
+    """What `pool` computes, as one would write it down: the oracle of its tests."""
+    for _ in range(rounds):
+        values = (affinity.weight[:, :, None] * values[affinity.neighbor]).sum(1)
+    return values
+
+
+def purify(
+    features: PointFeatures,
+    voxels: Voxels,
+    affinity: Affinity | TiledAffinity,
+    rounds: int,
+    *,
+    progress: Progress = silent,
+) -> PointFeatures:
+    """Features of N points pooled over their voxels' neighbours.
+
+    `length` is pooled along with them, so that dot products divided by it are mean cosines. Points that say
+    nothing (see `PointFeatures.within`) add nothing and stay silent.
+
+    Args:
+        voxels: as from `purify3d.affinity`.
+        affinity: as from `purify3d.affinity`.
+        rounds: products with the affinity; 0 gives the features back.
+
+    Raises:
+        ValueError: rounds that cannot be, or features of other points than the voxels.
+    """
+    if not isinstance(rounds, int) or rounds < 0:
+        raise ValueError(f"found rounds = {rounds!r}; expected a whole number of at least 0")
+    if rounds == 0:
+        return features
+
+    length, count = features.norm(), features.values.shape[1] + 1
+
+    def columns(point: Tensor, some: slice) -> Tensor:
+        return _with_length(features.values[:, some][point], length[point], some.stop == count)
+
+    pooled = _pooled(columns, count, voxels, affinity, rounds, progress)
+    pooled.masked_fill_(~features.known[:, None], 0)
+    return replace(features, values=pooled[:, :-1], length=pooled[:, -1], agreement=None)
+
+
+def pooled_scores(
+    features: PointFeatures,
+    bank: TextBank,
+    voxels: Voxels,
+    affinity: Affinity | TiledAffinity,
+    rounds: int,
+    *,
+    progress: Progress = silent,
+) -> Tensor:
+    """(N, T) what `scores(purify(features, ...), bank)` gives, for D / T times less work.
+
+    Pooling is linear, so the dot products are pooled in place of the features; dividing by a positive number
+    per point changes no label.
+
+    Raises:
+        SpaceMismatchError: features and text come from different models.
+    """
+    bank.check_space(features.space)
+    bank = bank.to(features.values.device)
+
+    length, count = features.norm(), len(bank.embedding) + 1
+
+    def columns(point: Tensor, some: slice) -> Tensor:
+        told = features.at(point).dot(bank.embedding[some])
+        return _with_length(told, length[point], some.stop == count)
+
+    if rounds == 0:
+        pooled = columns(torch.arange(len(features), device=features.values.device), slice(0, count))
+    else:
+        pooled = _pooled(columns, count, voxels, affinity, rounds, progress)
+    cosines = pooled[:, :-1] / pooled[:, -1:].clamp_min(1e-12)
+    return torch.where(features.known[:, None], cosines, 0)

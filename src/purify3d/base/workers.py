@@ -1,0 +1,192 @@
+"""Who does many tasks: this process, several, or the machines of a Ray cluster. The results are the same.
+
+Each takes tasks and yields an outcome for every one as it is finished. A process that dies takes no other
+task with it: its task is tried again, and then given up with the reason.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from typing import Any, Protocol, TypeVar
+
+import torch
+
+from purify3d.base.errors import RunError, require
+
+_DIED = "its process ended before it was finished, as a rule because memory ran out; use fewer at a time"
+#: How often a task is tried again on a cluster when its process or machine is gone.
+RETRIES = 3
+
+
+class Named(Protocol):
+    """What a task must have: a name, as no other. It and its outcome can be pickled."""
+
+    @property
+    def name(self) -> str: ...
+
+
+T = TypeVar("T", bound=Named)
+R = TypeVar("R", bound=Named)
+#: What becomes of a task; never raises because of the task itself.
+Do = Callable[[T], R]
+#: The outcome of a task whose process is gone: its name, and why.
+Lost = Callable[[str, str], R]
+
+
+class Spread(Protocol):
+    """Does tasks somewhere; outcomes have the names of their tasks and come in any order."""
+
+    def __call__(self, tasks: Sequence[T], do: Do[T, R], lost: Lost[R]) -> Iterator[R]: ...
+
+
+def serial(tasks: Sequence[T], do: Do[T, R], lost: Lost[R]) -> Iterator[R]:
+    """One after the other in this process."""
+    yield from map(do, tasks)
+
+
+class Processes:
+    """So many processes of this machine, which share its cores."""
+
+    def __init__(self, jobs: int) -> None:
+        self.jobs = jobs
+
+    def __call__(self, tasks: Sequence[T], do: Do[T, R], lost: Lost[R]) -> Iterator[R]:
+        if self.jobs == 1 or len(tasks) < 2:
+            yield from serial(tasks, do, lost)
+            return
+        left = {task.name: task for task in tasks}
+        for outcome in self._all(tasks, do):
+            del left[outcome.name]
+            yield outcome
+        # A process that dies ends the whole pool; what was not finished gets a process each, so that the
+        # task which is to blame is the only one that is given up.
+        for task in left.values():
+            yield from list(self._all([task], do)) or [lost(task.name, _DIED)]
+
+    def _all(self, tasks: Sequence[T], do: Do[T, R]) -> Iterator[R]:
+        """Outcomes until all are there or a process dies."""
+        jobs = min(self.jobs, len(tasks))
+        share = max(1, (os.cpu_count() or 1) // jobs)
+        # Not forked: torch has threads, which a forked process would wait for in vain.
+        pool = ProcessPoolExecutor(
+            jobs, mp_context=get_context("spawn"), initializer=_use_threads, initargs=(share,)
+        )
+        try:
+            futures: list[Future[R]] = [pool.submit(do, task) for task in tasks]
+            for future in as_completed(futures):
+                if isinstance(future.exception(), BrokenProcessPool):
+                    continue  # others may have been finished
+                yield future.result()
+        except BrokenProcessPool:
+            return  # it died before all were submitted
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+class OnRay:
+    """The machines of a Ray cluster. They must see captures and results under the same paths.
+
+    A task gets cores, and a GPU of its own if it computes on `cuda`, or on `auto` and the cluster has any.
+
+    Attributes:
+        address: of the cluster's head (HOST:PORT, ray://HOST:PORT, auto), or "local" for this machine alone.
+        cores: of each task.
+        device_of: where a task computes: `auto`, `cpu`, `cuda`.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        cores: int = 1,
+        device_of: Callable[[Any], str] = lambda task: str(task.device),
+    ) -> None:
+        self.address, self.cores, self.device_of = address, cores, device_of
+
+    def __call__(self, tasks: Sequence[T], do: Do[T, R], lost: Lost[R]) -> Iterator[R]:
+        """See `Spread`.
+
+        Raises:
+            RunError: there is no such cluster, it has no GPU and a task needs one, or a task names one.
+        """
+        ray = require("ray", "ray")
+        begun = not ray.is_initialized()
+        if begun:
+            self._begin(ray)
+        try:
+            yield from self._outcomes(ray, tasks, do, lost)
+        finally:
+            if begun:
+                ray.shutdown()
+
+    def _begin(self, ray: Any) -> None:
+        quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+        try:
+            _knock(self.address)
+            if self.address == "local":
+                ray.init(address="local", include_dashboard=False, **quiet)
+            else:
+                ray.init(address=self.address, **quiet)
+        except Exception as error:  # of Ray, gRPC or the network
+            raise RunError(
+                f"found no Ray cluster at {self.address} ({' '.join(str(error).split())[:200]}); expected "
+                "the address that 'ray start --head' printed, or local"
+            ) from error
+
+    def _outcomes(self, ray: Any, tasks: Sequence[T], do: Do[T, R], lost: Lost[R]) -> Iterator[R]:
+        there = int(ray.cluster_resources().get("GPU", 0))
+        gpus = [_gpus(self.device_of(task), there) for task in tasks]
+        # A task whose process or machine is gone is begun again elsewhere; what it finished is reused.
+        remote = ray.remote(num_cpus=self.cores, max_retries=RETRIES)(do)
+        name_of = {
+            remote.options(num_gpus=count).remote(task): task.name
+            for task, count in zip(tasks, gpus, strict=True)
+        }
+        waiting = list(name_of)
+        while waiting:
+            (done,), waiting = ray.wait(waiting, num_returns=1)
+            try:
+                yield ray.get(done)
+            except ray.exceptions.RayError as error:
+                why = " ".join(str(error).split())[:300]
+                yield lost(name_of[done], f"was tried {RETRIES + 1} times on the cluster: {why}")
+
+
+def _gpus(device: str, there: int) -> int:
+    """How many GPUs a task on this device asks for, in a cluster that has so many.
+
+    Raises:
+        RunError: it would wait for ever, or for another than it names.
+    """
+    if device.startswith("cuda:"):
+        raise RunError(
+            f"found --device {device} and a Ray cluster, which gives each task a GPU of its own; expected "
+            "--device cuda"
+        )
+    if device == "cuda" and not there:
+        raise RunError(
+            "found --device cuda and a Ray cluster without a GPU, where it would wait for ever; start nodes "
+            "that have one, or name --device cpu"
+        )
+    return int(there > 0 and device in ("auto", "cuda"))
+
+
+def _knock(address: str) -> None:
+    """Ray looks for a cluster that is not there for minutes.
+
+    Raises:
+        OSError: nobody answers at HOST:PORT.
+    """
+    if place := re.fullmatch(r"(?:ray://)?\[?([^/]+?)\]?:(\d{1,5})", address):
+        socket.create_connection((place[1], int(place[2])), timeout=10).close()
+
+
+def _use_threads(count: int) -> None:
+    """At most so many threads of this process for one task."""
+    torch.set_num_threads(max(1, min(count, torch.get_num_threads())))

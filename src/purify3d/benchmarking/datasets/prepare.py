@@ -1,0 +1,198 @@
+"""A benchmark as it was downloaded -> a folder of captures, one a scene."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from functools import partial
+from importlib import import_module
+from importlib.resources import files
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from purify3d.base.errors import CaptureError
+from purify3d.base.files import write_text
+from purify3d.base.progress import Progress, silent
+from purify3d.benchmarking.datasets import writing
+
+#: Benchmarks by name.
+KINDS = {
+    "scannet": "purify3d.benchmarking.datasets.scannet",
+    "matterport": "purify3d.benchmarking.datasets.matterport",
+}
+#: What was done and what was not, in the folder of the scenes.
+REPORT = "prepared.json"
+
+_LOCK = ".lock"
+
+
+@dataclass
+class Prepared:
+    """What `prepare` did.
+
+    Attributes:
+        made_with: benchmark, labels and every.
+        scenes: what each scene of the folder says of itself, by name: `frames`, `points`, `labelled` points,
+            `objects`, `lost_poses`, the frames `left_out` with the reason, and `warnings`.
+        skipped: scenes that are not there, with the reason.
+        before: those that were finished before.
+    """
+
+    made_with: dict[str, Any]
+    scenes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    before: tuple[str, ...] = ()
+
+
+def split_names(kind: str, split: str) -> list[str]:
+    """The scenes of a list that ships, in its order.
+
+    Raises:
+        CaptureError: no such list.
+    """
+    known = import_module(_module(kind)).SPLITS
+    if split not in known:
+        raise CaptureError(f"found split {split!r}; expected one of {', '.join(known)}")
+    return (files("purify3d.data") / "splits" / f"{kind}-{split}.txt").read_text().split()
+
+
+def prepare(
+    kind: str,
+    root: str | Path,
+    out: str | Path,
+    *,
+    labels: str | None = None,
+    split: str | None = None,
+    every: int | None = None,
+    jobs: int = 1,
+    progress: Progress = silent,
+) -> Prepared:
+    """Make a folder of captures from a download; each is OUT/NAME, for `open_capture`.
+
+    A scene is whole or absent, and a finished one is not repeated: the same call goes on where one was
+    stopped. Every image is decoded; a frame that cannot be is left out, and a scene that cannot be used is
+    skipped; both are in the result and in OUT/prepared.json, with the reason.
+
+    Args:
+        kind: one of `KINDS`.
+        root: folder of the download.
+        out: folder of the scenes; made.
+        labels: the benchmark whose truth the points get; None: the kind's first.
+        split: only the scenes of a list that ships; None: all that are there.
+        every: keep every n-th frame; None: 20 for ScanNet, 1 for Matterport3D.
+        jobs: scenes at a time, each in a process of its own; the files do not depend on it.
+
+    Raises:
+        CaptureError: nothing to prepare, no scene could be, OUT holds scenes made with other settings or
+            something else, or another process is writing there.
+        ValueError: `every` or `jobs` below 1.
+    """
+    module = import_module(_module(kind))
+    every = module.EVERY if every is None else every
+    labels = module.LABELS[0] if labels is None else labels
+    for name, value in (("every", every), ("jobs", jobs)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, found {value}")
+    if labels not in module.LABELS:
+        raise CaptureError(f"found labels {labels!r}; expected one of {', '.join(module.LABELS)}")
+    found = module.scenes(Path(root))
+    wanted = sorted(found) if split is None else sorted(split_names(kind, split))
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    done = Prepared({"benchmark": kind, "labels": labels, "every": every})
+    done.skipped = {name: f"not in {root}" for name in wanted if name not in found}
+    try:
+        with FileLock(folder / _LOCK, timeout=0):
+            _prepare(module.__name__, found, wanted, folder, done, jobs, progress)
+    except Timeout as error:
+        raise CaptureError(
+            f"{folder}: another process is preparing scenes there. Wait for it, or name another folder"
+        ) from error
+    if not done.scenes:
+        name, why = next(iter(done.skipped.items()))
+        raise CaptureError(f"{folder}: none of {len(done.skipped)} scenes could be prepared; {name}: {why}")
+    return done
+
+
+def _module(kind: str) -> str:
+    if kind not in KINDS:
+        raise CaptureError(f"found benchmark {kind!r}; expected one of {', '.join(KINDS)}")
+    return KINDS[kind]
+
+
+def _prepare(
+    module: str,
+    found: dict[str, Path],
+    wanted: Sequence[str],
+    folder: Path,
+    done: Prepared,
+    jobs: int,
+    progress: Progress,
+) -> None:
+    for left in folder.glob(f".*{writing.PART}"):  # of a process that was killed: nobody else writes here
+        shutil.rmtree(left, ignore_errors=True)
+    tasks = []
+    for name in wanted:
+        target = folder / name
+        if target.exists():
+            done.scenes[name] = _finished(target, done.made_with)
+        elif name in found:
+            tasks.append(writing.Task(module, name, found[name], target, done.made_with))
+    done.before = tuple(done.scenes)
+    for name in done.before:
+        done.skipped.pop(name, None)
+    _report(folder, done)
+    for outcome in progress(_outcomes(tasks, jobs), name="prepare", total=len(tasks)):
+        if outcome.facts is None:
+            done.skipped[outcome.name] = outcome.why
+        else:
+            done.scenes[outcome.name] = outcome.facts
+        _report(folder, done)
+
+
+def _finished(target: Path, made_with: dict[str, Any]) -> dict[str, Any]:
+    facts = writing.facts_of(target)
+    if facts is None:
+        raise CaptureError(f"{target}: found something that is no prepared scene. Name another folder")
+    if facts["made_with"] != made_with:
+        before, now = (
+            ", ".join(f"{key} {value}" for key, value in made.items())
+            for made in (facts["made_with"], made_with)
+        )
+        raise CaptureError(f"{target}: was prepared with {before}; asked for is {now}. Name another folder")
+    return facts
+
+
+def _outcomes(tasks: Sequence[writing.Task], jobs: int) -> Iterator[writing.Outcome]:
+    if jobs == 1 or len(tasks) < 2:
+        yield from map(writing.make, tasks)
+        return
+    # Not forked: torch has threads, which a forked process would wait for in vain.
+    pool = ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=get_context("spawn"))
+    try:
+        for future in as_completed([pool.submit(partial(writing.make, task)) for task in tasks]):
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise CaptureError(
+            "a process ended before its scene was finished, as a rule because memory ran out; finished "
+            "scenes are kept. Run the same again with fewer --jobs"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _report(folder: Path, done: Prepared) -> None:
+    scenes = {
+        name: {key: value for key, value in facts.items() if key != "made_with"}
+        for name, facts in sorted(done.scenes.items())
+    }
+    skipped = dict(sorted(done.skipped.items()))
+    text = json.dumps({"made_with": done.made_with, "scenes": scenes, "skipped": skipped}, indent=1)
+    write_text(folder / REPORT, text + "\n")

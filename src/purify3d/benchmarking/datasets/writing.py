@@ -1,0 +1,184 @@
+"""One scene of a benchmark into the folder that `captures/prepared.py` reads."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import warnings
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from purify3d.base.errors import CaptureError, PurifyWarning
+from purify3d.captures.formats import prepared
+from purify3d.clouds.ply import write_ply
+from purify3d.grid import projection
+from purify3d.types import Camera, Frame, Scene
+
+#: How the names of folders in the making end.
+PART = ".part"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A scene to prepare.
+
+    Attributes:
+        module: of the benchmark.
+        path: of the scene, as the module's `scenes` gives it.
+        target: the folder to make.
+        made_with: settings, kept in the folder.
+    """
+
+    module: str
+    name: str
+    path: Path
+    target: Path
+    made_with: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a scene: facts as they are in its folder, or why it was skipped."""
+
+    name: str
+    facts: dict[str, Any] | None
+    why: str = ""
+
+
+def facts_of(folder: Path) -> dict[str, Any] | None:
+    """What a prepared scene says of itself; None: the folder holds no such scene."""
+    try:
+        found = json.loads((folder / prepared.MARK).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and isinstance(found.get("made_with"), dict) else None
+
+
+def make(task: Task) -> Outcome:
+    """Prepare a scene: it is built beside its place and renamed, so that it is whole or absent.
+
+    Whatever is wrong with the scene is said in the outcome, so that one scene never stops the others.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    building = task.target.parent / f".{task.name}.{os.getpid()}{PART}"
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir()
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", PurifyWarning)
+            try:
+                facts = _write(task, building)
+            except CaptureError as error:
+                return Outcome(task.name, None, str(error))
+        said = [str(w.message) for w in caught if issubclass(w.category, PurifyWarning)]
+        facts = {"made_with": task.made_with, **facts, "warnings": said}
+        (building / prepared.MARK).write_text(json.dumps(facts, indent=1), encoding="utf-8")
+        building.rename(task.target)
+        return Outcome(task.name, facts)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _write(task: Task, folder: Path) -> dict[str, Any]:
+    module = import_module(task.module)
+    scene, color_file = module.open_scene(task.path, task.made_with["labels"])
+    chosen = module.pick(scene.frames, task.made_with["every"])
+    for name in ("images", "depth"):
+        (folder / name).mkdir()
+    entries, left_out = [], {}
+    for frame in chosen:
+        try:
+            # Decoded to see that they are whole, which copying would not show.
+            image, depth = frame.color(), frame.depth()
+            stored = color_file(frame)
+        except CaptureError as error:
+            left_out[frame.name] = str(error)
+            continue
+        except OSError as error:
+            left_out[frame.name] = f"{task.path}: cannot be read ({error})"
+            continue
+        entries.append(_frame(folder, frame, image, depth, stored))
+    if len(left_out) > len(entries) or not entries:
+        why = next(iter(left_out.values()), "no frame has a pose; expected at least one")
+        raise CaptureError(f"{task.path}: {len(left_out)} of {len(chosen)} frames cannot be used: {why}")
+    points = scene.cloud()
+    meta: dict[str, Any] = {
+        "camera_model": "OPENCV",
+        "up": [float(value) for value in scene.up],
+        "depth_unit_scale_factor": chosen[0].depth_unit,
+        "labels": {str(i): name for i, name in sorted(scene.truth.items())},
+        "frames": entries,
+    }
+    (folder / "transforms.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
+    write_ply(folder / prepared.CLOUD, points)
+    _check(folder, scene, [entry["file_path"] for entry in entries])
+    labelled = points.label >= 0
+    return {
+        "frames": len(entries),
+        "lost_poses": scene.skipped,
+        "left_out": left_out,
+        "points": len(points),
+        "labelled": int(labelled.sum()),
+        "objects": len(points.instance[points.instance >= 0].unique()),
+    }
+
+
+def _frame(
+    folder: Path, frame: Frame, image: np.ndarray, depth: np.ndarray, stored: tuple[bytes, str] | None
+) -> dict[str, Any]:
+    """Both images, and the frame's entry of transforms.json."""
+    data, suffix = (_png(image), ".png") if stored is None else stored
+    color, metres = f"images/{frame.name}{suffix}", f"depth/{frame.name}.png"
+    (folder / color).write_bytes(data)
+    units = np.rint(depth.astype(np.float64) / (frame.depth_unit or 1.0))
+    (folder / metres).write_bytes(_png(units.clip(0, 65535).astype(np.uint16)))
+    entry: dict[str, Any] = {
+        "file_path": color,
+        "depth_file_path": metres,
+        "transform_matrix": (frame.world_from_camera @ projection.OPENCV_FROM_OPENGL).tolist(),
+        **_keys(frame.camera),
+    }
+    if frame.depth_camera != frame.camera:
+        entry["depth_camera"] = _keys(frame.depth_camera)
+    return entry
+
+
+def _png(values: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(values).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def _keys(camera: Camera) -> dict[str, float]:
+    """Pixels of transforms.json count from the corner."""
+    return {
+        "fl_x": camera.fx,
+        "fl_y": camera.fy,
+        "cx": camera.cx + 0.5,
+        "cy": camera.cy + 0.5,
+        "w": camera.width,
+        "h": camera.height,
+    }
+
+
+def _check(folder: Path, scene: Scene, written: list[str]) -> None:
+    """Refuse what does not read back as it was.
+
+    Raises:
+        CaptureError: it does not.
+    """
+    again = prepared.read(folder)
+    if len(again.frames) != len(written) or len(again.cloud()) != len(scene.cloud()):
+        raise CaptureError(
+            f"{folder}: found {len(again.frames)} frames and {len(again.cloud())} points when it was read "
+            f"again; expected {len(written)} and {len(scene.cloud())}. Check the disk"
+        )

@@ -1,0 +1,226 @@
+"""Cameras and images of a COLMAP model, as text or binary.
+
+Written from COLMAP's page "Output Format" (text) and the layout that its binary files have: little-endian,
+counts of 64 bits, ids of 32 bits, then per camera (id, model, width, height, parameters as float64), per
+image (id, qw qx qy qz, tx ty tz, camera id, name that ends with a zero byte, keypoints of 24 bytes each).
+What newer versions add in rigs and frames files repeats the poses of the images.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from purify3d.base.errors import CaptureError
+from purify3d.captures.reading import images, layouts
+from purify3d.captures.reading.images import Lens
+from purify3d.grid import projection
+from purify3d.types import Camera
+
+#: Camera models in the order of their numbers, with how many parameters each has.
+_MODELS = (
+    ("SIMPLE_PINHOLE", 3),
+    ("PINHOLE", 4),
+    ("SIMPLE_RADIAL", 4),
+    ("RADIAL", 5),
+    ("OPENCV", 8),
+    ("OPENCV_FISHEYE", 8),
+    ("FULL_OPENCV", 12),
+    ("FOV", 5),
+    ("SIMPLE_RADIAL_FISHEYE", 4),
+    ("RADIAL_FISHEYE", 5),
+    ("THIN_PRISM_FISHEYE", 12),
+)
+_COUNTS = dict(_MODELS)
+_READABLE = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV")
+_KEYPOINT = 24
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class ModelCamera:
+    """A camera as the model has it: parameters in COLMAP's order, pixels counted from the image's corner."""
+
+    model: str
+    width: int
+    height: int
+    params: tuple[float, ...]
+
+    def pinhole(self, source: Path) -> tuple[Camera, Lens | None]:
+        """Our camera (integer pixel centres), and the distortion if it has any.
+
+        Raises:
+            CaptureError: a model that cannot be undistorted, or numbers that no camera has.
+        """
+        if self.model not in _READABLE:
+            raise CaptureError(
+                f"{source}: found camera model {self.model}; expected one of {', '.join(_READABLE)}. "
+                "Undistort the images first (colmap image_undistorter writes PINHOLE cameras)"
+            )
+        if not np.isfinite(self.params).all():
+            raise CaptureError(f"{source}: found camera parameters {self.params}; expected finite numbers")
+        two_focals = self.model in ("PINHOLE", "OPENCV")
+        fx, fy, cx, cy, *bent = self.params if two_focals else (self.params[0], *self.params)
+        camera = images.make_camera((fx, fy, cx - 0.5, cy - 0.5), (self.width, self.height), source)
+        lens = Lens(**dict(zip(("k1", "k2", "p1", "p2"), bent, strict=False)))
+        return camera, lens if any(bent) else None
+
+
+@dataclass(frozen=True)
+class ModelImage:
+    """An image as the model has it.
+
+    Attributes:
+        name: path below the folder of images.
+        camera_from_world: (qw, qx, qy, qz, tx, ty, tz).
+    """
+
+    name: str
+    camera_id: int
+    camera_from_world: tuple[float, ...]
+
+    def world_from_camera(self) -> np.ndarray:
+        """(4, 4) float64; nan where the numbers are not finite or the quaternion is no rotation."""
+        qw, qx, qy, qz, *translation = self.camera_from_world
+        if not layouts.is_turn((qw, qx, qy, qz)):
+            return np.full((4, 4), np.nan)
+        pose = projection.pose_from_quaternion(np.array([qx, qy, qz, qw]), np.zeros(3)).T
+        pose[:3, 3] = -pose[:3, :3] @ translation
+        return pose
+
+
+def read_model(folder: Path) -> tuple[dict[int, ModelCamera], list[ModelImage]]:
+    """Cameras by id, and images in the file's order; binary files go before text, as in COLMAP.
+
+    Raises:
+        CaptureError: a file is missing, cut off, or not of this format.
+    """
+    if (folder / "cameras.bin").is_file() and (folder / "images.bin").is_file():
+        return _binary(folder / "cameras.bin", _cameras_bin), _binary(folder / "images.bin", _images_bin)
+    return _cameras_txt(folder / "cameras.txt"), _images_txt(folder / "images.txt")
+
+
+class _Bytes:
+    """Reads forward and never beyond the end."""
+
+    def __init__(self, path: Path, data: mmap.mmap) -> None:
+        self.path, self.data, self.at = path, data, 0
+
+    def take(self, layout: str) -> tuple[Any, ...]:
+        size = struct.calcsize("<" + layout)
+        self._check(size)
+        values = struct.unpack_from("<" + layout, self.data, self.at)
+        self.at += size
+        return values
+
+    def count(self, smallest: int) -> int:
+        """A number of records of at least `smallest` bytes, which the rest of the file can hold."""
+        (count,) = self.take("Q")
+        self._check(count * smallest)
+        return int(count)
+
+    def skip(self, size: int) -> None:
+        self._check(size)
+        self.at += size
+
+    def name(self) -> str:
+        end = self.data.find(b"\0", self.at)
+        if end < 0:
+            raise CaptureError(f"{self.path}: found an image name without end at byte {self.at}; re-copy it")
+        name = self.data[self.at : end].decode(errors="replace")
+        self.at = end + 1
+        return name
+
+    def _check(self, size: int) -> None:
+        if size > len(self.data) - self.at:
+            raise CaptureError(
+                f"{self.path}: found {len(self.data)} bytes, but {size} more were announced at byte "
+                f"{self.at}; the file is cut off or not of COLMAP. Re-copy it, or export the model again"
+            )
+
+
+def _binary(path: Path, parse: Callable[[_Bytes], _T]) -> _T:
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return parse(_Bytes(path, data))
+    except (OSError, ValueError) as error:  # mmap takes no empty file
+        raise CaptureError(f"{path}: cannot be read ({error}); re-copy it") from error
+
+
+def _cameras_bin(data: _Bytes) -> dict[int, ModelCamera]:
+    cameras = {}
+    for _ in range(data.count(24)):
+        camera_id, model, width, height = data.take("IiQQ")
+        if not 0 <= model < len(_MODELS):
+            # Without the number of its parameters what follows cannot be read either.
+            raise CaptureError(
+                f"{data.path}: found camera model number {model}; expected one of {', '.join(_READABLE)}. "
+                "Undistort the images first (colmap image_undistorter writes PINHOLE cameras)"
+            )
+        name, count = _MODELS[model]
+        cameras[camera_id] = ModelCamera(name, width, height, data.take(f"{count}d"))
+    return cameras
+
+
+def _images_bin(data: _Bytes) -> list[ModelImage]:
+    found = []
+    for _ in range(data.count(73)):
+        _, *pose, camera_id = data.take("I7dI")
+        name = data.name()
+        data.skip(data.count(_KEYPOINT) * _KEYPOINT)
+        found.append(ModelImage(name, camera_id, tuple(pose)))
+    return found
+
+
+def _lines(path: Path) -> list[str]:
+    if not path.is_file():
+        raise CaptureError(f"{path} is missing; expected cameras and images of a COLMAP model, .bin or .txt")
+    try:
+        return path.read_text(errors="replace").splitlines()
+    except OSError as error:
+        raise CaptureError(f"{path}: cannot be read ({error.strerror}); re-copy it") from error
+
+
+def _cameras_txt(path: Path) -> dict[int, ModelCamera]:
+    cameras = {}
+    for number, line in enumerate(_lines(path), start=1):
+        words = line.split()
+        if not words or words[0].startswith("#"):
+            continue
+        try:
+            camera_id, model, width, height = int(words[0]), words[1], int(words[2]), int(words[3])
+            params = tuple(float(word) for word in words[4:])
+            if len(params) != _COUNTS.get(model, len(params)):
+                raise ValueError(f"{model} has {_COUNTS[model]} parameters")
+        except (ValueError, IndexError) as error:
+            raise CaptureError(
+                f"{path}, line {number}: found {line[:80]!r}; expected CAMERA_ID MODEL WIDTH HEIGHT PARAMS "
+                f"({error}). Export the model again"
+            ) from error
+        cameras[camera_id] = ModelCamera(model, width, height, params)
+    return cameras
+
+
+def _images_txt(path: Path) -> list[ModelImage]:
+    found, lines = [], enumerate(_lines(path), start=1)
+    for number, line in lines:
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        words = line.split(maxsplit=9)
+        try:
+            int(words[0])
+            pose = tuple(float(word) for word in words[1:8])
+            found.append(ModelImage(words[9].strip(), int(words[8]), pose))
+        except (ValueError, IndexError) as error:
+            raise CaptureError(
+                f"{path}, line {number}: found {line[:80]!r}; expected IMAGE_ID QW QX QY QZ TX TY TZ "
+                f"CAMERA_ID NAME, and its keypoints on the next line ({error}). Export the model again"
+            ) from error
+        next(lines, None)  # the keypoints, an empty line where there are none
+    return found

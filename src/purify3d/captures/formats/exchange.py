@@ -1,0 +1,122 @@
+"""Captures written as nerfstudio's transforms.json; `nerfstudio.py` reads it and describes the keys."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from purify3d.base.errors import CaptureError
+from purify3d.grid import projection
+from purify3d.types import Camera, Scene
+
+_MM = 1000
+
+
+def write_nerfstudio(scene: Scene, folder: str | Path, *, color: Literal["jpg", "png"] = "jpg") -> Path:
+    """Write a capture that `read` gives back: images, poses, up and all truth, not `scene.points`.
+
+    The folder appears only when it is whole: it is built beside its place and renamed.
+
+    Args:
+        folder: made; may exist only if it is empty.
+        color: `jpg` of quality 95, or `png` without loss.
+
+    Returns:
+        The folder.
+
+    Raises:
+        CaptureError: the folder holds something, or a frame of the scene cannot be read.
+        ValueError: ids of labels or objects outside -1..65534.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise CaptureError(
+            f"{folder}: expected a new or empty folder to write to. Name another, or remove it"
+        )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    building = folder.parent / f".{folder.name}.{os.getpid()}.part"
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir()
+    try:
+        _write(scene, building, color)
+        if folder.exists():
+            folder.rmdir()
+        building.rename(folder)
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+    return folder
+
+
+def _write(scene: Scene, folder: Path, suffix: str) -> None:
+    cameras = {frame.camera for frame in scene.frames}
+    shared = len(cameras) == 1
+    meta: dict[str, Any] = {"camera_model": "OPENCV", "up": [float(value) for value in scene.up]}
+    if shared:
+        meta |= _camera_keys(scene.frames[0].camera)
+    if scene.truth:
+        meta["labels"] = {str(i): name for i, name in scene.truth.items()}
+    for name in ("images", "depth", "labels", "instances"):
+        (folder / name).mkdir()
+    entries = []
+    for index, frame in enumerate(scene.frames):
+        world_from_camera = frame.world_from_camera.copy()
+        world_from_camera[:3, 3] += scene.origin
+        entry: dict[str, Any] = {
+            "file_path": f"images/{index:05d}.{suffix}",
+            "depth_file_path": f"depth/{index:05d}.png",
+            "transform_matrix": (world_from_camera @ projection.OPENCV_FROM_OPENGL).tolist(),
+        }
+        if not shared:
+            entry |= _camera_keys(frame.camera)
+        depth_camera = frame.depth_camera
+        like_color = projection.resize_camera(frame.camera, depth_camera.width, depth_camera.height)
+        if not np.allclose(astuple(depth_camera), astuple(like_color), rtol=0, atol=1e-6):
+            entry["depth_camera"] = _camera_keys(depth_camera)
+        image = Image.fromarray(frame.color())
+        if suffix == "jpg":
+            # Full resolution of colour: what quality 95 keeps should not be lost by halving it.
+            image.save(folder / entry["file_path"], quality=95, subsampling=0)
+        else:
+            image.save(folder / entry["file_path"])
+        Image.fromarray(_millimetres(frame.depth())).save(folder / entry["depth_file_path"])
+        for what, read_ids in (("label", frame.label), ("instance", frame.instance)):
+            if read_ids is None:
+                continue
+            ids = read_ids()
+            if ids.min() < -1 or ids.max() > 65534:
+                raise ValueError(
+                    f"frame {frame.name}: found {what} ids {ids.min()} to {ids.max()}; expected -1 to 65534, "
+                    "which 16 bits can hold. Renumber them"
+                )
+            entry[f"{what}_file_path"] = f"{what}s/{index:05d}.png"
+            Image.fromarray((ids + 1).astype(np.uint16)).save(folder / entry[f"{what}_file_path"])
+        entries.append(entry)
+    for name in ("labels", "instances"):
+        if not any((folder / name).iterdir()):
+            (folder / name).rmdir()
+    (folder / "transforms.json").write_text(json.dumps({**meta, "frames": entries}, indent=1))
+
+
+def _camera_keys(camera: Camera) -> dict[str, float]:
+    return {
+        "fl_x": camera.fx,
+        "fl_y": camera.fy,
+        "cx": camera.cx + 0.5,
+        "cy": camera.cy + 0.5,
+        "w": camera.width,
+        "h": camera.height,
+    }
+
+
+def _millimetres(depth: np.ndarray) -> np.ndarray:
+    """(h, w) metres -> uint16; what 16 bits cannot hold, and 65535, which means none, becomes 0."""
+    mm = np.rint(depth * _MM)
+    return np.where((mm > 0) & (mm < 65535), mm, 0).astype(np.uint16)

@@ -1,0 +1,145 @@
+"""Truth of Matterport3D's regions: a class and an object for each vertex, from what is said of each face.
+
+A region's mesh has for each face `category_id`, which is the column `index` of category_mapping.tsv (rows
+from 1; -1 = none), and `segment_id`, the object; the description of the release calls them face_category and
+face_segment. A vertex takes what most of its faces say, of equally many the smaller id.
+
+matterport21 takes the column `nyu40id`; matterport40, 80 and 160 the column `nyuClass`, whose different names
+but void and unknown get ids from 1 in the order of the file, so that one truth serves all three.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from purify3d.base.errors import CaptureError, PurifyWarning
+from purify3d.captures.formats.nyu40 import NYU40
+from purify3d.captures.reading.tables import read_table
+from purify3d.clouds.ply_format import Table, read_elements, read_header
+from purify3d.types import NO_LABEL, PointCloud
+
+#: The table of categories, in one of the folders of a region or in `metadata` in one of them.
+TABLE = "category_mapping.tsv"
+#: Benchmarks that can be asked for.
+BENCHMARKS = ("matterport21", "matterport40", "matterport80", "matterport160")
+
+_ABOVE = 6
+_NOTHING = ("", "void", "unknown")
+_CORNERS = ("vertex_indices", "vertex_index")
+_CATEGORY = ("category_id", "face_category")
+_OBJECT = ("segment_id", "face_segment")
+
+
+def find_table(path: Path) -> Path | None:
+    """category_mapping.tsv in the folder of a file or up to six above; None: there is none."""
+    for folder in list(path.resolve().parents)[:_ABOVE]:
+        for file in (folder / TABLE, folder / "metadata" / TABLE):
+            if file.is_file():
+                return file
+    return None
+
+
+def read(mesh: Path, points: PointCloud, table: Path, labels: str) -> tuple[PointCloud, dict[int, str]]:
+    """The vertices of a region with truth, and the names of its ids.
+
+    Args:
+        points: all vertices of the mesh, in its order.
+        labels: one of `BENCHMARKS`.
+
+    Raises:
+        CaptureError: faces without categories, of vertices that are not there, or a table that is none.
+
+    Warns:
+        PurifyWarning: faces have categories that the table lacks.
+    """
+    id_of, names = _mapping(table, labels)
+    faces = read_elements(mesh, read_header(mesh), ["face"]).get("face", {})
+    corners = _corners(mesh, faces)
+    if len(corners) and not (corners.min() >= 0 and corners.max() < len(points)):
+        raise CaptureError(
+            f"{mesh}: found faces of vertices {corners.min()} to {corners.max()} among {len(points)} "
+            "vertices; download it again"
+        )
+    category, thing = (_column(mesh, faces, names_, len(corners)) for names_ in (_CATEGORY, _OBJECT))
+    different, of_face = np.unique(category, return_inverse=True)
+    unknown = [int(c) for c in different if c > 0 and int(c) not in id_of]
+    if unknown:
+        count = int(np.isin(category, unknown).sum())
+        warnings.warn(
+            f"{mesh}: {count} faces have categories that {table.name} lacks, such as {unknown[0]}; they "
+            "count as without truth",
+            PurifyWarning,
+            stacklevel=3,
+        )
+    label = np.array([id_of.get(int(c), NO_LABEL) for c in different], dtype=np.int64)[of_face.reshape(-1)]
+    return (
+        replace(
+            points,
+            label=torch.from_numpy(_of_most(corners, label, len(points))),
+            instance=torch.from_numpy(_of_most(corners, np.maximum(thing, NO_LABEL), len(points))),
+        ),
+        names,
+    )
+
+
+def _mapping(table: Path, labels: str) -> tuple[dict[int, int], dict[int, str]]:
+    """Truth id of each category that has one, and names of the truth ids."""
+    if labels not in BENCHMARKS:
+        raise CaptureError(f"found labels {labels!r}; expected one of {', '.join(BENCHMARKS)}")
+    column = "nyu40id" if labels == "matterport21" else "nyuClass"
+    id_of: dict[int, int] = {}
+    of_name: dict[str, int] = {}
+    for number, row in enumerate(read_table(table, ("index", column)), start=2):
+        value = row[column]
+        if not row["index"].isdecimal() or (column == "nyu40id" and not (value or "0").isdecimal()):
+            raise CaptureError(
+                f"{table}: line {number} has index {row['index'][:20]!r} and {column} {value[:20]!r}; "
+                "expected whole numbers. Download it again"
+            )
+        index = int(row["index"])
+        if column == "nyu40id":
+            id_of[index] = int(value or 0) if int(value or 0) in NYU40 else NO_LABEL
+        elif value.lower() in _NOTHING:
+            id_of[index] = NO_LABEL
+        else:
+            id_of[index] = of_name.setdefault(value, len(of_name) + 1)
+    if column == "nyu40id":
+        return id_of, dict(NYU40)
+    return id_of, {i: name for name, i in of_name.items()}
+
+
+def _corners(mesh: Path, faces: Table) -> np.ndarray:
+    """(F, 3) int64."""
+    found = next((faces[name] for name in _CORNERS if name in faces), None)
+    if not isinstance(found, np.ndarray) or found.ndim != 2 or found.shape[1] != 3:
+        raise CaptureError(f"{mesh}: found no triangles; expected the mesh of a region. Download it again")
+    return found.astype(np.int64)
+
+
+def _column(mesh: Path, faces: Table, names: tuple[str, ...], count: int) -> np.ndarray:
+    """(F,) int64."""
+    found = next((faces[name] for name in names if name in faces), None)
+    if not isinstance(found, np.ndarray) or found.shape != (count,):
+        held = ", ".join(faces) or "nothing"
+        raise CaptureError(
+            f"{mesh}: found faces with {held}; expected {names[0]}, as meshes in region_segmentations have "
+            "it. Download it again"
+        )
+    return found.astype(np.int64)
+
+
+def _of_most(corners: np.ndarray, of_face: np.ndarray, count: int) -> np.ndarray:
+    """(N,) int32: what most faces of a vertex say, -1 included, of equally many the smaller; else -1."""
+    vertex = corners.reshape(-1)
+    different, value = np.unique(np.repeat(of_face, 3), return_inverse=True)
+    votes, number = np.unique(vertex * max(len(different), 1) + value.reshape(-1), return_counts=True)
+    of_vertex, choice = np.divmod(votes, max(len(different), 1))
+    order = np.lexsort((-choice, number, of_vertex))  # of each vertex the last stays
+    found = np.full(count, NO_LABEL, dtype=np.int64)
+    found[of_vertex[order]] = different[choice[order]]
+    return found.astype(np.int32)

@@ -1,0 +1,140 @@
+"""Polycam's raw data: keyframes/ with images, cameras, depth and confidence, named by timestamps.
+
+Reference: the data format section of Polycam's polyform and the help page "How to Extract Raw Data". A camera
+is a JSON file with fx, fy, cx, cy of an image of its width and height, and t_00..t_23, the rows of a 3x4
+camera-to-world transform in metres with ARKit's axes (x right, y up, z back; the world is y-up). Depth is
+16-bit PNG in mm, usually 256x192; confidence images hold 0 low, 127 medium, 255 high. Depth of low confidence
+is left out (`phones.LOWEST_CONFIDENCE`).
+
+corrected_images/ and corrected_cameras/ are undistorted and globally optimised; they are used if both are
+there. Without them the images have the lens's slight distortion, which the export does not describe.
+"""
+
+from __future__ import annotations
+
+import warnings
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from purify3d.base.errors import CaptureError, PurifyWarning
+from purify3d.captures.reading import images, phones
+from purify3d.captures.reading.frame_names import listed
+from purify3d.captures.reading.opening import read_text
+from purify3d.grid import projection
+from purify3d.types import Frame, Scene
+
+#: What the path must hold, for people.
+EXPECTS = "keyframes/ with images/, cameras/ and depth/"
+CONVENTION = "opengl"
+DIRECTION = "camera-to-world"
+
+#: Folders of images and cameras, the better ones first.
+_PAIRS = (("corrected_images", "corrected_cameras"), ("images", "cameras"))
+
+
+def recognises(path: Path) -> bool:
+    """Does the path look like this format?"""
+    folder = _keyframes(path)
+    return (folder / "depth").is_dir() and any(
+        (folder / images).is_dir() and next((folder / cameras).glob("*.json"), None) is not None
+        for images, cameras in _PAIRS
+    )
+
+
+def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = None) -> Scene:
+    """Read an unpacked export, or its keyframes folder; images stay on disk until asked for.
+
+    Args:
+        intrinsics: (fx, fy, cx, cy) of the colour images, in place of those of each camera file.
+
+    Returns:
+        Frames in the order of their timestamps. `up` is +y.
+
+    Raises:
+        CaptureError: folders are missing, or no frame is usable.
+
+    Warns:
+        PurifyWarning: frames are left out, some lack confidence, or there are no corrected images.
+    """
+    folder = _keyframes(path)
+    pair = next((p for p in _PAIRS if all((folder / name).is_dir() for name in p)), None)
+    if pair is None or not (folder / "depth").is_dir():
+        raise CaptureError(
+            f"{path}: expected {EXPECTS}. Turn on developer mode in Polycam, process the capture again, and "
+            "export it as raw data"
+        )
+    if pair == _PAIRS[1]:
+        warnings.warn(
+            f"{folder}: found no corrected_images and corrected_cameras; images with slight lens distortion "
+            "and poses that were not optimised are used",
+            PurifyWarning,
+            stacklevel=2,
+        )
+    colors, cameras = (
+        _by_stem(folder / pair[0], images.COLOR_SUFFIXES),
+        _by_stem(folder / pair[1], (".json",)),
+    )
+    depths = _by_stem(folder / "depth", (".png",))
+    kept = _by_stem(folder / "confidence", (".png",)) if (folder / "confidence").is_dir() else {}
+    sieve, whole = phones.Sieve(folder), []
+    for stem in sorted(colors.keys() | cameras.keys(), key=lambda name: (len(name), name)):
+        # Polycam keeps depth of all frames, but images and cameras of those that it chose.
+        missing = [what for what, found in _parts(colors, cameras, depths) if stem not in found]
+        if missing:
+            sieve.lacks(stem, f"no {' and no '.join(missing)}")
+        else:
+            whole.append(stem)
+    phones.confidences(kept, whole, folder)
+    for stem in whole:
+        files = (colors[stem], depths[stem], kept.get(stem), cameras[stem])
+        sieve.add(stem, partial(_frame, stem, *files, intrinsics))
+    name = folder.resolve().parent.name if folder.name == "keyframes" else folder.resolve().name
+    return Scene(name, sieve.done(), phones.UP, skipped=sieve.skipped)
+
+
+def _keyframes(path: Path) -> Path:
+    return path / "keyframes" if (path / "keyframes").is_dir() else path
+
+
+def _parts(*found: dict[str, Path]) -> list[tuple[str, dict[str, Path]]]:
+    return list(zip(("image", "camera", "depth"), found, strict=True))
+
+
+def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+    return {file.stem: file for file in listed(folder, suffixes)}
+
+
+def _frame(
+    name: str,
+    color: Path,
+    depth: Path,
+    confidence: Path | None,
+    source: Path,
+    intrinsics: tuple[float, float, float, float] | None,
+) -> Frame | None:
+    """One frame; None if its pose is not finite."""
+    keys = phones.read_json(read_text(source), source)
+    rows = [[float(keys[f"t_{row}{column}"]) for column in range(4)] for row in range(3)]
+    pose = images.rigid_pose(np.array(rows), source)
+    if pose is None:
+        return None
+    camera = phones.make_camera(
+        intrinsics,
+        [keys[key] for key in ("fx", "fy", "cx", "cy")],
+        (int(keys["width"]), int(keys["height"])),
+        images.image_size(color),
+        source,
+    )
+    depth_camera = images.resized(camera, images.image_size(depth), "depth image", depth)
+    return Frame(
+        name=name,
+        camera=camera,
+        depth_camera=depth_camera,
+        world_from_camera=pose @ projection.OPENCV_FROM_OPENGL,
+        color=partial(images.read_color, color, camera),
+        depth=partial(phones.read_depth, depth, confidence, depth_camera),
+        depth_unit=phones.METRES,
+        files=(color, depth, *([confidence] if confidence else []), source),
+    )

@@ -1,0 +1,299 @@
+"""Record3D: a `.r3d` file, or the export as EXR + JPG, each zipped or as a folder.
+
+Reference: what the app's author says of both formats in the repository of its library,
+marek-simonik/record3d.
+
+* `.r3d` is a ZIP file of `metadata` (JSON) and `rgbd/` with `N.jpg`, `N.depth` and `N.conf`. Depth is float32
+  metres row by row, and confidence bytes of 0 low, 1 medium, 2 high, both compressed with LZFSE. Recordings
+  of the front camera have no confidence.
+* EXR + JPG is `metadata.json` beside `rgb/N.jpg` and `depth/N.exr`, most often in a folder EXR_RGBD. It has
+  no confidence: all depth is used.
+
+Metadata: `w`, `h` of the images and `dw`, `dh` of depth (not in early versions), `K`, the 3x3 intrinsic
+matrix of the first image column by column, `perFrameIntrinsicCoeffs` (later versions) with fx, fy, cx, cy of
+each, and `poses`, qx qy qz qw tx ty tz in metres, camera-to-world with ARKit's axes (x right, y up, z back;
+the world is y-up). `initPose` is not used: the poses agree with each other without it. Depth of low
+confidence is left out (`phones.LOWEST_CONFIDENCE`).
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from purify3d.base.errors import CaptureError, require
+from purify3d.captures.reading import archives, exr, images, phones
+from purify3d.captures.reading.opening import BROKEN, check_pixels, reason
+from purify3d.grid import projection
+from purify3d.types import Camera, Frame, Scene
+
+#: What the path must hold, for people.
+EXPECTS = "a .r3d file, or metadata.json with rgb/ and depth/*.exr"
+CONVENTION = "opengl"
+DIRECTION = "camera-to-world"
+
+_NUMBERED = re.compile(r"(?:(.*)/)?([^/]+)/([0-9]{1,9})(\.\w+)")
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where things are: the name of the metadata, and files of each frame number."""
+
+    metadata: str
+    color: Mapping[int, str]
+    depth: Mapping[int, str]
+    confidence: Mapping[int, str]
+
+
+def recognises(path: Path) -> bool:
+    """Does the path look like this format?"""
+    if path.is_file():
+        if path.suffix.lower() == ".r3d":
+            return True
+        return path.suffix.lower() == ".zip" and archives.is_archive(path) and _layout(path) is not None
+    if (path / "metadata").is_file() and (path / "rgbd").is_dir():
+        return True
+    # Names of all files are listed only where the few that matter are there.
+    inside = path / "EXR_RGBD" if (path / "EXR_RGBD").is_dir() else path
+    named = any((folder / "metadata.json").is_file() for folder in (inside, path))
+    return named and (inside / "rgb").is_dir() and (inside / "depth").is_dir() and _layout(path) is not None
+
+
+def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = None) -> Scene:
+    """Read a recording; images stay in the file until asked for.
+
+    Args:
+        intrinsics: (fx, fy, cx, cy) of the colour images, in place of those in the metadata.
+
+    Returns:
+        Frames in their order. `up` is +y.
+
+    Raises:
+        CaptureError: no whole file, metadata that lack something, or no usable frame.
+        MissingPackageError: lzfse (of `.r3d`) or OpenEXR (of EXR + JPG) is not installed.
+
+    Warns:
+        PurifyWarning: frames are left out, or some lack confidence.
+    """
+    layout = _layout(path)
+    if layout is None:
+        raise CaptureError(f"{path}: expected {EXPECTS}. Export it from Record3D as .r3d, or as EXR + JPG")
+    source = f"{layout.metadata} in {path}"
+    meta = phones.read_json(archives.read_member(path, layout.metadata), source)
+    poses = meta.get("poses")
+    if not isinstance(poses, list) or not poses:
+        raise CaptureError(
+            f"{source}: found no poses; expected one of each frame. Record with the LiDAR camera and a "
+            "recent version of Record3D"
+        )
+    numbers = sorted(layout.color.keys() | layout.depth.keys() | set(range(len(poses))))
+    whole = [n for n in numbers if n in layout.color and n in layout.depth and n < len(poses)]
+    sieve = phones.Sieve(path)
+    for number in sorted(set(numbers) - set(whole)):
+        parts = {"image": number in layout.color, "depth": number in layout.depth}
+        missing = [what for what, there in (parts | {"pose": number < len(poses)}).items() if not there]
+        sieve.lacks(str(number), f"no {' and no '.join(missing)}")
+    if whole:
+        cameras = _Cameras(path, source, meta, layout, whole[0], intrinsics)
+        kept = layout.confidence
+        phones.confidences({str(n): path for n in whole if n in kept}, [str(n) for n in whole], path)
+        for n in whole:
+            names = (layout.color[n], layout.depth[n], kept.get(n))
+            sieve.add(str(n), partial(_frame, path, n, names, cameras, poses[n]))
+    return Scene(
+        path.resolve().stem, sieve.done(), phones.UP, skipped=sieve.skipped, files=_own(path, layout)
+    )
+
+
+def _own(path: Path, layout: _Layout) -> tuple[Path, ...]:
+    return (path if path.is_file() else path / layout.metadata,)
+
+
+def _layout(path: Path) -> _Layout | None:
+    """Of the folder nearest to the top that has frames and metadata; None: there is none."""
+    names = archives.members(path)
+    held = set(names)
+    files: dict[tuple[str, str], dict[str, dict[int, str]]] = {}
+    for name in names:
+        found = _NUMBERED.fullmatch(name)
+        if found:
+            folder = files.setdefault((found[1] or "", found[2]), {})
+            folder.setdefault(found[4].lower(), {})[int(found[3])] = name
+    for place in sorted({place for place, _ in files}, key=lambda place: (place.count("/"), place)):
+        rgbd, rgb, depth = (files.get((place, inside), {}) for inside in ("rgbd", "rgb", "depth"))
+        above = place.rpartition("/")[0]
+        if ".depth" in rgbd and (meta := _join(place, "metadata")) in held:
+            return _Layout(meta, _images(rgbd), rgbd[".depth"], rgbd.get(".conf", {}))
+        for meta in (_join(place, "metadata.json"), _join(above, "metadata.json")):
+            if ".exr" in depth and rgb and meta in held:
+                return _Layout(meta, _images(rgb), depth[".exr"], {})
+    return None
+
+
+def _join(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
+
+
+def _images(folder: Mapping[str, dict[int, str]]) -> dict[int, str]:
+    return {
+        number: name for suffix in images.COLOR_SUFFIXES for number, name in folder.get(suffix, {}).items()
+    }
+
+
+class _Cameras:
+    """Cameras of all frames, from the metadata and the sizes of the first."""
+
+    def __init__(
+        self,
+        path: Path,
+        source: str,
+        meta: Mapping[str, Any],
+        layout: _Layout,
+        first: int,
+        intrinsics: tuple[float, float, float, float] | None,
+    ) -> None:
+        self._source, self._intrinsics = source, intrinsics
+        self._size = _color_size(path, layout.color[first])
+        try:
+            self._made_for = (int(meta["w"]), int(meta["h"])) if intrinsics is None else self._size
+            # Column by column: fx 0 0, 0 fy 0, cx cy 1.
+            shared = [float(meta["K"][i]) for i in (0, 4, 6, 7)] if intrinsics is None else []
+            given = (int(meta["dw"]), int(meta["dh"])) if "dw" in meta and "dh" in meta else None
+        except (LookupError, TypeError, ValueError, OverflowError) as error:
+            raise CaptureError(
+                f"{source}: w, h, K, dw, dh lack something ({error!r}); expected sizes and 9 numbers. Export "
+                "it again, or pass --intrinsics fx,fy,cx,cy"
+            ) from error
+        each = meta.get("perFrameIntrinsicCoeffs")
+        self._each: list[Any] = each if isinstance(each, list) else []
+        self._shared = shared
+        self.depth_size = _depth_size(path, layout.depth[first], self._size, given)
+
+    def of(self, number: int) -> tuple[Camera, Camera]:
+        """Of colour and of depth."""
+        own = self._each[number] if number < len(self._each) else self._shared
+        values = [float(value) for value in own[:4]] if self._intrinsics is None else []
+        camera = phones.make_camera(self._intrinsics, values, self._made_for, self._size, self._source)
+        return camera, images.resized(camera, self.depth_size, "depth image", self._source)
+
+
+def _frame(
+    path: Path, number: int, names: tuple[str, str, str | None], cameras: _Cameras, pose: Any
+) -> Frame | None:
+    """One frame; None if its pose is not finite."""
+    world_from_camera = phones.pose_from_quaternion(pose, f"{path}, pose {number}")
+    if world_from_camera is None:
+        return None
+    color, depth, confidence = names
+    camera, depth_camera = cameras.of(number)
+    parts = [path] if path.is_file() else [path / name for name in names if name is not None]
+    return Frame(
+        name=str(number),
+        camera=camera,
+        depth_camera=depth_camera,
+        world_from_camera=world_from_camera @ projection.OPENCV_FROM_OPENGL,
+        color=partial(_color, path, color, camera),
+        depth=partial(_depth, path, depth, confidence, depth_camera),
+        files=tuple(parts),
+    )
+
+
+def _color_size(path: Path, name: str) -> tuple[int, int]:
+    with _image(path, name) as image:
+        return image.size
+
+
+def _color(path: Path, name: str, camera: Camera) -> np.ndarray:
+    with _image(path, name) as image:
+        if image.size != (camera.width, camera.height):
+            raise CaptureError(
+                f"{name} in {path}: found {image.size[0]}x{image.size[1]} pixels; its camera has "
+                f"{camera.width}x{camera.height}. Export the capture again"
+            )
+        try:
+            return np.array(image.convert("RGB"))
+        except BROKEN as error:
+            raise _unreadable(path, name, error) from error
+
+
+def _image(path: Path, name: str) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(archives.read_member(path, name)))
+    except BROKEN as error:
+        raise _unreadable(path, name, error) from error
+    check_pixels(path / name, *image.size)
+    return image
+
+
+def _unreadable(path: Path, name: str, error: Exception) -> CaptureError:
+    return CaptureError(f"{name} in {path}: is damaged ({reason(error)}); copy or export the capture again")
+
+
+def _depth_size(
+    path: Path, name: str, color: tuple[int, int], given: tuple[int, int] | None
+) -> tuple[int, int]:
+    """(width, height): an EXR says it itself, else the metadata; else it has the image's proportions."""
+    data = archives.read_member(path, name)
+    if name.lower().endswith(".exr"):
+        return exr.exr_size(data, f"{name} in {path}")
+    if given is not None:
+        return given
+    count = len(_unpacked(data, f"{name} in {path}")) // 4
+    scale = (count / (color[0] * color[1])) ** 0.5
+    width, height = round(color[0] * scale), round(color[1] * scale)
+    if count == 0 or width * height != count:
+        raise CaptureError(
+            f"{name} in {path}: found {count} values and no dw, dh in the metadata; expected the "
+            f"proportions of an image of {color[0]}x{color[1]} pixels. Export it "
+            "with a recent version of Record3D"
+        )
+    return width, height
+
+
+def _depth(path: Path, name: str, confidence: str | None, camera: Camera) -> np.ndarray:
+    called, size = f"{name} in {path}", (camera.height, camera.width)
+    data = archives.read_member(path, name)
+    if name.lower().endswith(".exr"):
+        metres = exr.read_exr(data, called)
+        if metres.shape != size:
+            raise CaptureError(
+                f"{called}: found {metres.shape[1]}x{metres.shape[0]} pixels; its camera has "
+                f"{size[1]}x{size[0]}. Export the capture again"
+            )
+        return metres
+    metres = _plane(data, "<f4", called, size)
+    metres = np.where(np.isfinite(metres) & (metres > 0), metres, np.float32(0)).astype(np.float32)
+    if confidence is None:
+        return metres
+    data = archives.read_member(path, confidence)
+    return phones.confident(metres, _plane(data, "u1", f"{confidence} in {path}", size))
+
+
+def _plane(data: bytes, dtype: str, called: str, size: tuple[int, int]) -> np.ndarray:
+    """(h, w) of numbers compressed with LZFSE."""
+    raw = _unpacked(data, called)
+    expected = size[0] * size[1] * np.dtype(dtype).itemsize
+    if len(raw) != expected:
+        raise CaptureError(
+            f"{called}: found {len(raw)} bytes; expected {expected} of {size[1]}x{size[0]} pixels, the size "
+            "in the metadata. Copy or export the capture again"
+        )
+    return np.frombuffer(raw, dtype=dtype).reshape(size)
+
+
+def _unpacked(data: bytes, called: str) -> bytes:
+    library: Any = require("lzfse", "record3d")
+    try:
+        return bytes(library.decompress(data))
+    except (library.error, MemoryError, ValueError) as error:
+        raise CaptureError(
+            f"{called}: is no whole LZFSE data ({error!r}); copy or export the capture again"
+        ) from error

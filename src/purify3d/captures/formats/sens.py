@@ -1,0 +1,372 @@
+"""Scenes of the ScanNet release as they are downloaded: NAME.sens, with the mesh and its labels beside it.
+
+A .sens file, version 4, is little-endian without padding. First uint32 version; uint64 length and the
+sensor's name; four 4x4 float32 matrices row by row: colour intrinsic, colour extrinsic, depth intrinsic,
+depth extrinsic; int32 compression of colour (0 raw, 1 png, 2 jpeg) and of depth (0 raw, 1 zlib, 2 occi; 16
+bits each); uint32 width and height of colour and of depth; float32 depth units per metre; uint64 number of
+frames. Then the frames: camera-to-world (16 float32, OpenCV axes, metres, not finite where tracking was
+lost), uint64 times of colour and of depth, uint64 bytes of colour and of depth, and these bytes. Then uint64
+number of IMU records of 128 bytes, which are not used. Pixel centres are integers. Reference: the SensReader
+of the ScanNet release.
+
+Beside it lie the mesh `_vh_clean_2.ply` and its truth, see `scannet_truth.py`.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import warnings
+import zlib
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from purify3d.base.errors import CaptureError, PurifyWarning
+from purify3d.base.files import check_file
+from purify3d.captures.formats import scannet_truth
+from purify3d.captures.reading import images
+from purify3d.captures.reading.dropped import Dropped
+from purify3d.captures.reading.opening import BROKEN, check_pixels, reason
+from purify3d.captures.reading.poses import rigid_pose
+from purify3d.clouds import read_cloud
+from purify3d.types import Camera, Frame, Scene
+
+#: What the path must hold, for people.
+EXPECTS = "a .sens file, or a folder with one"
+
+#: How the format stores poses.
+CONVENTION, DIRECTION = "opencv", "camera-to-world"
+
+_VERSION = 4
+_LONGEST_NAME = 4096
+_MOST_FRAMES = 1_000_000  # nine hours
+_HEAD = struct.Struct("<64f2i4IfQ")
+_FRAME = struct.Struct("<16f4Q")
+_COLORS = {0: "raw", 1: "png", 2: "jpg"}
+_DEPTHS = {0: "raw", 1: "zlib"}
+_OTHERS = {-1: "unknown", 2: "occi"}
+_NO_DEPTH = 65535
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Where one frame lies in the file.
+
+    Attributes:
+        world_from_camera: (4, 4) float64 as stored, not finite where tracking was lost.
+        start: byte at which the colour image begins; the depth image follows it.
+        color_bytes, depth_bytes: their lengths.
+    """
+
+    world_from_camera: np.ndarray
+    start: int
+    color_bytes: int
+    depth_bytes: int
+
+
+@dataclass(frozen=True)
+class Recording:
+    """The index of a .sens file.
+
+    Attributes:
+        color, depth: 4x4 float64 intrinsic matrices.
+        apart: metres or shares of a turn, whichever is more, by which the extrinsics differ from identity.
+        color_kind: raw, png or jpg; `depth_kind` raw or zlib.
+        color_size, depth_size: (width, height).
+        units_per_metre: of the stored depth.
+        frames: those that lie in the file whole, in order.
+        promised: how many the header says there are.
+    """
+
+    path: Path
+    color: np.ndarray
+    depth: np.ndarray
+    apart: float
+    color_kind: str
+    depth_kind: str
+    color_size: tuple[int, int]
+    depth_size: tuple[int, int]
+    units_per_metre: float
+    frames: tuple[Stored, ...]
+    promised: int
+
+    def color_file(self, number: int) -> bytes:
+        """The bytes of a colour image as they are stored.
+
+        Raises:
+            CaptureError: the file became shorter.
+        """
+        frame = self.frames[number]
+        return _bytes(self.path, frame.start, frame.color_bytes)
+
+
+def recognises(path: Path) -> bool:
+    """Does the path look like this format?"""
+    return path.suffix.lower() == ".sens" if path.is_file() else bool(_recordings(path))
+
+
+def read(
+    path: Path,
+    *,
+    intrinsics: tuple[float, float, float, float] | None = None,
+    labels: str | None = None,
+) -> Scene:
+    """Read a .sens file, or the folder of a scene; images stay on disk until asked for.
+
+    Args:
+        intrinsics: (fx, fy, cx, cy) of the colour image, in place of the file's.
+        labels: the truth of which benchmark, `scannet20` or `scannet200`; None: see `scannet_truth.read`.
+
+    Returns:
+        Frames called by their number, from 0, in the file's order; `up` is +z. `points` is the mesh
+        `_vh_clean_2.ply` where it lies beside the file, in its own order, with truth as far as there is any.
+
+    Raises:
+        CaptureError: no such file, not version 4, a compression that is not read, or no usable frame; or the
+            mesh and its truth do not fit each other.
+
+    Warns:
+        PurifyWarning: frames are left out, or truth is.
+    """
+    file = _recording(path)
+    recording = read_index(file)
+    if recording.apart > 1e-3:
+        warnings.warn(
+            f"{file}: colour and depth have extrinsics that differ from identity by {recording.apart:.3g}; "
+            "they are not applied, since both share a pose",
+            PurifyWarning,
+            stacklevel=2,
+        )
+    where = "--intrinsics" if intrinsics else f"{file}, colour"
+    camera = images.make_camera(intrinsics or _pinhole(recording.color), recording.color_size, where)
+    depth_camera = images.make_camera(_pinhole(recording.depth), recording.depth_size, f"{file}, depth")
+    dropped, frames = Dropped(file), []
+    for number, stored in enumerate(recording.frames):
+        make = partial(rigid_pose, stored.world_from_camera, f"{file}, frame {number}")
+        pose = dropped.attempt(str(number), make)
+        if pose is not None:
+            frames.append(_frame(recording, number, pose, camera, depth_camera))
+    whole, promised = len(recording.frames), recording.promised
+    ended = f"{file}: ends after {whole} of {promised} frames; download it again"
+    for number in range(whole, promised):
+        dropped.refuse(str(number), ended)
+    frames = dropped.keep_near(frames)
+    dropped.settle(len(frames))
+    mesh = file.with_name(f"{file.stem}_vh_clean_2.ply")
+    points = read_cloud(mesh) if mesh.is_file() else None
+    names: dict[int, str] = {}
+    used: tuple[Path, ...] = ()
+    if points is not None:
+        points, names, used = scannet_truth.read(file.parent, file.stem, points, labels)
+    return Scene(
+        name=file.resolve().stem,
+        frames=tuple(frames),
+        up=np.array([0.0, 0.0, 1.0]),
+        points=points,
+        truth=names,
+        skipped=dropped.lost,
+        files=(file, *([] if points is None else [mesh]), *used),
+    )
+
+
+def read_index(file: Path) -> Recording:
+    """Where everything lies in a .sens file; no image is read.
+
+    A file that ends too early gives the frames that are whole.
+
+    Raises:
+        CaptureError: not version 4, a header that cannot be, or a compression that is not read.
+    """
+    size = check_file(file)
+    with file.open("rb") as stream:
+        version, length = struct.unpack("<IQ", _head(file, stream.read(12), 12))
+        if version != _VERSION:
+            raise CaptureError(
+                f"{file}: found version {version} in the first 4 bytes; expected a .sens file of version "
+                f"{_VERSION}. Download it again"
+            )
+        if length > _LONGEST_NAME:
+            raise _damaged(file, f"a sensor name of {length} bytes")
+        _head(file, stream.read(length), length)
+        values = _HEAD.unpack(_head(file, stream.read(_HEAD.size), _HEAD.size))
+        matrices = np.array(values[:64]).reshape(4, 4, 4)
+        color_kind = _kind(file, values[64], _COLORS, "colour")
+        depth_kind = _kind(file, values[65], _DEPTHS, "depth")
+        color_size, depth_size = values[66:68], values[68:70]
+        check_pixels(file, *color_size)
+        check_pixels(file, *depth_size)
+        units, promised = values[70], values[71]
+        if not (np.isfinite(units) and units > 0):
+            raise _damaged(file, f"{units:g} depth units per metre")
+        start = stream.tell()
+        if promised > _MOST_FRAMES:
+            raise _damaged(file, f"a number of {promised} frames")
+        frames: list[Stored] = []
+        while len(frames) < promised and start + _FRAME.size <= size:
+            stream.seek(start)
+            *pose, _, _, color_bytes, depth_bytes = _FRAME.unpack(stream.read(_FRAME.size))
+            start += _FRAME.size
+            if color_bytes + depth_bytes > size - start:
+                break
+            frames.append(Stored(np.array(pose).reshape(4, 4), start, color_bytes, depth_bytes))
+            start += color_bytes + depth_bytes
+    return Recording(
+        path=file,
+        color=matrices[0],
+        depth=matrices[2],
+        apart=float(max(_apart(matrices[1]), _apart(matrices[3]))),
+        color_kind=color_kind,
+        depth_kind=depth_kind,
+        color_size=color_size,
+        depth_size=depth_size,
+        units_per_metre=float(units),
+        frames=tuple(frames),
+        promised=promised,
+    )
+
+
+def _recordings(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return []
+    with os.scandir(path) as entries:
+        names = [e.name for e in entries if e.name.lower().endswith(".sens") and not e.name.startswith(".")]
+    return [path / name for name in sorted(names)]
+
+
+def _recording(path: Path) -> Path:
+    if path.is_file():
+        return path
+    found = _recordings(path)
+    if len(found) != 1:
+        held = ", ".join(file.name for file in found[:4]) or "none"
+        raise CaptureError(f"{path}: expected one .sens file, found {held}. Point to the file itself")
+    return found[0]
+
+
+def _head(file: Path, data: bytes, expected: int) -> bytes:
+    if len(data) < expected:
+        raise CaptureError(
+            f"{file}: the file ends within its header; expected a .sens file of version {_VERSION}. "
+            "Download it again"
+        )
+    return data
+
+
+def _damaged(file: Path, found: str) -> CaptureError:
+    return CaptureError(f"{file}: found {found}; the header is damaged. Download the file again")
+
+
+def _kind(file: Path, number: int, known: dict[int, str], what: str) -> str:
+    if number not in known:
+        found = _OTHERS.get(number, "not known to the format")
+        expected = ", ".join(f"{value} ({i})" for i, value in known.items())
+        raise CaptureError(
+            f"{file}: found {what} of compression {number} ({found}); expected {expected}. Export the scene "
+            "with the SensReader of the release to color/ depth/ pose/ intrinsic/"
+        )
+    return known[number]
+
+
+def _apart(extrinsic: np.ndarray) -> float:
+    """How much differs from identity; a matrix of zeros says nothing."""
+    if not extrinsic.any() or not np.isfinite(extrinsic).all():
+        return 0.0
+    return float(np.abs(extrinsic - np.eye(4)).max())
+
+
+def _pinhole(matrix: np.ndarray) -> tuple[float, float, float, float]:
+    return float(matrix[0, 0]), float(matrix[1, 1]), float(matrix[0, 2]), float(matrix[1, 2])
+
+
+def _frame(
+    recording: Recording, number: int, pose: np.ndarray, camera: Camera, depth_camera: Camera
+) -> Frame:
+    stored, file = recording.frames[number], recording.path
+    after = stored.start + stored.color_bytes
+    name = f"{file}, frame {number}"
+    return Frame(
+        name=str(number),
+        camera=camera,
+        depth_camera=depth_camera,
+        world_from_camera=pose,
+        color=partial(_color, name, file, stored.start, stored.color_bytes, recording.color_kind, camera),
+        depth=partial(
+            _depth,
+            name,
+            file,
+            after,
+            stored.depth_bytes,
+            recording.depth_kind,
+            depth_camera,
+            1 / recording.units_per_metre,
+        ),
+        depth_unit=1 / recording.units_per_metre,
+        files=(file,),
+    )
+
+
+def _bytes(file: Path, start: int, count: int) -> bytes:
+    check_file(file)
+    try:
+        with file.open("rb") as stream:
+            stream.seek(start)
+            data = stream.read(count)
+    except OSError as error:
+        raise CaptureError(f"{file}: cannot be read ({error.strerror}). Check the disk") from error
+    if len(data) < count:
+        raise CaptureError(f"{file}: became shorter since it was opened; download it again")
+    return data
+
+
+# Module-level functions in `partial`, not closures, so that frames can be sent to other processes.
+def _color(name: str, file: Path, start: int, count: int, kind: str, camera: Camera) -> np.ndarray:
+    data = _bytes(file, start, count)
+    if kind == "raw":
+        _expect(name, "colour image", len(data), camera.width * camera.height * 3)
+        return np.frombuffer(data, dtype=np.uint8).reshape(camera.height, camera.width, 3).copy()
+    try:
+        with Image.open(io.BytesIO(data), formats=["PNG" if kind == "png" else "JPEG"]) as image:
+            if image.size == (camera.width, camera.height):
+                return np.array(image.convert("RGB"))
+            found = image.size
+    except BROKEN as error:
+        raise CaptureError(
+            f"{name}: the colour image is damaged ({reason(error)}); download the file again"
+        ) from error
+    raise CaptureError(
+        f"{name}: found a colour image of {found[0]}x{found[1]} pixels; the header says "
+        f"{camera.width}x{camera.height}. Download the file again"
+    )
+
+
+def _depth(
+    name: str, file: Path, start: int, count: int, kind: str, camera: Camera, metres_per_unit: float
+) -> np.ndarray:
+    data, expected = _bytes(file, start, count), camera.width * camera.height * 2
+    if kind == "zlib":
+        try:
+            # One byte more than there should be is enough to see that there are too many.
+            data = zlib.decompressobj().decompress(data, expected + 1)
+        except zlib.error as error:
+            raise CaptureError(
+                f"{name}: the depth image is damaged ({error}); download the file again"
+            ) from error
+    _expect(name, "depth image", len(data), expected)
+    stored = np.frombuffer(data, dtype="<u2").reshape(camera.height, camera.width)
+    metres = stored.astype(np.float32) * np.float32(metres_per_unit)
+    metres[stored == _NO_DEPTH] = 0
+    return metres
+
+
+def _expect(name: str, what: str, found: int, expected: int) -> None:
+    if found != expected:
+        more = "more than " if found > expected else ""
+        raise CaptureError(
+            f"{name}: found a {what} of {more}{min(found, expected)} bytes; expected {expected} for the size "
+            "in the header. Download the file again"
+        )

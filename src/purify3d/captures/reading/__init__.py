@@ -1,0 +1,1 @@
+"""What several capture formats read alike: images, depths, videos, archives, poses."""

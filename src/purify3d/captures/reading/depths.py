@@ -1,0 +1,230 @@
+"""Depth images of every kind that captures hold.
+
+| file | values | taken as |
+|---|---|---|
+| PNG, PGM, TIFF, .npy, .npz of whole numbers (16 bits or more) | sensor units | times the capture's unit |
+| TIFF, EXR, .npy, .npz of floats | metres | as they are, unless the capture says its unit |
+
+In whole numbers of 16 bits 65535 means "no depth", in floats whatever is not finite or negative does; all
+become 0. PGM (the format's own page: netpbm) stores 16 bits with the high byte first, and values as they are:
+they are not stretched to the header's maximum. An .npz holds one array, or one that is called `depth`.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from purify3d.base.errors import CaptureError
+from purify3d.base.files import check_file
+from purify3d.captures.reading.opening import check_pixels, opened_image, unreadable
+from purify3d.types import Camera
+
+#: Names of depth files end with one of these.
+DEPTH_SUFFIXES = (".png", ".tif", ".tiff", ".exr", ".npy", ".npz", ".pgm")
+#: Those of them that Pillow does not read, or not as they are.
+ARRAY_SUFFIXES = (".exr", ".npy", ".npz", ".pgm")
+
+_NO_DEPTH = 65535
+_SPACE = rb"(?:\s|#[^\r\n]*[\r\n])+"
+_PGM = re.compile(rb"(P[25])" + _SPACE + _SPACE.join([rb"(\d{1,9})"] * 3) + rb"\s")
+_BROKEN_ARRAY = (
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    OverflowError,
+    SyntaxError,
+    NotImplementedError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
+)
+
+
+def depth_size(path: Path) -> tuple[int, int]:
+    """(width, height) of a depth image; reads only its header.
+
+    Raises:
+        CaptureError: no ordinary file, no image, or of more than 64 million pixels.
+    """
+    width, height, _ = _header(path)
+    return width, height
+
+
+def stored_in_metres(path: Path) -> bool:
+    """Whether the values are floats, which are metres where no unit is given; reads only the header.
+
+    Raises:
+        CaptureError: as `depth_size`.
+    """
+    return path.suffix.lower() == ".exr" or _header(path)[2]
+
+
+def read_depth(
+    path: Path, camera: Camera, metres_per_unit: float, metres_per_float: float = 1.0
+) -> np.ndarray:
+    """(h, w) float32 metres along z, 0 = none.
+
+    Args:
+        metres_per_unit: of whole numbers.
+        metres_per_float: of floats: 1, unless the capture says that they are no metres.
+
+    Raises:
+        CaptureError: unreadable, not one channel of 16 bits or floats, or not of the camera's size.
+    """
+    width, height, _ = _header(path)
+    check_size(path, (width, height), camera, "depth image")
+    stored = _values(path)
+    with np.errstate(over="ignore", invalid="ignore"):
+        if stored.dtype.kind == "f":
+            metres = stored.astype(np.float32) * np.float32(metres_per_float)
+        else:
+            metres = stored.astype(np.float32) * np.float32(metres_per_unit)
+            if stored.dtype.itemsize == 2:
+                metres[stored == _NO_DEPTH] = 0
+    metres[~(np.isfinite(metres) & (metres > 0))] = 0
+    return metres
+
+
+def check_size(path: Path, size: tuple[int, int], camera: Camera, what: str) -> None:
+    """Refuse an image of another size (width, height) than its camera's, before it is decoded.
+
+    Raises:
+        CaptureError: of another size.
+    """
+    if size != (camera.width, camera.height):
+        raise CaptureError(
+            f"{path}: found a {what} of {size[0]}x{size[1]} pixels; its camera has "
+            f"{camera.width}x{camera.height}. All images of a camera must have the size that its intrinsics "
+            "were made for: resize the images, or correct the intrinsics"
+        )
+
+
+def _header(path: Path) -> tuple[int, int, bool]:
+    """(width, height, whether the values are floats)."""
+    suffix = path.suffix.lower()
+    if suffix not in ARRAY_SUFFIXES:
+        with opened_image(path) as image:
+            return (*image.size, image.mode.startswith("F"))
+    check_file(path)
+    found: tuple[int, int, bool]
+    try:
+        with path.open("rb") as file:
+            if suffix == ".exr":
+                from purify3d.captures.reading.exr import exr_size
+
+                found = (*exr_size(path), True)
+            elif suffix == ".pgm":
+                _, width, height, _, _ = _pgm(path, file.read(4096))
+                found = width, height, False
+            elif suffix == ".npy":
+                found = _array(path, file)
+            else:
+                with zipfile.ZipFile(file) as archive, archive.open(_member(path, archive)) as stream:
+                    found = _array(path, stream)
+    except _BROKEN_ARRAY as error:
+        raise unreadable(path, error) from error
+    check_pixels(path, *found[:2])
+    return found
+
+
+def _values(path: Path) -> np.ndarray:
+    """(h, w) as stored."""
+    suffix = path.suffix.lower()
+    if suffix not in ARRAY_SUFFIXES:
+        return _image_values(path)
+    if suffix == ".exr":
+        from purify3d.captures.reading.exr import read_exr
+
+        return read_exr(path)
+    try:
+        if suffix == ".pgm":
+            return _pgm_values(path)
+        found = np.load(path, allow_pickle=False)
+        if suffix == ".npz":
+            with found, zipfile.ZipFile(path) as archive:
+                found = found[_member(path, archive).removesuffix(".npy")]
+    except _BROKEN_ARRAY as error:
+        raise unreadable(path, error) from error
+    return found.reshape(_plane(path, found.shape))
+
+
+def _image_values(path: Path) -> np.ndarray:
+    with opened_image(path) as image:
+        if not image.mode.startswith(("I", "F")):
+            raise CaptureError(
+                f"{path}: found a depth image of mode {image.mode!r}; expected a 16-bit single-channel PNG "
+                "or TIFF, or floats. Export depth as raw values, not as 8-bit or as a colour map"
+            )
+        # Older versions of Pillow open 16 bits of PNG as 32, in which 65535 would mean nothing.
+        return np.array(image).astype(np.uint16) if image.format == "PNG" else np.array(image)
+
+
+def _array(path: Path, stream: IO[bytes]) -> tuple[int, int, bool]:
+    """The header of an .npy file."""
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(stream)
+    if dtype.kind not in "iuf" or dtype.itemsize < 2:
+        raise CaptureError(
+            f"{path}: found an array of {dtype}; expected floats (metres) or whole numbers of 16 bits or more"
+        )
+    height, width = _plane(path, shape)
+    return width, height, dtype.kind == "f"
+
+
+def _plane(path: Path, shape: tuple[int, ...]) -> tuple[int, int]:
+    """(h, w) of an array that may have one channel or stand alone in a batch."""
+    sides = [side for side in shape if side != 1] if len(shape) > 2 else list(shape)
+    if len(sides) != 2:
+        raise CaptureError(f"{path}: found an array of shape {shape}; expected (height, width)")
+    return sides[0], sides[1]
+
+
+def _member(path: Path, archive: zipfile.ZipFile) -> str:
+    names = archive.namelist()
+    chosen = names if len(names) == 1 else [name for name in names if name == "depth.npy"]
+    if len(chosen) != 1:
+        held = ", ".join(name.removesuffix(".npy") for name in names[:8]) or "nothing"
+        raise CaptureError(f"{path}: found {held}; expected one array, or one that is called depth")
+    return chosen[0]
+
+
+def _pgm(path: Path, data: bytes) -> tuple[bytes, int, int, int, int]:
+    """(kind, width, height, largest value, where the pixels begin) of a PGM file."""
+    found = _PGM.match(data)
+    if found is None:
+        raise CaptureError(f"{path}: found {data[:12]!r}; expected a PGM image, which begins with P5 or P2")
+    kind = found.group(1)
+    width, height, largest = (int(found.group(i)) for i in (2, 3, 4))
+    if not 255 < largest <= 65535:
+        raise CaptureError(
+            f"{path}: found a PGM image with values up to {largest}; expected 16 bits (256 to 65535). Export "
+            "depth as raw 16-bit values"
+        )
+    return kind, width, height, largest, found.end()
+
+
+def _pgm_values(path: Path) -> np.ndarray:
+    data = path.read_bytes()
+    kind, width, height, _, start = _pgm(path, data)
+    if kind == b"P2":
+        values = np.array(data[start:].split()[: width * height], dtype=np.float64).astype(np.uint16)
+    else:
+        whole = min(width * height, (len(data) - start) // 2)
+        values = np.frombuffer(data, dtype=">u2", count=whole, offset=start).astype(np.uint16)
+    if len(values) < width * height:
+        raise CaptureError(
+            f"{path}: found {len(values)} of {width}x{height} pixels; the file is cut off. Re-copy the "
+            "capture, or delete this frame's files"
+        )
+    return values.reshape(height, width)

@@ -1,0 +1,169 @@
+"""What captures of iPhones and iPads share: ARKit's confidence, depth smaller than colour, frames left out.
+
+ARKit gives each depth pixel a confidence, 0 low, 1 medium, 2 high (ARConfidenceLevel). Low confidence is
+mostly on silhouettes, glass and what is far away, where depth can be wrong by much: it is left out.
+ARKit's principal points are offsets from the top left corner of the image (ARCamera.intrinsics).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from purify3d.base.errors import CaptureError, PurifyWarning
+from purify3d.captures.reading import images
+from purify3d.captures.reading.dropped import Dropped
+from purify3d.captures.reading.keys import parse_json
+from purify3d.grid import projection
+from purify3d.types import Camera, Frame
+
+#: Depth of a lower confidence is left out.
+LOWEST_CONFIDENCE = 1
+
+#: ARKit's worlds are aligned with gravity (ARConfiguration.WorldAlignment.gravity).
+UP = np.array([0.0, 1.0, 0.0])
+
+#: Metres per unit of depth in PNGs.
+METRES = 0.001
+
+
+def read_depth(depth: Path, confidence: Path | None, camera: Camera) -> np.ndarray:
+    """(h, w) float32 metres of a 16-bit PNG in mm, 0 = none or of low confidence.
+
+    Raises:
+        CaptureError: one of the two images is unreadable, of another kind, or not of the camera's size.
+    """
+    metres = images.read_depth(depth, camera, METRES)
+    if confidence is None:
+        return metres
+    return confident(metres, images.read_ids(confidence, camera, "confidence image"))
+
+
+def confident(metres: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+    """Depth (h, w) without what is of low confidence (h, w)."""
+    return np.where(confidence >= LOWEST_CONFIDENCE, metres, np.float32(0))
+
+
+def make_camera(
+    intrinsics: tuple[float, float, float, float] | None,
+    arkit: Sequence[float],
+    made_for: tuple[int, int],
+    size: tuple[int, int],
+    source: Path | str,
+) -> Camera:
+    """The colour camera of images of `size`.
+
+    Args:
+        intrinsics: given by hand for these images, integer pixel centres; they win.
+        arkit: fx, fy, cx, cy in pixels from the corner of an image of the size `made_for`.
+
+    Raises:
+        CaptureError: not numbers a camera can have, or the two sizes differ in proportions.
+    """
+    if intrinsics is not None:
+        return images.make_camera(intrinsics, size, "--intrinsics", warn=False)
+    fx, fy, cx, cy = (float(value) for value in arkit)
+    camera = images.make_camera((fx, fy, cx - 0.5, cy - 0.5), made_for, source, warn=False)
+    return images.resized(camera, size, "colour image", source)
+
+
+def pose_from_quaternion(values: Sequence[float], what: str) -> np.ndarray | None:
+    """(4, 4) from qx qy qz qw tx ty tz; None where it is not finite.
+
+    Raises:
+        CaptureError: no 7 numbers, or a quaternion far from unit length.
+    """
+    numbers = np.asarray(values, dtype=np.float64)
+    if numbers.shape != (7,):
+        raise CaptureError(f"{what}: found {numbers.size} numbers; expected a quaternion and a position, 7")
+    if not np.isfinite(numbers).all():
+        return None
+    length = float(np.linalg.norm(numbers[:4]))
+    if abs(length - 1) > 0.01:
+        raise CaptureError(
+            f"{what}: found a quaternion of length {length:.3g}; expected 1, in the order x y z w"
+        )
+    return projection.pose_from_quaternion(numbers[:4], numbers[4:])
+
+
+def read_json(text: str | bytes, source: Path | str) -> dict[str, Any]:
+    """An object of JSON.
+
+    Raises:
+        CaptureError: it is none.
+    """
+    found = parse_json(text, source)
+    if not isinstance(found, dict):
+        raise CaptureError(f"{source}: found {type(found).__name__}; expected an object of JSON")
+    return found
+
+
+class Sieve:
+    """Frames that can be used; the others are counted and named (`Dropped`)."""
+
+    def __init__(self, source: Path) -> None:
+        self.frames: list[Frame] = []
+        self._dropped = Dropped(source)
+
+    @property
+    def skipped(self) -> int:
+        """Frames whose pose is not finite."""
+        return self._dropped.lost
+
+    def lacks(self, name: str, what: str) -> None:
+        """Note a frame of which something is missing."""
+        self._dropped.lacks(name, what)
+
+    def add(self, name: str, make: Callable[[], Frame | None]) -> None:
+        """Keep what `make` gives; None: the pose is not finite. What it raises is noted."""
+        frame = self._dropped.attempt(name, partial(_checked, make))
+        if frame is not None:
+            self.frames.append(frame)
+
+    def done(self) -> tuple[Frame, ...]:
+        """The frames.
+
+        Raises:
+            CaptureError: there are none, or more are bad than can be used.
+
+        Warns:
+            PurifyWarning: frames are left out, or the intrinsics look made for other images.
+        """
+        kept = self._dropped.keep_near(self.frames)
+        self._dropped.settle(len(kept))
+        complaint = images.off_centre(kept[0].camera)  # once, and not for each frame
+        if complaint is not None:
+            warnings.warn(f"{self._dropped.where}: {complaint}", PurifyWarning, stacklevel=3)
+        return tuple(kept)
+
+
+def _checked(make: Callable[[], Frame | None]) -> Frame | None:
+    """What `make` gives; what values of JSON from strangers make it raise is a CaptureError."""
+    try:
+        return make()
+    except KeyError as error:
+        raise CaptureError(f"found no {error}") from error
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise CaptureError(str(error)) from error
+
+
+def confidences(found: Mapping[str, Path], names: Sequence[str], source: Path) -> Mapping[str, Path]:
+    """Confidence images by frame name as found, with a warning where only some frames have one.
+
+    Warns:
+        PurifyWarning: all depth of the frames without is used, which differs from that of the others.
+    """
+    lacking = [name for name in names if name not in found]
+    if found and lacking:
+        warnings.warn(
+            f"{source}: {len(lacking)} frames have no confidence image ({', '.join(lacking[:3])}); all of "
+            "their depth is used",
+            PurifyWarning,
+            stacklevel=3,
+        )
+    return found

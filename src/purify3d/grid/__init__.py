@@ -1,0 +1,1 @@
+"""The world as a grid: cells, voxels, neighbours, projection into cameras, sparse convolution."""

@@ -1,0 +1,247 @@
+"""Everything that shapes a run, in one value."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from purify3d.base.errors import LabelError, RunError
+from purify3d.base.settings import Leaf, check, from_plain, leaves, setting, to_plain
+from purify3d.captures import is_procedural, open_capture, read_whole
+from purify3d.captures.conventions import MAX_DEPTH, Convention, Direction, Stored
+from purify3d.clouds import read_cloud
+from purify3d.labels.labelling import SegmentConfig
+from purify3d.types import Labels, Scene, Vocabulary
+from purify3d.types.labelsets import label_set_names, load_label_set, read_labels, set_name
+
+_BUILT_IN = {
+    "lite",
+    "geometric",
+    "uniform",
+    "student",
+}  # names that are no paths, whatever lies here
+
+
+@dataclass(frozen=True)
+class CaptureConfig:
+    """What is labelled.
+
+    Attributes:
+        path: a folder or file in a known format, or synthetic:SEED.
+        reader: capture format, such as scannet, nerfstudio or tum; none: found from the path.
+        up: world direction against gravity: +z, -y, or three numbers; none: the format's, or a guess.
+        intrinsics: fx,fy,cx,cy of the colour images in pixels, in place of the capture's own.
+        every: use every n-th frame.
+        limit: use at most so many frames, evenly spaced.
+        onto: cloud or mesh to label (PLY, OBJ, LAS) in place of the fused frames.
+        depth_unit: metres per unit of the stored depth, such as 0.001; none: the format's.
+        max_depth: metres; what is measured farther away counts as not measured.
+        pose_convention: camera axes of the stored poses, opencv (y down, z forward) or opengl (y up, z back).
+        pose_direction: what stored poses map, camera-to-world or world-to-camera; none: the format's.
+        scale: metres per unit of the stored poses, and of the capture's own cloud.
+        interpolate: give images between two poses one in between, for formats with their own clock (tum).
+    """
+
+    path: str = setting(stage="points")
+    reader: str | None = setting(None, stage="points")
+    up: str | None = setting(None, stage="points")
+    intrinsics: tuple[float, ...] | None = setting(None, stage="points")
+    every: int | None = setting(None, stage="points", low=1, high=10**6)
+    limit: int | None = setting(None, stage="points", low=1, high=10**6)
+    onto: str | None = setting(None, stage="points")
+    depth_unit: float | None = setting(None, stage="points", above=0, high=1e3)
+    max_depth: float = setting(MAX_DEPTH, stage="points", above=0, high=1e6)
+    pose_convention: Convention | None = setting(None, stage="points")
+    pose_direction: Direction | None = setting(None, stage="points")
+    scale: float = setting(1.0, stage="points", above=0, high=1e6)
+    interpolate: bool = setting(False, stage="points")
+
+    def __post_init__(self) -> None:
+        check(self)
+        for name in ("path", "onto"):  # an empty path would be the working directory
+            if (path := getattr(self, name)) is not None and not path.strip():
+                raise ValueError(f"found an empty {name}; expected the path of a file or folder")
+        if self.intrinsics is not None and len(self.intrinsics) != 4:
+            raise ValueError(f"found intrinsics = {self.intrinsics}; expected four numbers fx,fy,cx,cy")
+
+    def open(self) -> Scene:
+        """The capture, with the cloud of `onto` where one is named.
+
+        Raises:
+            CaptureError: see `open_capture` and `read_cloud`.
+        """
+        scene = open_capture(self.path, every=self.every, limit=self.limit, **self._reading())
+        if self.onto is None:
+            return scene
+        return replace(scene, points=read_cloud(self.onto, origin=scene.origin))
+
+    def whole(self) -> tuple[Scene, Stored]:
+        """All frames of the capture as they are stored, whatever their depth, and how poses are stored.
+
+        Raises:
+            CaptureError: see `open_capture`.
+        """
+        return read_whole(self.path, **(self._reading() | {"max_depth": math.inf}))
+
+    def _reading(self) -> dict[str, Any]:
+        """What readers are told."""
+        names = ("reader", "up", "intrinsics", "depth_unit", "max_depth", "pose_convention")
+        return {name: getattr(self, name) for name in (*names, "pose_direction", "scale", "interpolate")}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run before it runs. `config.json` of a run folder is this value.
+
+    Attributes:
+        labels: "chair, table, sofa|couch" (a bar joins synonyms), or a set such as scannet20.
+        backbone: 2D model, as family:argument.
+        format: scannet adds labels.txt, one benchmark id a line, for a label set that has ids.
+        seed: of everything random; the methods of this package draw nothing, a 2D model of your own may.
+        device: where all is computed: auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps.
+        no_query: keep scores of the labels and no features: the run can be asked nothing else afterwards.
+    """
+
+    capture: CaptureConfig
+    labels: str | tuple[str, ...] = setting(stage="label")
+    backbone: str = setting("segmenter:lite", stage="lift")
+    method: SegmentConfig = field(default_factory=SegmentConfig)
+    format: Literal["ply", "scannet"] = setting("ply", stage="label")
+    seed: int = setting(0, stage="lift", low=0, high=2**63 - 1)
+    device: str = setting("auto")
+    no_query: bool = setting(False, stage="lift")
+
+    def __post_init__(self) -> None:
+        check(self)
+        for name, given in (("backbone", self.backbone), ("affinity", self.method.purify.affinity)):
+            if not given.rpartition(":")[2].strip():
+                raise ValueError(f"found {name} = {given!r}; expected a name, or a path behind the colon")
+        self.vocabulary()
+        if self.format == "scannet":
+            self.dataset_ids()
+
+    def vocabulary(self) -> Vocabulary:
+        """
+        Raises:
+            LabelError: the labels cannot be used.
+        """
+        return read_labels(self.labels)
+
+    def dataset_ids(self) -> tuple[int, ...]:
+        """(C,) the data set's id of each label.
+
+        Raises:
+            LabelError: the labels are no set that has ids.
+        """
+        name = set_name(self.labels)
+        ids = None if name is None else load_label_set(name).dataset_ids
+        if ids is None:
+            raise LabelError(
+                f"found the format scannet with labels {self.labels!r}; expected a label set with benchmark "
+                f"ids: {', '.join(n for n in label_set_names() if load_label_set(n).dataset_ids)}"
+            )
+        return ids
+
+    def resolved(self) -> Job:
+        """The job with paths that hold from any working directory."""
+        capture = self.capture
+        return replace(
+            self,
+            capture=replace(
+                capture,
+                path=capture.path if is_procedural(capture.path) else _absolute(capture.path),
+                onto=None if capture.onto is None else _absolute(capture.onto),
+            ),
+            backbone=_argument_resolved(self.backbone),
+            method=replace(
+                self.method,
+                purify=replace(self.method.purify, affinity=_argument_resolved(self.method.purify.affinity)),
+            ),
+        )
+
+    def settings_of(self, stage: str) -> dict[str, Any]:
+        """What this stage is the first to depend on: dotted name -> plain value."""
+        found = {".".join(leaf.path): leaf.value for leaf in leaves(self) if leaf.stage == stage}
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in found.items()}
+
+    def to_json(self) -> str:
+        return json.dumps(to_plain(self), indent=1, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def read(cls, file: Path, **given: Any) -> Job:
+        """From `config.json` of a run, or a file with some of its keys: what is not there takes its default.
+
+        Args:
+            given: settings by name that win over those of the file.
+
+        Raises:
+            RunError: no such file, or not such settings; the message says which.
+            ValueError: a setting that was given cannot be.
+        """
+        try:
+            plain = json.loads(file.read_text(encoding="utf-8-sig"))
+            if isinstance(plain, dict) and isinstance(plain.setdefault("capture", {}), dict):
+                plain["capture"] |= {"path": given["path"]} if "path" in given else {}
+                plain |= {"labels": given["labels"]} if "labels" in given else {}
+            base = from_plain(cls, plain)
+        except OSError as error:
+            raise RunError(f"cannot read {file} ({error.strerror}); expected config.json of a run") from error
+        except (ValueError, RecursionError, LabelError) as error:
+            raise RunError(f"{file} cannot be used: {error}") from error
+        return changed(base, given)
+
+
+def job(capture: str | Path, labels: Labels, **settings: Any) -> Job:
+    """A job from the names of its settings, wherever they are nested.
+
+        job("my_scan", "chair, table", rounds=6, affinity="uniform", limit=20)
+
+    Raises:
+        ValueError: no setting of that name, or a value it cannot have.
+        LabelError: the labels cannot be used.
+    """
+    words = labels if isinstance(labels, str) else _words(labels)
+    return changed(Job(CaptureConfig(str(capture)), words), settings)
+
+
+def changed(base: Job, settings: dict[str, Any]) -> Job:
+    """The job with some settings replaced by name.
+
+    Raises:
+        ValueError: no setting of that name, or a value it cannot have.
+        LabelError: the labels cannot be used.
+    """
+    plain = to_plain(base)
+    places = {leaf.name: leaf.path for leaf in leaves(base)}
+    for name, value in settings.items():
+        if name not in places:
+            raise ValueError(f"found setting {name!r}; expected one of {', '.join(places)}")
+        inner = plain
+        for key in places[name][:-1]:
+            inner = inner[key]
+        inner[name] = value
+    return from_plain(Job, plain)
+
+
+def options() -> list[Leaf]:
+    """Every setting of a job, for whoever makes flags of them."""
+    return list(leaves(Job(CaptureConfig("."), "label")))
+
+
+def _words(labels: Labels) -> tuple[str, ...]:
+    return tuple("|".join(words) for words in Vocabulary.parse(labels).synonyms)
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())
+
+
+def _argument_resolved(name: str) -> str:
+    """`family:argument` or a bare argument, absolute where it is something that exists here."""
+    family, colon, argument = name.rpartition(":")
+    if not argument or argument in _BUILT_IN:  # an empty path would be the working directory
+        return name
+    return f"{family}{colon}{_absolute(argument)}" if Path(argument).expanduser().exists() else name
