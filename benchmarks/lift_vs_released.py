@@ -122,7 +122,7 @@ def released(
         view = torch.arange(len(frames)).repeat_interleave(count)
         of_pixel = view[visible]
         del parts
-    heard: dict[int, list[tuple[Tensor, Tensor]]] = defaultdict(list)
+    found: dict[int, list[tuple[Tensor, Tensor]]] = defaultdict(list)
     seen_by = torch.zeros(count)
     with watch("views"):
         for number, frame in enumerate(frames):
@@ -132,18 +132,18 @@ def released(
             values = normalize(values, dim=1)
             logit = bank.space.logit_scale * (values @ bank.embedding.T)
             for i, index in enumerate(point):
-                heard[index.item()].append((values[i], logit[i]))
+                found[index.item()].append((values[i], logit[i]))
             seen_by[seen] += 1
     fused = torch.zeros(count, said[0].embedding.shape[1])
     with watch("fusion"):
-        points = torch.tensor(list(heard))
+        points = torch.tensor(list(found))
         for some in points.split(_CHUNK):
-            most = max(len(heard[index.item()]) for index in some)
+            most = max(len(found[index.item()]) for index in some)
             feature = torch.zeros(len(some), most, fused.shape[1])
             logits = torch.zeros(len(some), most, len(bank.embedding))
             there = torch.zeros(len(some), most, dtype=torch.bool)
             for i, index in enumerate(some):
-                views = heard[index.item()]
+                views = found[index.item()]
                 there[i, : len(views)] = True
                 for j, (value, logit) in enumerate(views):
                     feature[i, j], logits[i, j] = value, logit

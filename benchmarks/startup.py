@@ -1,6 +1,6 @@
 """Seconds until the program answers: help, the first lines of `segment`, imports.
 
-    python benchmarks/startup.py [--repeats 5] [--json FILE]
+    python benchmarks/startup.py [--only NAME...] [--repeats 5] [--json FILE]
 
 Each is a process of its own; the median counts, after one that warms the disk's cache. `segment` works on a
 procedural room and is ended once it has named the capture: its first line says that it has begun, its second
@@ -76,12 +76,12 @@ def tasks(folder: str) -> dict[str, Callable[[], float]]:
     }
 
 
-def timed(repeats: int, names: Sequence[str] = ()) -> dict[str, list[float]]:
-    """Seconds of each run of what is named; of everything without names."""
+def timed(repeats: int, only: Sequence[str] = ()) -> dict[str, list[float]]:
+    """Seconds of each run of the tasks named; of all tasks without names."""
     with tempfile.TemporaryDirectory() as folder:
         runs = {}
         for name, task in tasks(folder).items():
-            if not names or name in names:
+            if not only or name in only:
                 task()
                 runs[name] = [round(task(), 3) for _ in range(repeats)]
         return runs
@@ -91,10 +91,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--only", nargs="+", default=[], choices=tasks(""), metavar="NAME")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    about, runs = facts(), timed(args.repeats)
+    about, runs = facts(), timed(args.repeats, args.only)
     seconds: dict[str, Any] = {name: round(median(found), 3) for name, found in runs.items()}
     for name, found in seconds.items():
         limit = LIMITS.get(name)

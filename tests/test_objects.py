@@ -3,7 +3,6 @@
 import csv
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -343,58 +342,6 @@ def test_labels_that_were_cut_off(run: Path) -> None:
         file.truncate(1000)
     with pytest.raises(RunError, match="no whole labels; repeat"):
         objects_of(Run.finished(run))
-
-
-# ---------------------------------------------------------------------------------------- how it is measured
-
-
-@pytest.fixture
-def measure(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """benchmarks/objects.py as a module."""
-    import importlib.util
-
-    folder = Path(__file__).resolve().parents[1] / "benchmarks"
-    monkeypatch.syspath_prepend(str(folder))
-    spec = importlib.util.spec_from_file_location("benchmark_objects", folder / "objects.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "benchmark_objects", module)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_average_precision_by_hand(measure: Any) -> None:
-    """Hits at ranks 1 and 3 of three predictions, of four objects: (1/1 + 2/3) / 4."""
-    scored = [(0.2, True), (0.9, True), (0.5, False)]
-    assert measure.average_precision(scored, 4) == pytest.approx((1 + 2 / 3) / 4)
-    assert measure.average_precision([], 4) == 0
-
-
-def test_matching_by_hand(measure: Any) -> None:
-    """Three chairs of 200 points, a small one of 50, then 50 points of a table and 100 of nothing known."""
-    label = np.array([0] * 650 + [1] * 50 + [-1] * 100)
-    instance = np.repeat([0, 1, 2, 3, 4, -1], [200, 200, 200, 50, 50, 100])
-
-    def guess(score: float, *ranges: tuple[int, int]) -> Any:
-        return measure.Guess(0, score, np.concatenate([np.arange(*r) for r in ranges]))
-
-    guesses = [
-        guess(0.9, (0, 200), (700, 800)),  # the first; what is not known does not count: IoU 1
-        guess(0.8, (20, 180)),  # the first again: it is taken
-        guess(0.7, (200, 320)),  # IoU 0.6 with the second
-        guess(0.6, (400, 490), (650, 700)),  # IoU 90 / 250 = 0.36 with the third
-        guess(0.5, (600, 650)),  # a small one: neither hit nor miss
-    ]
-    scenes = [(guesses, label, instance)]
-    scored, objects = measure.outcomes(scenes, 0, 0.5)
-    assert (scored, objects) == ([(0.9, True), (0.8, False), (0.7, True), (0.6, False)], 3)
-    scored, _ = measure.outcomes(scenes, 0, 0.25)
-    assert [hit for _, hit in scored] == [True, False, True, True]
-    values = measure.measured(scenes, [0, 2])  # no object of label 2: in no mean
-    assert values["AP50"] == pytest.approx((1 + 2 / 3) / 3)
-    assert values["AP25"] == pytest.approx((1 + 2 / 3 + 3 / 4) / 3)
-    assert (values["precision 50"], values["recall 50"]) == pytest.approx((2 / 4, 2 / 3))
 
 
 def test_objects_of_other_labels_are_not_kept(run: Path) -> None:

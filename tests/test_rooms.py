@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
-from contact import Contacts, contacts
+from contacts import contacts
 
 from purify3d import rooms
 from purify3d.grid.projection import backproject, project
@@ -151,12 +151,6 @@ def test_doors_windows_and_posters_are_flush_with_their_wall():
                 leaf = item.parts[0].mesh.vertices
                 thick = min(np.abs(leaf[:, axis] - place).max() for axis, place in planes)
                 assert thick < 0.005, (seed, item.label, thick)
-
-
-def test_share_counts_one_colour_or_one_normal():
-    pair = np.zeros((4, 2), dtype=int)
-    measured = Contacts(pair, color=np.array([10.0, 90, 90, 10]), angle=np.array([90.0, 5, 90, 5]))
-    assert measured.share == 0.75
 
 
 @pytest.mark.parametrize("seed", [0, 5])
