@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import purify3d as library
-from purify3d.affinities.pooling import purify
+from purify3d.affinities.pooling import pool_features
 from purify3d.backbones import embed_vocabulary
 from purify3d.base.checkpoints import read_checkpoint
 from purify3d.base.errors import BackboneError, CheckpointError, LabelError, RunError
@@ -277,7 +277,7 @@ def test_what_does_not_belong_together() -> None:
     wrong: list[Any] = [-1, 1.5]
     for rounds in wrong:
         with pytest.raises(ValueError, match="found rounds"):
-            purify(features, voxels, nobody, rounds)
+            pool_features(features, voxels, nobody, rounds)
     bank = embed_vocabulary(model, ["wall"])
     result = library.classify(library.scores(features, bank), bank)
     with pytest.raises(ValueError, match="2 points and 3 labels"):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from purify3d.affinities.pooling import pooled_scores, purify
+from purify3d.affinities.pooling import pool_features, pool_scores
 from purify3d.affinities.softmax import softmax_affinity
 from purify3d.base.errors import LabelError, SpaceMismatchError
 from purify3d.grid.neighbors import grid_neighbors
@@ -33,11 +33,11 @@ def test_pooled_scores_are_scores_of_pooled_features(factored: bool, rounds: int
     voxels = voxelize(xyz, 0.02)
     a = softmax_affinity(torch.randn(len(voxels), 3, generator=generator), grid_neighbors(voxels.index, 12))
     words = bank("a|b, c, d")
-    slow = scores(purify(features, voxels, a, rounds), words)
-    fast = pooled_scores(features, words, voxels, a, rounds)
+    slow = scores(pool_features(features, voxels, a, rounds), words)
+    fast = pool_scores(features, words, voxels, a, rounds)
     torch.testing.assert_close(fast, slow, rtol=1e-4, atol=1e-5)
     # ... and the labels are those of the pooled features themselves, whatever their length.
-    pooled = purify(features, voxels, a, rounds).dense()
+    pooled = pool_features(features, voxels, a, rounds).dense()
     plain = words.best(torch.nn.functional.normalize(pooled, dim=1) @ words.embedding.T).argmax(1)
     assert (classify(fast, words).label == plain).float().mean() > 0.995
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from purify3d import load_backbone, segment
-from purify3d.affinities.embeddings import PurifyConfig, load_embedding
+from purify3d.affinities.embeddings import load_embedding
+from purify3d.affinities.purifying import PurifyConfig
 from purify3d.backbones import Backbone, embed_vocabulary
 from purify3d.features.labels_from_frames import fuse_labels, in_vocabulary
 from purify3d.features.lifting import lift

@@ -8,16 +8,10 @@ import torch
 from pretended import MixedDevices, Pretended, back, pretending
 from torch import Tensor
 
-from purify3d.affinities.embeddings import (
-    Geometric,
-    Learned,
-    PurifyConfig,
-    Uniform,
-    affinity,
-    agreement,
-    geometric_embedding,
-)
-from purify3d.affinities.pooling import pool, pooled_scores, purify
+from purify3d.affinities.building import affinity, agreement
+from purify3d.affinities.embeddings import Geometric, Learned, Uniform, geometric_embedding
+from purify3d.affinities.pooling import pool, pool_features, pool_scores
+from purify3d.affinities.purifying import PurifyConfig
 from purify3d.affinities.softmax import softmax_affinity, softmax_plain
 from purify3d.affinities.student import Student, StudentConfig
 from purify3d.backbones import load_backbone
@@ -256,8 +250,8 @@ def test_affinities_and_pooling(scene: Scene, features: PointFeatures, bank: Tex
     assert torch.allclose(back(on_device.weight), heard.weight, atol=1e-4)
     check(lambda p, f, b: label_by_regions(p, f, b, config), points, features, bank)
     check(lambda a, v: pool(a, v, 3), heard, voxels.mean(features.values))
-    check(lambda f, v, a: purify(f, v, a, 2), features, voxels, heard)
-    check(lambda f, b, v, a: pooled_scores(f, b, v, a, 2), features, bank, voxels, heard)
+    check(lambda f, v, a: pool_features(f, v, a, 2), features, voxels, heard)
+    check(lambda f, b, v, a: pool_scores(f, b, v, a, 2), features, bank, voxels, heard)
     for embedding in (Geometric(), Uniform()):
         with pretending() as device:
             _, found = affinity(points.to(device), features.to(device), config, embedding=embedding)

@@ -13,16 +13,17 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from purify3d.affinities.embeddings import PurifyConfig
+from purify3d.affinities.purifying import PurifyConfig
 from purify3d.backbones import PointBackbone, embed_vocabulary, features
 from purify3d.backbones.features import StoredMaps, StoredPoints, load, load_point_features
 from purify3d.base.errors import BackboneError, LabelError, RunError
+from purify3d.captures import CaptureConfig
 from purify3d.features.lifting import LiftConfig, fuse_mean, view_of, visible_points
 from purify3d.grid.projection import turn_camera
 from purify3d.labels.labelling import SegmentConfig
 from purify3d.pipeline import segment
 from purify3d.runs import segment_into
-from purify3d.runs.job import CaptureConfig, Job
+from purify3d.runs.job import Job
 from purify3d.types import Camera, FeatureSpace, Frame, PointCloud, Scene, TextBank, Vocabulary
 
 DIM = 5

@@ -14,7 +14,8 @@ import torch
 import trimesh
 from scipy.spatial.transform import Rotation
 
-from purify3d.affinities.embeddings import PurifyConfig, affinity
+from purify3d.affinities.building import affinity
+from purify3d.affinities.purifying import PurifyConfig
 from purify3d.base.errors import PurifyWarning, RunError
 from purify3d.labels.objects import Object, ObjectConfig, box, find_objects
 from purify3d.labels.segmentation import Segmentation

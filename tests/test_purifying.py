@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from recorded import Recorded, pair
 
 from purify3d.affinities import pooling, softmax
-from purify3d.affinities.embeddings import PurifyConfig, affinity, agreement
-from purify3d.affinities.pooling import pool, pool_plain, purify
+from purify3d.affinities.building import affinity, agreement
+from purify3d.affinities.pooling import pool, pool_features, pool_plain
+from purify3d.affinities.purifying import PurifyConfig
 from purify3d.affinities.softmax import softmax_affinity, softmax_plain
 from purify3d.base.colors import rgb_to_lab
 from purify3d.base.progress import silent
@@ -172,7 +173,7 @@ def test_copies_from_afar_say_nothing() -> None:
     assert features.within(float("inf")) is features
     seen = features.within(0)
     assert seen.known.tolist() == [True, False, False, False]
-    pooled = purify(seen, voxels, even, 2)
+    pooled = pool_features(seen, voxels, even, 2)
     assert pooled.values[0].tolist() == [pooled.length[0], 0]  # only what was seen is heard
     assert not pooled.values[1:].any()
     assert features.within(0.11).known.tolist() == [True, True, True, False]

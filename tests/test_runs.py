@@ -18,6 +18,7 @@ from filelock import FileLock
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
+from purify3d.affinities.embeddings import load_embedding
 from purify3d.affinities.student import Student, StudentConfig
 from purify3d.backbones import load_backbone
 from purify3d.base.errors import PurifyWarning, RunError
@@ -420,7 +421,8 @@ def test_the_estimate_counts_a_student_only_where_it_is_asked() -> None:
     for affinity in ("student", "geometric"):
         for voxel in (0.02, 0.03):
             here = job("synthetic:3?frames=2", "chair", affinity=affinity, voxel=voxel)
-            made, _ = forecast(here.capture.open(), here, load_backbone(here.backbone))
+            backbone = load_backbone(here.backbone)
+            made = forecast(here.capture.open(), here.method, backbone, load_embedding(affinity, backbone))
             memory[affinity, voxel] = made.memory
     assert memory["student", 0.03] == memory["geometric", 0.03]
     assert memory["student", 0.02] > 1.005 * memory["geometric", 0.02]

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from purify3d import evaluate
-from purify3d.affinities.embeddings import PurifyConfig, load_embedding
+from purify3d.affinities.embeddings import load_embedding
+from purify3d.affinities.purifying import PurifyConfig
 from purify3d.backbones import embed_vocabulary, load_backbone
 from purify3d.base.errors import BackboneError
 from purify3d.benchmarking.simulated import ERRORS, ErrorModel, Simulated, load, masks_of, smooth

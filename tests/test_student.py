@@ -10,14 +10,9 @@ import torch
 from recorded import Recorded
 from safetensors.torch import load_file, save_file
 
-from purify3d.affinities.embeddings import (
-    Learned,
-    PurifyConfig,
-    affinity,
-    geometric_embedding,
-    joined,
-    load_embedding,
-)
+from purify3d.affinities.building import affinity
+from purify3d.affinities.embeddings import Learned, geometric_embedding, joined, load_embedding
+from purify3d.affinities.purifying import PurifyConfig
 from purify3d.affinities.student import (
     COMPACT,
     PAPER,
@@ -305,7 +300,7 @@ def test_other_files_are_no_released_checkpoint(tmp_path):
         with pytest.raises(CheckpointError, match=r"cannot be read .*is the download complete"):
             load_released(file)
     torch.save({"model": SMALL}, file)  # a pickled object could run code
-    with pytest.raises(CheckpointError, match=r"unknown object purify3d\.student\.StudentConfig"):
+    with pytest.raises(CheckpointError, match=r"unknown object purify3d\.affinities\.student\.StudentConfig"):
         load_released(file)
     torch.save({"state_dict": {"conv.weight": torch.zeros(3)}}, file)
     with pytest.raises(CheckpointError, match="holds no student"):

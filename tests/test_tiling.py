@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,33 +18,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
-from purify3d.affinities import budget, embeddings, tiles
-from purify3d.affinities.budget import (
-    Estimate,
-    affinity_bytes,
-    free_memory,
-    lifted_floats,
-    of_segmentation,
-    tile_size,
-)
-from purify3d.affinities.embeddings import (
-    Embedding,
-    Geometric,
-    Learned,
-    PurifyConfig,
-    Uniform,
-    affinity,
-)
-from purify3d.affinities.pooling import pool, pool_plain, purify
+from purify3d.affinities import building, tiles
+from purify3d.affinities.budget import affinity_bytes, tile_size
+from purify3d.affinities.building import affinity
+from purify3d.affinities.embeddings import Embedding, Geometric, Learned, Uniform
+from purify3d.affinities.pooling import pool, pool_features, pool_plain
+from purify3d.affinities.purifying import PurifyConfig
 from purify3d.affinities.student import Student, StudentConfig
 from purify3d.affinities.tiles import TiledAffinity, cut, tile_neighbors, tiled_affinity
 from purify3d.backbones import load_backbone
+from purify3d.backbones.facts import Facts
 from purify3d.base.errors import PurifyError
+from purify3d.base.memory import free_memory
 from purify3d.base.stopwatch import _reset_peak, peak_memory
+from purify3d.features.lifting import LiftConfig
 from purify3d.grid.neighbors import grid_neighbors
 from purify3d.grid.voxels import voxelize
 from purify3d.labels.labelling import SegmentConfig, label_points
-from purify3d.runs.forecast import forecast
+from purify3d.runs.forecast import Forecast, forecast, lifted_floats, of_segmentation
 from purify3d.runs.job import job
 from purify3d.types import Affinity, FeatureSpace, PointCloud, PointFeatures, TextBank, Vocabulary
 
@@ -68,7 +60,7 @@ def floor(width: int, *, lonely: int = 0, seed: int = 0) -> tuple[PointCloud, Po
 
 def tiled(monkeypatch: pytest.MonkeyPatch, limit: int, *given: Any, **named: Any) -> TiledAffinity:
     with monkeypatch.context() as patch:
-        patch.setattr(embeddings, "tile_size", lambda *_, **__: limit)
+        patch.setattr(building, "tile_size", lambda *_, **__: limit)
         _, heard = affinity(*given, **named)
     assert isinstance(heard, TiledAffinity)
     return heard
@@ -98,7 +90,7 @@ def test_nineteen_rounds_over_many_tiles_are_those_of_the_whole(
     expected = pool_plain(whole, values, 19)
     assert float((expected - values).abs().mean()) > 0.5  # much has changed
     torch.testing.assert_close(pool(heard, values, 19), expected, rtol=1e-4, atol=1e-4)
-    found = purify(features, voxels, heard, 19)
+    found = pool_features(features, voxels, heard, 19)
     torch.testing.assert_close(found.values, voxels.to_points(expected), rtol=1e-4, atol=1e-4)
 
 
@@ -217,8 +209,8 @@ def test_one_voxel_and_two_far_apart_take_any_memory(count: int) -> None:
     points, features = floor(0, lonely=count)
     config = PurifyConfig(affinity="geometric", memory=0.001)
     voxels, heard = affinity(points, features, config)
-    expected = purify(features, *affinity(points, features, replace(config, memory=math.inf)), 19)
-    found = purify(features, voxels, heard, 19)
+    expected = pool_features(features, *affinity(points, features, replace(config, memory=math.inf)), 19)
+    found = pool_features(features, voxels, heard, 19)
     assert float(expected.values.norm(dim=1).min()) > 0.01  # something is said of each
     torch.testing.assert_close(found.values, expected.values)
 
@@ -233,47 +225,43 @@ def test_given_neighbours_are_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     points, features = floor(30)
     config = replace(PurifyConfig(), memory=0.001)
     near = grid_neighbors(voxelize(points.xyz, 0.02).index, 8)
-    monkeypatch.setattr(embeddings, "tile_size", lambda *_, **__: 100)
+    monkeypatch.setattr(building, "tile_size", lambda *_, **__: 100)
     assert isinstance(affinity(points, features, config, neighbor=near)[1], Affinity)
 
 
-def estimated(points: int, frames: int, backbone: str, floats: int, **more: Any) -> Estimate:
-    return of_segmentation(
-        points, points, frames, neighbors=96, rounds=19, backbone=backbone, floats=floats, **more
-    )
+def estimated(points: int, floats: int, memory: float | None = None) -> Forecast:
+    method = SegmentConfig(purify=PurifyConfig(memory=memory))
+    return of_segmentation(points, points, method, floats=floats)
 
 
 def test_an_estimate_says_what_it_takes_and_what_to_do() -> None:
-    small = estimated(300_000, 100, "segmenter:lite", 28)
-    assert small.line(8e9) == small.line(None) == "about 1.1 GB, half a minute"
-    large = estimated(5_000_000, 1000, "segmenter:lite", 28)
+    small = estimated(300_000, 28)
+    assert small.line(8e9) == small.line(None) == "about 1.1 GB"
+    large = estimated(5_000_000, 28)
     assert large.memory > 7.4e9  # measured, all in all
     said = large.line(6e9)
-    assert re.match(r"about \d+\.\d GB, \d+ minutes; 6\.0 GB are free, so .* in tiles on disk.* GB$", said), (
-        said
-    )
+    assert re.match(r"about \d+\.\d GB; 6\.0 GB are free, so .* in tiles on disk.* GB$", said), said
     assert large.line(3e9).endswith("do not fit either: give a larger --voxel")
-    wide = estimated(5_000_000, 200, "lseg:weights", 512)
+    wide = estimated(5_000_000, 512)
     assert 11.4e9 < wide.memory < 13e9  # measured: 11.4, while it lifts
     assert wide.tiled == wide.memory  # tiles do not help there, nor do larger voxels of a cloud that is given
     assert wide.line(8e9).endswith("give fewer points (a larger --voxel; with --onto, a thinner cloud)")
-    there = estimated(5_000_000, 200, "lseg:weights", 0)  # lifted before
-    assert there.memory == large.memory
-    assert (there.seconds or 0) < 120 < (wide.seconds or 0)
-    assert estimated(5_000_000, 200, "lseg:weights", 512, memory=1e9).memory == wide.memory
-    own = estimated(10, 1, "my_model:x", 512)
-    assert own.seconds is None  # nobody measured it
-    assert "minute" not in str(own)
-    tight = estimated(5_000_000, 9, "segmenter:lite", 28, memory=4e9)
+    assert estimated(5_000_000, 0).memory == large.memory  # lifted before
+    assert estimated(5_000_000, 512, memory=1).memory == wide.memory
+    tight = estimated(5_000_000, 28, memory=4)
     assert tight.memory == pytest.approx(large.memory - affinity_bytes(5_000_000, 96) + 4e9)
 
 
 def test_what_lifting_takes_depends_on_what_is_kept_of_the_views() -> None:
-    dense = {"backbone": "clip:b", "dim": 512, "masks": False, "top_views": 3}
-    assert lifted_floats(**dense, consensus=False) == 512
-    assert lifted_floats(**dense, consensus=True) == 4 * 512  # the best views, and what they become
-    assert lifted_floats(**dense | {"masks": True}, consensus=True) == 512
-    assert lifted_floats(**dense | {"backbone": "segmenter:lite"}, consensus=False) == 150
+    def floats(kind: str, fusion: str, channels: int | None = None) -> int:
+        facts = Facts(kind, "", 0, "", "", channels)
+        backbone = SimpleNamespace(facts=facts, space=FeatureSpace("test", 512, 1.0))
+        return lifted_floats(backbone, LiftConfig(fusion=fusion))
+
+    assert floats("dense", "mean") == 512
+    assert floats("dense", "consensus") == 4 * 512  # the best views, and what they become
+    assert floats("mask-type", "consensus") == 512
+    assert floats("dense", "mean", channels=28) == 28
 
 
 def test_tiles_are_used_where_it_would_not_fit_and_fill_what_is_allowed() -> None:
@@ -292,7 +280,7 @@ def test_a_container_leaves_less_than_the_machine_has(
     limit.write_text("3000000\n")
     used.write_text("2000000\n")
     (tmp_path / "memory.stat").write_text("anon 1200000\ninactive_file 500000\n")
-    monkeypatch.setattr(budget, "_CONTAINERS", ((limit, used),))
+    monkeypatch.setattr("purify3d.base.memory._CONTAINERS", ((limit, used),))
     assert free_memory() == 1_500_000
     limit.write_text("max\n")
     assert (free_memory() or 0) > 1_500_000
@@ -301,7 +289,7 @@ def test_a_container_leaves_less_than_the_machine_has(
 def test_a_rooms_estimate_is_within_a_factor_of_two(tmp_path: Path) -> None:
     """Of the peak of a process of its own, before and after its frames are fused."""
     here = job("synthetic:3?frames=12", "chair, table", rounds=2)
-    before, _ = forecast(here.capture.open(), here, load_backbone(here.backbone))
+    before = forecast(here.capture.open(), here.method, load_backbone(here.backbone), Geometric())
     script = (
         "import json, sys; from purify3d.runs.job import job; from purify3d.runs import segment_into\n"
         "said = []\n"

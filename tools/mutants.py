@@ -68,7 +68,7 @@ def no_geometry() -> None:
 
 
 def hardly_pooled() -> None:
-    defaults(module("affinities.embeddings").PurifyConfig, neighbors=4, rounds=2)
+    defaults(module("affinities.purifying").PurifyConfig, neighbors=4, rounds=2)
 
 
 def anything_is_visible() -> None:
@@ -104,7 +104,7 @@ def ties_to_the_last() -> None:
 
 
 def always_filled() -> None:
-    defaults(module("affinities.embeddings").PurifyConfig, fill=math.inf)
+    defaults(module("affinities.purifying").PurifyConfig, fill=math.inf)
 
 
 def one_view_is_enough() -> None:
@@ -112,7 +112,7 @@ def one_view_is_enough() -> None:
 
 
 def all_voices_equal() -> None:
-    defaults(module("affinities.embeddings").PurifyConfig, confidence=0.0)
+    defaults(module("affinities.purifying").PurifyConfig, confidence=0.0)
 
 
 def blunt() -> None:

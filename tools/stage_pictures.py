@@ -17,7 +17,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from purify3d import affinity, embed_vocabulary, lift, load_backbone, purify, query, scores, with_points
-from purify3d.affinities.embeddings import PurifyConfig
+from purify3d.affinities.purifying import PurifyConfig
 from purify3d.grid.neighbors import spacing
 from purify3d.labels.questions import classify
 from purify3d.pictures.drawing import paint, shading, visible
@@ -47,7 +47,7 @@ def main() -> None:
     said = features.within(0)
     voxels, heard = affinity(points, said, backbone=backbone)
     assert isinstance(heard, Affinity)
-    pooled = purify(said, voxels, heard, PurifyConfig.rounds)
+    pooled = purify(points, features, backbone=backbone)
     raw, purified = (classify(scores(f, bank), bank) for f in (said, pooled))
     (frame,) = inside_views(
         scene.frames, points, purified.colors(), spacing(points.xyz), count=1,

@@ -1,8 +1,9 @@
 # The public names: type checkers read this file, and so does `__init__.py` when it runs.
 
-from .affinities.embeddings import PurifyConfig as PurifyConfig
-from .affinities.embeddings import affinity as affinity
-from .affinities.pooling import purify as purify
+from .affinities.building import AffinityConfig as AffinityConfig
+from .affinities.building import affinity as affinity
+from .affinities.purifying import PurifyConfig as PurifyConfig
+from .affinities.purifying import purify as purify
 from .backbones import embed_vocabulary as embed_vocabulary
 from .backbones import load_backbone as load_backbone
 from .base.progress import progress_bars as progress_bars

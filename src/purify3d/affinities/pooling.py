@@ -96,7 +96,7 @@ def pool_plain(affinity: Affinity, values: Tensor, rounds: int) -> Tensor:
     return values
 
 
-def purify(
+def pool_features(
     features: PointFeatures,
     voxels: Voxels,
     affinity: Affinity | TiledAffinity,
@@ -132,7 +132,7 @@ def purify(
     return replace(features, values=pooled[:, :-1], length=pooled[:, -1], agreement=None)
 
 
-def pooled_scores(
+def pool_scores(
     features: PointFeatures,
     bank: TextBank,
     voxels: Voxels,
@@ -141,7 +141,7 @@ def pooled_scores(
     *,
     progress: Progress = silent,
 ) -> Tensor:
-    """(N, T) what `scores(purify(features, ...), bank)` gives, for D / T times less work.
+    """(N, T) what `scores(pool_features(features, ...), bank)` gives, for D / T times less work.
 
     Pooling is linear, so the dot products are pooled in place of the features; dividing by a positive number
     per point changes no label.

@@ -18,6 +18,8 @@ class Facts:
         disk_bytes: size of its files.
         input_size: what size it sees images at.
         source: where it was loaded from.
+        channels: that its features of an image vary in, such as the classes of a segmenter; None: as many as
+            its space has.
     """
 
     kind: Literal["dense", "mask-type", "points"]
@@ -25,6 +27,7 @@ class Facts:
     disk_bytes: int
     input_size: str
     source: str
+    channels: int | None = None
 
 
 def disk_size(*files: Path) -> int:

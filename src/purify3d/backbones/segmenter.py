@@ -8,6 +8,7 @@ sleep" leans to the bed, though the segmenter knows neither wording.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -93,8 +94,8 @@ class Segmenter:
         device: str = "cpu",
     ) -> None:
         self.device, self.dtype = torch.device(device), torch.float32
-        self.facts = facts
         self.names = tuple(spoken(name) for name in names)
+        self.facts = replace(facts, channels=len(self.names))
         self._logits = logits
         self.reads_words = False
         self._encode = load_sentence_encoder(sentences)

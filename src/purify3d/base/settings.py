@@ -165,7 +165,13 @@ def replaced(settings: T, path: tuple[str, ...], value: Any) -> T:
 
 
 def documented(kind: type) -> dict[str, str]:
-    """The words of each attribute in a docstring's section "Attributes", on one line."""
+    """The words of each attribute in the section "Attributes" of a class and of those it extends, on one
+    line each."""
+    return {name: words for base in reversed(kind.__mro__) for name, words in _documented(base).items()}
+
+
+@functools.cache
+def _documented(kind: type) -> dict[str, str]:
     text = inspect.cleandoc(kind.__doc__ or "")
     section = re.search(r"^Attributes:\n(.*?)(?=^\S|\Z)", text, re.DOTALL | re.MULTILINE)
     found: dict[str, str] = {}

@@ -256,6 +256,7 @@ class Simulated:
             disk_bytes=disk_size(ERRORS),
             input_size="any; procedural rooms alone",
             source=str(ERRORS),
+            channels=len(CLASSES),
         )
 
     def observe(self, frames: Sequence[Frame], bank: TextBank) -> list[DenseFeatures]:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from purify3d.affinities.embeddings import PurifyConfig
+from purify3d.affinities.purifying import PurifyConfig
 from purify3d.grid.voxels import first_points, voxelize
 from purify3d.labels.questions import classify
 from purify3d.labels.segmentation import Segmentation

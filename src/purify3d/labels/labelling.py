@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from purify3d.affinities.embeddings import Embedding, PurifyConfig, affinity
-from purify3d.affinities.pooling import pooled_scores
+from purify3d.affinities.embeddings import Embedding
+from purify3d.affinities.purifying import PurifyConfig, purified_scores
 from purify3d.base.progress import Progress, silent
 from purify3d.base.settings import check, setting
 from purify3d.features.lifting import LiftConfig
@@ -56,12 +56,10 @@ def label_points(
         CheckpointError: see `affinity`.
     """
     config = config or SegmentConfig()
-    rounds = config.purify.rounds
-    features = features.within(config.purify.fill)
-    if rounds == 0:
-        return classify(scores(features, bank), bank, threshold=config.threshold)
-    voxels, neighbors = affinity(
-        points, features, config.purify, embedding=embedding, neighbor=neighbor, progress=progress
+    if config.purify.rounds == 0:
+        as_lifted = features.within(config.purify.fill)
+        return classify(scores(as_lifted, bank), bank, threshold=config.threshold)
+    pooled = purified_scores(
+        points, features, bank, config.purify, embedding=embedding, neighbor=neighbor, progress=progress
     )
-    pooled = pooled_scores(features, bank, voxels, neighbors, rounds, progress=progress)
     return classify(pooled, bank, threshold=config.threshold)

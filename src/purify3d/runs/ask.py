@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
-from purify3d.affinities.embeddings import Embedding, PurifyConfig, affinity, load_embedding
-from purify3d.affinities.pooling import purify
+from purify3d.affinities.embeddings import Embedding, load_embedding
+from purify3d.affinities.purifying import PurifyConfig, purify
 from purify3d.backbones import Backbone, embed_vocabulary
 from purify3d.base.errors import RunError
 from purify3d.base.progress import Progress, silent
@@ -131,10 +131,8 @@ def pooled(
     Raises:
         RunError: the file cannot be written.
     """
-    points, features = points.to(device), features.within(config.fill).to(device)
-    whom = affinity(points, features, config, embedding=embedding, progress=progress)
-    result = purify(features, *whom, config.rounds, progress=progress).to("cpu")
-    del whom  # neighbours and weights need not lie beside what is written
+    points, features = points.to(device), features.to(device)
+    result = purify(points, features, config, embedding=embedding, progress=progress).to("cpu")
     with run.making("purify", print_, drops=drops) as stage:
         kept = artefacts.write_features(stage, artefacts.PURIFIED, result)
     del result

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from purify3d.affinities.embeddings import affinity, load_embedding
+from purify3d.affinities.building import affinity
+from purify3d.affinities.embeddings import load_embedding
 from purify3d.backbones import Backbone
 from purify3d.base.errors import PurifyError, PurifyWarning, RunError
 from purify3d.base.progress import Progress, silent

@@ -36,7 +36,7 @@ from purify3d.runs import artefacts
 from purify3d.runs.ask import pooled
 from purify3d.runs.check import look_before
 from purify3d.runs.folder import Making, Run, fingerprint
-from purify3d.runs.forecast import forecast
+from purify3d.runs.forecast import forecast_line
 from purify3d.runs.job import Job
 from purify3d.runs.pictures import labels_picture
 from purify3d.types import PointCloud, PointFeatures, Scene, TextBank
@@ -135,11 +135,11 @@ def segment_into(
             look_before(scene, job.capture)
         run.configure(job)
         if tell is not None and not reused:
-            tell(forecast(scene, job, backbone)[1])
+            tell(forecast_line(scene, job.method, backbone, embedding))
         guessed = scene.points is None
         scene = _points(run, scene, job, prints, progress)
         if tell is not None and guessed and "label" not in reused:
-            tell(forecast(scene, job, backbone, lifted="lift" in reused)[1])
+            tell(forecast_line(scene, job.method, backbone, embedding, lifted="lift" in reused))
         with torch.random.fork_rng():  # what the caller draws afterwards does not depend on this run
             torch.manual_seed(job.seed)
             _lift(run, scene, backbone, embedding, job, prints, progress)
