@@ -19,10 +19,10 @@ from functools import partial
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from purify3d.captures import CaptureConfig
 from purify3d.captures.conventions import Stored
 from purify3d.checking import examine
 from purify3d.grid.projection import OPENCV_FROM_OPENGL, turn_camera
-from purify3d.runs.job import CaptureConfig
 from purify3d.types import Frame, Scene
 
 SIZES = ((320, 240), (256, 192), (640, 480))

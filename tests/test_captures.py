@@ -518,10 +518,29 @@ def test_up_by_hand(tmp_path, given, expected):
     assert np.allclose(open_capture(write_scannet(tmp_path / "s", shots()), up=given).up, expected)
 
 
-@pytest.mark.parametrize("given", ["up", "", "+-z", "zz", "1,2", (0, 0, 0), (1, 2, np.nan)])
+@pytest.mark.parametrize("given", ["up", "", "+-z", "zz", "1,2", (0, 0, 0)])
 def test_up_that_is_no_direction(tmp_path, given):
     with pytest.raises(CaptureError, match=r"--up: found .*; expected"):
         open_capture(write_scannet(tmp_path / "s", shots()), up=given)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"up": (1, 2, np.nan)}, "found up = .*; expected text or a list of numbers"),
+        ({"pose_convention": "blender"}, "found pose_convention = 'blender'; expected one of opencv, opengl"),
+        ({"colour": "red"}, "found colour; expected only path, reader, up, intrinsics"),
+    ],
+)
+def test_settings_that_cannot_be(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        open_capture("synthetic:1", **wrong)
+
+
+def test_settings_may_be_numbers_of_numpy(tmp_path):
+    folder = write_scannet(tmp_path / "s", shots())
+    scene = open_capture(folder, up=np.array([0.0, 0, 2]), intrinsics=[20, 20, 8, 5], limit=np.int64(1))
+    assert (scene.up.tolist(), scene.frames[0].camera.fx, len(scene.frames)) == ([0, 0, 1], 20, 1)
 
 
 def test_a_guess_without_ground_is_said(tmp_path):
@@ -577,7 +596,7 @@ def test_picking_frames(monkeypatch):
         with pytest.raises(CaptureError, match="expected synthetic:SEED"):
             names(bad)
     for option in ("every", "limit"):
-        with pytest.raises(ValueError, match=f"{option} must be at least 1"):
+        with pytest.raises(ValueError, match=f"{option} = 0; expected a whole number of at least 1"):
             names(**{option: 0})
 
 

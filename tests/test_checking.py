@@ -14,7 +14,7 @@ from check import FAULTS, measured, posed
 from PIL import Image
 
 from purify3d.base.errors import CaptureError, PurifyWarning
-from purify3d.captures import open_capture
+from purify3d.captures import CaptureConfig, open_capture
 from purify3d.captures.conventions import Stored
 from purify3d.checking import GOOD, WRONG, agreement, cloud_fit, examine, look
 from purify3d.checking.agreement import spread
@@ -23,7 +23,7 @@ from purify3d.features.surface import with_points
 from purify3d.grid.projection import OPENCV_FROM_OPENGL
 from purify3d.rooms import synthetic_scene
 from purify3d.runs import segment_into
-from purify3d.runs.job import CaptureConfig, job
+from purify3d.runs.job import job
 from purify3d.types import Camera, Frame, PointCloud, Scene
 
 

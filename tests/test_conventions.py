@@ -97,7 +97,7 @@ def test_depth_beyond_the_range_is_none(capture: Path) -> None:
 
 @pytest.mark.parametrize("wrong", [{"depth_unit": 0.0}, {"max_depth": -1.0}, {"scale": float("nan")}])
 def test_units_are_above_zero(wrong: dict[str, float], capture: Path) -> None:
-    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be above 0"):
+    with pytest.raises(ValueError, match=rf"{next(iter(wrong))} = .*; expected a number above 0"):
         open_capture(capture, **wrong)
 
 

@@ -12,8 +12,9 @@ from test_captures import edit_json, shots, transforms, write_scannet, write_tra
 from test_clouds import columns, foreign_ply
 
 from purify3d.base.errors import CaptureError
-from purify3d.captures import _upright, open_capture
+from purify3d.captures import open_capture
 from purify3d.captures.formats.nerfstudio import write_nerfstudio
+from purify3d.captures.selecting import upright
 from purify3d.clouds import read_cloud
 from purify3d.clouds.ply import read_written, write_ply
 from purify3d.features import labels_from_frames
@@ -169,11 +170,11 @@ def test_nerfstudio_objects_are_undistorted_without_mixing(tmp_path: Path) -> No
 
 def test_objects_turn_with_their_frame() -> None:
     ids = np.arange(48, dtype=np.int32).reshape(6, 8)
-    turned = _upright(wall(ids, ids), np.array([1.0, 0.0, 0.0]))
+    turned = upright(wall(ids, ids), np.array([1.0, 0.0, 0.0]))
     assert turned.turns in (1, 3)
     assert turned.instance is not None
     assert np.array_equal(turned.instance(), np.rot90(ids, turned.turns))
-    assert _upright(wall(None, None), np.array([1.0, 0.0, 0.0])).instance is None
+    assert upright(wall(None, None), np.array([1.0, 0.0, 0.0])).instance is None
 
 
 def test_ply_keeps_objects_where_there_are_any(tmp_path: Path) -> None:

@@ -47,32 +47,20 @@ class Stored:
 
 
 def reread(
-    scene: Scene,
-    stored: Stored,
-    said: Stored,
-    *,
-    depth_unit: float | None = None,
-    max_depth: float = MAX_DEPTH,
-    scale: float = 1.0,
+    scene: Scene, usual: Stored, stored: Stored, *, depth_unit: float | None, max_depth: float, scale: float
 ) -> Scene:
-    """The scene as it is if its poses are stored as `said`, and not as the format has it.
+    """The scene as it is if its poses are stored as the user has it, and not as the format has it.
 
     Args:
-        stored: how the reader took them.
+        usual: how the reader took them; stored: how they are.
         depth_unit: metres per unit of the stored depth; None: as the reader took it.
         max_depth: metres; depth beyond becomes 0 = none.
         scale: metres per unit of the poses, and of the scene's own cloud.
-
-    Raises:
-        ValueError: a unit, range or scale that is not above 0.
     """
-    for name, value in (("depth_unit", depth_unit), ("max_depth", max_depth), ("scale", scale)):
-        if value is not None and not value > 0:
-            raise ValueError(f"{name} must be above 0, found {value}")
     frames = tuple(
         replace(
             frame,
-            world_from_camera=_posed(frame.world_from_camera, stored, said, scale),
+            world_from_camera=_posed(frame.world_from_camera, usual, stored, scale),
             depth=_within(frame, depth_unit, max_depth),
             depth_unit=frame.depth_unit if depth_unit is None else depth_unit,
         )
@@ -82,13 +70,13 @@ def reread(
     if points is not None and scale != 1:
         points = replace(points, xyz=points.xyz * scale)
     # What the reader guessed came from the cameras as it took them.
-    up = images.guess_up(frames) if said != stored else scene.up
+    up = images.guess_up(frames) if stored != usual else scene.up
     return replace(scene, frames=frames, points=points, up=up)
 
 
-def _posed(pose: np.ndarray, stored: Stored, said: Stored, scale: float) -> np.ndarray:
-    if said != stored:
-        pose = said.read(stored.write(pose))
+def _posed(pose: np.ndarray, usual: Stored, stored: Stored, scale: float) -> np.ndarray:
+    if stored != usual:
+        pose = stored.read(usual.write(pose))
     if scale != 1:
         pose = pose.copy()
         pose[:3, 3] *= scale
@@ -96,7 +84,7 @@ def _posed(pose: np.ndarray, stored: Stored, said: Stored, scale: float) -> np.n
 
 
 def _within(frame: Frame, depth_unit: float | None, max_depth: float) -> Callable[[], np.ndarray]:
-    """Reads depth in metres, by another unit where one is said, up to `max_depth`."""
+    """Reads depth in metres, by another unit where one is given, up to `max_depth`."""
     factor = 1.0 if depth_unit is None else depth_unit / (frame.depth_unit or 1.0)
     return partial(_cut, frame.depth, factor, max_depth)
 

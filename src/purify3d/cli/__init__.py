@@ -116,8 +116,8 @@ def evaluate(run: Path, as_json: bool) -> None:
 @flags.json
 def info(path: str, device: str, as_json: bool, **capture: Any) -> None:
     """What is PATH? A capture, a run folder, or a backbone such as segmenter:lite."""
+    from purify3d.captures import CaptureConfig
     from purify3d.cli.describe import describe
-    from purify3d.runs.job import CaptureConfig
 
     given = {name: value for name, value in capture.items() if value is not None}
     facts = describe(path, device=device, capture=flags.checked(lambda: CaptureConfig(path, **given)))

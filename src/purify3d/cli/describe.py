@@ -8,9 +8,9 @@ from typing import Any
 from purify3d.affinities.student import SHIPPED, Student
 from purify3d.backbones import families, load_backbone
 from purify3d.base.axes import describe_axis
+from purify3d.captures import CaptureConfig
 from purify3d.runs import Run
 from purify3d.runs.folder import RECORD
-from purify3d.runs.job import CaptureConfig
 from purify3d.training import facts_of
 
 

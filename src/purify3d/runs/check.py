@@ -5,9 +5,9 @@ from __future__ import annotations
 import warnings
 
 from purify3d.base.errors import CaptureError, PurifyWarning
+from purify3d.captures import CaptureConfig
 from purify3d.captures.conventions import Stored
 from purify3d.checking import GOOD, WRONG, cloud_fit, examine, look
-from purify3d.runs.job import CaptureConfig
 from purify3d.types import Scene
 
 _FRAMES = 10  # that are looked at

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from purify3d.base.errors import LabelError, RunError
 from purify3d.base.settings import Leaf, check, from_plain, leaves, setting, to_plain
-from purify3d.captures import is_procedural, open_capture, read_whole
-from purify3d.captures.conventions import MAX_DEPTH, Convention, Direction, Stored
-from purify3d.clouds import read_cloud
+from purify3d.captures import CaptureConfig, is_procedural
 from purify3d.labels.labelling import SegmentConfig
-from purify3d.types import Labels, Scene, Vocabulary
+from purify3d.types import Labels, Vocabulary
 from purify3d.types.labelsets import label_set_names, load_label_set, read_labels, set_name
 
 _BUILT_IN = {
@@ -23,73 +20,6 @@ _BUILT_IN = {
     "uniform",
     "student",
 }  # names that are no paths, whatever lies here
-
-
-@dataclass(frozen=True)
-class CaptureConfig:
-    """What is labelled.
-
-    Attributes:
-        path: a folder or file in a known format, or synthetic:SEED.
-        reader: capture format, such as scannet, nerfstudio or tum; none: found from the path.
-        up: world direction against gravity: +z, -y, or three numbers; none: the format's, or a guess.
-        intrinsics: fx,fy,cx,cy of the colour images in pixels, in place of the capture's own.
-        every: use every n-th frame.
-        limit: use at most so many frames, evenly spaced.
-        onto: cloud or mesh to label (PLY, OBJ, LAS) in place of the fused frames.
-        depth_unit: metres per unit of the stored depth, such as 0.001; none: the format's.
-        max_depth: metres; what is measured farther away counts as not measured.
-        pose_convention: camera axes of the stored poses, opencv (y down, z forward) or opengl (y up, z back).
-        pose_direction: what stored poses map, camera-to-world or world-to-camera; none: the format's.
-        scale: metres per unit of the stored poses, and of the capture's own cloud.
-        interpolate: give images between two poses one in between, for formats with their own clock (tum).
-    """
-
-    path: str = setting(stage="points")
-    reader: str | None = setting(None, stage="points")
-    up: str | None = setting(None, stage="points")
-    intrinsics: tuple[float, ...] | None = setting(None, stage="points")
-    every: int | None = setting(None, stage="points", low=1, high=10**6)
-    limit: int | None = setting(None, stage="points", low=1, high=10**6)
-    onto: str | None = setting(None, stage="points")
-    depth_unit: float | None = setting(None, stage="points", above=0, high=1e3)
-    max_depth: float = setting(MAX_DEPTH, stage="points", above=0, high=1e6)
-    pose_convention: Convention | None = setting(None, stage="points")
-    pose_direction: Direction | None = setting(None, stage="points")
-    scale: float = setting(1.0, stage="points", above=0, high=1e6)
-    interpolate: bool = setting(False, stage="points")
-
-    def __post_init__(self) -> None:
-        check(self)
-        for name in ("path", "onto"):  # an empty path would be the working directory
-            if (path := getattr(self, name)) is not None and not path.strip():
-                raise ValueError(f"found an empty {name}; expected the path of a file or folder")
-        if self.intrinsics is not None and len(self.intrinsics) != 4:
-            raise ValueError(f"found intrinsics = {self.intrinsics}; expected four numbers fx,fy,cx,cy")
-
-    def open(self) -> Scene:
-        """The capture, with the cloud of `onto` where one is named.
-
-        Raises:
-            CaptureError: see `open_capture` and `read_cloud`.
-        """
-        scene = open_capture(self.path, every=self.every, limit=self.limit, **self._reading())
-        if self.onto is None:
-            return scene
-        return replace(scene, points=read_cloud(self.onto, origin=scene.origin))
-
-    def whole(self) -> tuple[Scene, Stored]:
-        """All frames of the capture as they are stored, whatever their depth, and how poses are stored.
-
-        Raises:
-            CaptureError: see `open_capture`.
-        """
-        return read_whole(self.path, **(self._reading() | {"max_depth": math.inf}))
-
-    def _reading(self) -> dict[str, Any]:
-        """What readers are told."""
-        names = ("reader", "up", "intrinsics", "depth_unit", "max_depth", "pose_convention")
-        return {name: getattr(self, name) for name in (*names, "pose_direction", "scale", "interpolate")}
 
 
 @dataclass(frozen=True)
