@@ -23,7 +23,7 @@ test: $(VENV)/.ready-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 # On an idle machine, or it tells little. FULL=1 adds buildings of 5 million points.
-# Compare with what was measured before: python benchmarks/compare.py OLD_FOLDER runs/bench
+# Compare with what was measured before: python benchmarks/compare.py OLD_FOLDER runs/bench (benchmarks/README.md)
 bench: $(VENV)/.ready-dev
 	mkdir -p $(BENCH)
 	$(BIN)/python benchmarks/startup.py --json $(BENCH)/startup.json

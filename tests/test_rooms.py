@@ -153,8 +153,7 @@ def test_doors_windows_and_posters_are_flush_with_their_wall():
                 assert thick < 0.005, (seed, item.label, thick)
 
 
-@pytest.mark.parametrize("seed", [0, 5])
-def test_colour_and_normals_alone_cannot_solve_a_room(seed):
-    measured = contacts(seed)
+def test_colour_and_normals_alone_cannot_solve_a_room():
+    measured = contacts(0)
     assert len(measured.pair) > 15
     assert measured.share >= 0.30
