@@ -16,8 +16,7 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
-from purify3d.affinities.embeddings import PurifyConfig, affinity
-from purify3d.affinities.pooling import purify
+from purify3d.affinities.purifying import purify
 from purify3d.backbones import Backbone, load_backbone
 from purify3d.features.labels_from_frames import fuse_labels
 from purify3d.features.lifting import lift
@@ -79,9 +78,7 @@ def purified(seed: int, backbone: Backbone) -> tuple[PointCloud, PointFeatures]:
     """The points of a room, with truth ids, and their pooled features."""
     room = with_points(synthetic_scene(seed))
     points = replace(room.cloud(), label=fuse_labels(room.frames, room.cloud()))
-    config = PurifyConfig()
-    features = lift(room, backbone).within(config.fill)
-    return points, purify(features, *affinity(points, features, config, backbone=backbone), config.rounds)
+    return points, purify(points, lift(room, backbone), backbone=backbone)
 
 
 def questions(points: PointCloud) -> dict[str, list[str]]:

@@ -25,7 +25,9 @@ import torch
 from students import Ready, expanded, ready
 from torch import Tensor
 
-from purify3d.affinities.embeddings import Embedding, PurifyConfig, affinity, load_embedding
+from purify3d.affinities.building import affinity
+from purify3d.affinities.embeddings import Embedding, load_embedding
+from purify3d.affinities.purifying import PurifyConfig
 from purify3d.backbones import Backbone, embed_vocabulary, load_backbone
 from purify3d.base.checkpoints import digest_of
 from purify3d.captures import open_capture
@@ -134,9 +136,9 @@ def guessed(room: Room, config: ObjectConfig, truth: bool, embedding: Embedding)
     order = order[part[order] >= 0]
     components = np.split(order, np.nonzero(np.diff(part[order]))[0] + 1)
     purify = PurifyConfig(neighbors=26, confidence=0)
-    voxels, heard = affinity(room.points, room.features, purify, embedding=embedding)
+    voxels, weights = affinity(room.points, room.features, purify, embedding=embedding)
     up = np.array([0.0, 0.0, 1.0])
-    found = find_objects(room.points, result, voxels, heard, up=up, config=config)  # type: ignore[arg-type]
+    found = find_objects(room.points, result, voxels, weights, up=up, config=config)  # type: ignore[arg-type]
     return {
         "components": [Guess(int(label[c[0]]), float(score[c].mean()), c) for c in components if len(c)],
         "objects": [Guess(result.names.index(o.label), o.score, o.members) for o in found],

@@ -15,9 +15,9 @@ away as ours, then both sides go on with ours. Labels are compared before ratios
 `--student paper`: voxels are compared by the paper's student (512 wide, 63.8 M parameters, random weights) on
 518 channels, into 128. The baseline computes it in float32; ours as `Student.embed` does, in bfloat16 where
 the processor multiplies it natively (`computed_in` says which). Labels must be the same on 99.9 % of the
-points, on 99.99 % where both are float32. `--student shipped`: ours is what `--affinity student` does, words
-heard (drawn at random, for time); the baseline is that of `paper`. Two different students give different
-labels, so nothing is compared but time and memory.
+points, on 99.99 % where both are float32. `--student shipped`: ours is what `--affinity student` does, with
+text embeddings drawn at random, for time; the baseline is that of `paper`. Two different students give
+different labels, so nothing is compared but time and memory.
 
 `--width 128` without a student compares voxels by vectors as wide as the paper's: the geometric ones, turned
 into that many channels, so that distances stay.
@@ -42,7 +42,7 @@ from typing import Any
 import growth
 import numpy as np
 import torch
-from measuring import facts, machine, measured, resident, write_json
+from measuring import facts, measured, resident, write_json
 from released_steps import (
     check_baseline,
     coo_products,
@@ -53,37 +53,19 @@ from released_steps import (
 )
 from torch import Tensor
 
-from purify3d.affinities.embeddings import (
-    SHARPNESS,
-    Learned,
-    PurifyConfig,
-    geometric_embedding,
-    load_embedding,
-)
-from purify3d.affinities.pooling import pooled_scores
+from purify3d.affinities.embeddings import SHARPNESS, Learned, geometric_embedding, load_embedding
+from purify3d.affinities.pooling import pool_scores
+from purify3d.affinities.purifying import PurifyConfig
 from purify3d.affinities.softmax import softmax_affinity
 from purify3d.affinities.student import PAPER, Student, StudentConfig
 from purify3d.base.devices import multiplies_bfloat16
-from purify3d.base.stopwatch import Stopwatch, hand_back
+from purify3d.base.stopwatch import Stopwatch
 from purify3d.grid.convolution import KernelMap
 from purify3d.grid.neighbors import grid_neighbors
 from purify3d.grid.voxels import first_points, voxelize
 from purify3d.labels.questions import classify
 from purify3d.rooms.room import furnish
 from purify3d.types import FeatureSpace, PointCloud, PointFeatures, TextBank, Vocabulary, Voxels
-
-__all__ = [
-    "LABELS",
-    "ROUNDS",
-    "VOXEL",
-    "K",
-    "hand_back",
-    "lifted",
-    "machine",
-    "measured",
-    "resident",
-    "rooms",
-]
 
 LABELS, VOXEL, ROUNDS, K = 20, PurifyConfig.voxel, PurifyConfig.rounds, PurifyConfig.neighbors
 _SAMPLES = 12_000  # points on a square metre of a room, 5 for each voxel
@@ -166,7 +148,7 @@ def paper_student(channels: int) -> Student:
 
 
 def shipped_student(space: FeatureSpace) -> Learned:
-    """What `--affinity student` compares by. Its words are drawn: that costs as much as hearing real ones."""
+    """What `--affinity student` compares by. Text embeddings are drawn: they cost as much as real ones."""
     found = load_embedding("student")
     assert isinstance(found, Learned)
     names = found.student.config.words
@@ -197,9 +179,9 @@ def ours(
     with watch("affinity"):
         if student is None:
             embedding = widened(geometric_embedding(points, voxels), width)
-        heard = softmax_affinity(embedding, near, sharpness)
+        weights = softmax_affinity(embedding, near, sharpness)
     with watch("pooling"):
-        pooled = pooled_scores(features, bank, voxels, heard, ROUNDS)
+        pooled = pool_scores(features, bank, voxels, weights, ROUNDS)
     with watch("labels"):
         label = classify(pooled, bank).label
     return label, voxels, near, embedding

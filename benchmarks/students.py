@@ -8,7 +8,7 @@ Scenes are fused, lifted and given their truth once and cached. Reported is the 
 scene's mIoU over the classes present, mean and spread over scenes of the gain over raw, on how many scenes a
 row beats raw, and the largest mean loss of a class that has 2,000 points over all scenes. `NAME A/B` is the
 student at sharpness A joined with normals and colours at sharpness B (0: alone); every point is labelled
-(`--fill inf`). `geometric teacher A` listens to neighbours by the share of the teacher's scales at which they
+(`--fill inf`). `geometric teacher A` weighs neighbours by the share of the teacher's scales at which they
 lie in one region, at sharpness A.
 """
 
@@ -26,15 +26,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from purify3d.affinities.embeddings import (
-    Geometric,
-    PurifyConfig,
-    Uniform,
-    agreement,
-    joined,
-    words_of,
-)
-from purify3d.affinities.pooling import pooled_scores
+from purify3d.affinities.building import agreement
+from purify3d.affinities.embeddings import Geometric, Uniform, joined, words_of
+from purify3d.affinities.pooling import pool_scores
+from purify3d.affinities.purifying import PurifyConfig
 from purify3d.affinities.student import Student
 from purify3d.backbones import Backbone, embed_vocabulary, load_backbone
 from purify3d.base.checkpoints import digest_of
@@ -167,7 +162,7 @@ def measured(
     voxels = voxelize(points.xyz, PurifyConfig.voxel)
     neighbor = grid_neighbors(voxels.index, PurifyConfig.neighbors)
     base = PurifyConfig(fill=math.inf, confidence=args.confidence)
-    heard = features.within(0)  # students are told what cameras saw
+    seen = features.within(0)  # students are told what cameras saw
 
     def counted(result: Segmentation) -> Confusion:
         confusion = Confusion(bank.vocabulary.names)
@@ -199,12 +194,12 @@ def measured(
             )
         for sharpness in args.teacher:
             heeded = co_members(points, features, voxels, neighbor, sharpness, config)
-            scores = pooled_scores(features, bank, voxels, heeded, rounds)
+            scores = pool_scores(features, bank, voxels, heeded, rounds)
             yield f"geometric teacher {sharpness:g}{said}", counted(classify(scores, bank))
         for name, student in students.items():
             words = words_of(student.config, backbone)
             for told, bank_of in (("", words), (" silent", None)) if args.silent else (("", words),):
-                own = student.embed(points, voxels, heard, bank=bank_of)
+                own = student.embed(points, voxels, seen, bank=bank_of)
                 for scale in args.scales:
                     own_sharp, geometric = (float(value) for value in scale.split("/"))
                     both = replace(student.config, sharpness=own_sharp, geometric=geometric)
