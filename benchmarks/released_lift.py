@@ -5,7 +5,8 @@ Every point is projected in double precision. Masks are resized to the whole ima
 are found one after the other; its feature is added to its points, for which the rows of all views are
 searched. Points on no mask copy the nearest of the view. What a view says of a point is noted point by point
 in Python; then points are padded to the same number of views, 50,000 at a time, and the three views that
-agree best are averaged. (Its mean fusion is for dense features.) One thing is faster than released: SciPy's tree.
+agree best are averaged. (Its mean fusion is for dense features.) One thing is faster than released: SciPy's
+tree.
 """
 
 from __future__ import annotations
