@@ -2,15 +2,12 @@
 
 import io
 import json
-import os
 import re
 import shlex
 import shutil
-import signal
 import socket
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -25,11 +22,11 @@ from PIL import Image
 from test_sens import frame, ply, write_scene
 
 from purify3d.base.errors import CaptureError, PurifyWarning, RunError
-from purify3d.benchmarking import Outcome, Task, benchmark, read_results, run_scene, table
+from purify3d.base.workers import Outcome, Processes, R, T, attempt
+from purify3d.benchmarking import benchmark, read_results, table
 from purify3d.benchmarking.compare import Column, compare
 from purify3d.benchmarking.datasets.listing import captures_of, expanded
 from purify3d.benchmarking.scene import dense, sparse
-from purify3d.benchmarking.spread import OnRay, Processes
 from purify3d.captures.formats.nerfstudio import write_nerfstudio
 from purify3d.captures.formats.nyu40 import NYU40
 from purify3d.features.labels_from_frames import fuse_labels
@@ -270,12 +267,12 @@ def test_nothing_is_done_twice(measured: Path, tmp_path: Path, monkeypatch: pyte
 
 
 def test_what_was_finished_before_an_interruption_is_kept(measured: Path, tmp_path: Path) -> None:
-    def stopped(tasks: Sequence[Task], do: Callable[[Task], Outcome] = run_scene) -> Iterator[Outcome]:
-        yield do(tasks[0])
+    def stopped(tasks: Sequence[T], do: Callable[[T], R]) -> Iterator[Outcome[R]]:
+        yield attempt(do, tasks[0])
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        benchmark(rooms(2), HERE, METHODS, tmp_path, spread=stopped)
+        benchmark(rooms(2), HERE, METHODS, tmp_path, workers=stopped)
     assert not (tmp_path / "results.json").exists()
     results = benchmark(rooms(2), HERE, METHODS, tmp_path)
     assert results["reused"] == list(rooms(1))
@@ -283,57 +280,8 @@ def test_what_was_finished_before_an_interruption_is_kept(measured: Path, tmp_pa
 
 
 def test_processes_give_the_same_numbers(measured: Path, tmp_path: Path) -> None:
-    results = benchmark(rooms(2), HERE, METHODS, tmp_path / "two", spread=Processes(2))
+    results = benchmark(rooms(2), HERE, METHODS, tmp_path / "two", workers=Processes(2))
     assert numbers(results) == numbers(read_results(measured))
-
-
-def die_once(flag: Path, name: str, task: Task) -> Outcome:
-    """As if memory ran out in one scene, the first time; or whenever, where there is no flag to set."""
-    if task.name == name and not flag.exists():
-        if flag.parent.is_dir():
-            flag.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return Outcome(task.name, {"pid": os.getpid()})
-
-
-def tasks_of(count: int, folder: Path) -> list[Task]:
-    made = rooms(count)
-    return [Task(name, job(path, LABELS), ("raw",), folder / name) for name, path in made.items()]
-
-
-def test_a_process_that_dies_takes_no_other_scene(tmp_path: Path) -> None:
-    tasks = tasks_of(3, tmp_path)
-    dies = tasks[1].name
-    for flag, good in ((tmp_path / "flag", True), (tmp_path / "nowhere" / "flag", False)):
-        found = {o.name: o for o in Processes(2)(tasks, partial(die_once, flag, dies))}
-        assert found.keys() == {task.name for task in tasks}
-        assert all(o.result for name, o in found.items() if name != dies)
-        assert (found[dies].result is not None) == good
-    assert "memory ran out" in found[dies].why
-
-
-def test_ray_gives_the_same_numbers(measured: Path, tmp_path: Path) -> None:
-    """A cluster of two nodes; the process of one scene is killed in the middle, and the scene begun again."""
-    import ray
-    from ray.cluster_utils import Cluster
-
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    try:
-        cluster.add_node(num_cpus=1)
-        ray.init(address=cluster.address, log_to_driver=False)
-        tasks = tasks_of(4, tmp_path)
-        found = {o.name: o for o in OnRay(cluster.address)(tasks, _dying(tmp_path / "flag", tasks[2].name))}
-        assert found.keys() == {task.name for task in tasks}
-        assert all(outcome.result for outcome in found.values())
-        assert (tmp_path / "flag").exists()
-        lost = next(iter(OnRay("")(tasks[:1], _dying(tmp_path / "nowhere" / "flag", tasks[0].name))))
-        assert lost.result is None
-        assert "was tried 4 times" in lost.why
-        results = benchmark(rooms(2), HERE, METHODS, tmp_path / "ray", spread=OnRay(""))
-        assert numbers(results) == numbers(read_results(measured))
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
 
 
 def test_no_cluster_there(purify3d: Program, tmp_path: Path) -> None:
@@ -344,19 +292,6 @@ def test_no_cluster_there(purify3d: Program, tmp_path: Path) -> None:
         code, _, err = purify3d(*arguments)
     assert code == 1
     assert f"found no Ray cluster at {address}" in err
-
-
-def _dying(flag: Path, name: str) -> Callable[[Task], Outcome]:
-    """`die_once` without a module, since the cluster's processes do not see the tests."""
-
-    def do(task: Task) -> Outcome:
-        if task.name == name and not flag.exists():
-            if flag.parent.is_dir():
-                flag.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return Outcome(task.name, {"pid": os.getpid()})
-
-    return do
 
 
 def test_a_bad_scene_stops_no_other(purify3d: Program, tmp_path: Path) -> None:
@@ -390,7 +325,7 @@ def test_wrong_use(purify3d: Program, tmp_path: Path) -> None:
 
     assert "found no --labels" in said()
     assert "each once" in said("--labels", LABELS, "--methods", "raw,raw")
-    assert "expected geometric, uniform" in said("--labels", LABELS, "--methods", "geometrc", code=1)
+    assert "geometric, uniform" in said("--labels", LABELS, "--methods", "geometrc", code=1)
     assert "one of them" in said("--labels", LABELS, "--jobs", 2, "--ray", "local")
     assert "expected scannet20" in said("--labels", LABELS, "--other-furniture")
     assert "scanet20" in said("--labels", "scanet20")

@@ -19,6 +19,7 @@ from test_matterport import HOUSE, PANO, write_house
 from test_sens import GREYS, MM, NAME, SIZE, TSV, VERTICES, frame, jpeg, pose, sens_bytes, write_scene
 
 from purify3d.base.errors import CaptureError
+from purify3d.base.workers import Processes
 from purify3d.benchmarking.datasets import prepare, split_names
 from purify3d.benchmarking.datasets.prepare import KINDS
 from purify3d.captures import open_capture
@@ -247,7 +248,7 @@ def test_jobs_change_nothing(tmp_path: Path) -> None:
         write_scene(root, f"scene000{i}_00")
     write_scene(root, "scene0009_00", version=3)
     one = prepare("scannet", root, tmp_path / "one", every=1)
-    two = prepare("scannet", root, tmp_path / "two", every=1, jobs=2)
+    two = prepare("scannet", root, tmp_path / "two", every=1, workers=Processes(2))
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
     assert (one.scenes, one.skipped) == (two.scenes, two.skipped)
 
@@ -307,9 +308,8 @@ def test_wrong_usage(tmp_path: Path, given: dict[str, str], message: str) -> Non
 
 
 def test_values_out_of_range(tmp_path: Path) -> None:
-    for name in ("every", "jobs"):
-        with pytest.raises(ValueError, match=f"{name} must be at least 1, found 0"):
-            prepare("scannet", tmp_path, tmp_path / "out", **{name: 0})  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="found every = 0; expected at least 1"):
+        prepare("scannet", tmp_path, tmp_path / "out", every=0)
 
 
 def test_a_scene_that_is_there_twice(tmp_path: Path) -> None:

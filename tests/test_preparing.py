@@ -11,8 +11,15 @@ import pytest
 
 from purify3d.affinities.student import COMPACT
 from purify3d.base.errors import PurifyWarning
-from purify3d.base.workers import OnRay, Processes
-from purify3d.training.preparing import Making, Task, capture_anywhere, make, model_anywhere, prepare_all
+from purify3d.base.workers import Processes, attempt
+from purify3d.training.preparing import (
+    CaptureTask,
+    Making,
+    capture_anywhere,
+    make,
+    model_anywhere,
+    prepare_all,
+)
 
 Program = Callable[..., tuple[int, str, str]]
 TINY = "?frames=4&width=128&height=96"
@@ -33,41 +40,22 @@ def serially(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("serial")
     made = prepare_all(ROOMS, making(folder))
     assert list(made) == ROOMS
-    assert all(one.file is not None and one.file.parent == folder for one in made.values())
+    assert all(one.result is not None and one.result.parent == folder for one in made.values())
     assert len(contents(folder)) == 6  # of each what the student is told, and what the teacher says
     return folder
 
 
 def test_processes_make_the_same_files(serially: Path, tmp_path: Path) -> None:
-    made = prepare_all([*ROOMS, ROOMS[0]], making(tmp_path), spread=Processes(2))
+    made = prepare_all([*ROOMS, ROOMS[0]], making(tmp_path), workers=Processes(2))
     assert list(made) == ROOMS
     assert contents(tmp_path) == contents(serially)
-
-
-def test_a_cluster_makes_the_same_files(serially: Path, tmp_path: Path) -> None:
-    import ray
-    from ray.cluster_utils import Cluster
-
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    try:
-        cluster.add_node(num_cpus=1)
-        ray.init(address=cluster.address, log_to_driver=False)
-        made = prepare_all([*ROOMS[:2], "nowhere"], making(tmp_path), spread=OnRay(""))
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
-    wanted = contents(serially)
-    assert len(contents(tmp_path)) == 4
-    assert contents(tmp_path).items() <= wanted.items()
-    assert made["nowhere"].file is None
-    assert "nowhere" in made["nowhere"].why
 
 
 def test_what_is_there_is_not_made_again(
     serially: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = Path(shutil.copytree(serially, tmp_path / "cache"))
-    lost = prepare_all(ROOMS[1:2], making(folder))[ROOMS[1]].file
+    lost = prepare_all(ROOMS[1:2], making(folder))[ROOMS[1]].result
     assert lost is not None
     lost.unlink()  # as if stopped between what the student is told and what the teacher says
     before = {file: file.stat().st_ino for file in folder.iterdir()}
@@ -79,8 +67,8 @@ def test_what_is_there_is_not_made_again(
 
 def test_a_cluster_is_asked_for_what_computes(tmp_path: Path) -> None:
     heard = replace(making(tmp_path), device="cuda")
-    assert Task("a", heard).device == "cuda"
-    assert Task("a", replace(heard, backbone=None)).device == "cpu"
+    assert CaptureTask("a", heard).device == "cuda"
+    assert CaptureTask("a", replace(heard, backbone=None)).device == "cpu"
 
 
 def test_what_is_said_of_a_capture_has_its_name(capture: Path, tmp_path: Path) -> None:
@@ -89,15 +77,15 @@ def test_what_is_said_of_a_capture_has_its_name(capture: Path, tmp_path: Path) -
     first.write_bytes(first.read_bytes()[:200])
     with pytest.warns(PurifyWarning, match=rf"^{re.escape(str(capture))}: .*") as caught:
         made = prepare_all([str(capture)], making(tmp_path / "cache"))
-    assert made[str(capture)].file is not None
+    assert made[str(capture)].result is not None
     assert any(first.stem in str(warning.message) for warning in caught)
 
 
 def test_no_exception_leaves_a_task(tmp_path: Path) -> None:
-    gone = make(Task("synthetic:3?frames=x", making(tmp_path)))
-    assert gone.file is None
+    gone = attempt(make, CaptureTask("synthetic:3?frames=x", making(tmp_path)))
+    assert gone.result is None
     assert gone.why
-    unknown = make(Task(ROOMS[0], replace(making(tmp_path), teacher="master")))
+    unknown = attempt(make, CaptureTask(ROOMS[0], replace(making(tmp_path), teacher="master")))
     assert "found teacher 'master'" in unknown.why
     assert "\n" not in gone.why + unknown.why
 

@@ -7,9 +7,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
+from math import nan
 from pathlib import Path
+from typing import Any
 
+import click
 import numpy as np
 import pytest
 import torch
@@ -19,6 +22,7 @@ from torch import Tensor
 from purify3d.affinities.softmax import softmax_affinity
 from purify3d.affinities.student import COMPACT, SHIPPED, StudentConfig
 from purify3d.base.errors import CaptureError, CheckpointError
+from purify3d.cli import flags, program
 from purify3d.grid.neighbors import grid_neighbors
 from purify3d.training import Cache, Recipe, TrainConfig, train
 from purify3d.training.augment import augment, crop, symmetries
@@ -394,6 +398,38 @@ def test_wrong_usage(purify3d: Program, tmp_path: Path, flags: list[str], messag
     assert message in err
     assert "Traceback" not in err
     assert not (tmp_path / "s" / "model.safetensors").exists()
+
+
+def out_of_range(config: TrainConfig | StudentConfig) -> list[tuple[TrainConfig | StudentConfig, str, Any]]:
+    """Each number of a dataclass beyond its ends, and what is no number."""
+    found: list[tuple[TrainConfig | StudentConfig, str, Any]] = []
+    for field in fields(config):
+        low, high, above = (field.metadata[end] for end in ("low", "high", "above"))
+        below = low - 1 if above is None else above
+        beyond = {"int": [below, high + 1], "float": [float(below), high * 1.1, nan]}
+        found += [(config, field.name, value) for value in beyond.get(str(field.type), [])]
+    return found
+
+
+@pytest.mark.parametrize(("config", "name", "value"), [*out_of_range(COMPACT), *out_of_range(TrainConfig())])
+def test_a_flag_refuses_what_python_refuses(
+    purify3d: Program, tmp_path: Path, config: TrainConfig | StudentConfig, name: str, value: Any
+) -> None:
+    with pytest.raises(ValueError, match=rf"found {name} = .*; expected ") as refused:
+        replace(config, **{name: value})
+    if name in flags.TrainCommand.but:
+        return  # what --student decides
+    flag = f"--{name.replace('_', '-')}"
+    code, _, err = purify3d("train", "synthetic:3", "-o", tmp_path / "s", flag, value)
+    assert code == 2, err
+    assert str(refused.value) in err
+    assert not (tmp_path / "s").exists()
+
+
+def test_every_setting_of_a_training_has_a_flag() -> None:
+    known = {parameter.name for parameter in program.commands["train"].get_params(click.Context(program))}
+    named = {field.name for config in (COMPACT, TrainConfig()) for field in fields(config)}
+    assert named - known == set(flags.TrainCommand.but)
 
 
 def test_truth_needs_objects(purify3d: Program, room_folder: Path, tmp_path: Path) -> None:

@@ -48,8 +48,7 @@ class StudentConfig:
         words: what the 2D model saw is told in the evidence for these words, beside how sure it was and from
             how many views. Every 2D model here has a text side, so that a student is tied to none of them.
         sharpness: of the softmax over neighbours that its embeddings were made for.
-        geometric: sharpness of the normals and colours that are joined to it, see `affinities.Geometric`;
-            0 = the student alone decides.
+        geometric: sharpness of the normals and colours that are joined to it; 0: the student alone decides.
     """
 
     feature_dim: int = setting(0, low=0, high=65_536)

@@ -1,7 +1,8 @@
-"""Who does many tasks: this process, several, or the machines of a Ray cluster. The results are the same.
+"""Tasks for workers: this process, several, or the machines of a Ray cluster. The results are the same.
 
-Each takes tasks and yields an outcome for every one as it is finished. A process that dies takes no other
-task with it: its task is tried again, and then given up with the reason.
+`workers` chooses. Each yields the outcome of every task as it is finished: what a task raises is in its
+outcome and stops no other. A process that dies takes no other task with it: its task is tried again, and then
+given up with the reason.
 """
 
 from __future__ import annotations
@@ -9,56 +10,118 @@ from __future__ import annotations
 import os
 import re
 import socket
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from multiprocessing import get_context
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 
-from purify3d.base.errors import RunError, require
+from purify3d.base.errors import PurifyError, PurifyWarning, RunError, require
 
 _DIED = "its process ended before it was finished, as a rule because memory ran out; use fewer at a time"
 #: How often a task is tried again on a cluster when its process or machine is gone.
 RETRIES = 3
 
 
-class Named(Protocol):
-    """What a task must have: a name, as no other. It and its outcome can be pickled."""
+@dataclass(frozen=True)
+class Task:
+    """Work for one worker: a value that can be pickled, and done anywhere that sees the same files.
+
+    Attributes:
+        name: as no other among the tasks.
+    """
+
+    name: str
 
     @property
-    def name(self) -> str: ...
+    def device(self) -> str:
+        """Where it computes: `auto`, `cpu`, `cuda`; a cluster gives it a GPU accordingly."""
+        return "cpu"
 
 
-T = TypeVar("T", bound=Named)
-R = TypeVar("R", bound=Named)
-#: What becomes of a task; never raises because of the task itself.
-Do = Callable[[T], R]
-#: The outcome of a task whose process is gone: its name, and why.
-Lost = Callable[[str, str], R]
+T = TypeVar("T", bound=Task)
+R = TypeVar("R")
 
 
-class Spread(Protocol):
-    """Does tasks somewhere; outcomes have the names of their tasks and come in any order."""
+@dataclass(frozen=True)
+class Outcome(Generic[R]):
+    """What became of a task.
 
-    def __call__(self, tasks: Sequence[T], do: Do[T, R], lost: Lost[R]) -> Iterator[R]: ...
+    Attributes:
+        name: of the task.
+        result: None: it failed.
+        why: it failed, on one line.
+        warnings: what was said while it was done, each once.
+    """
+
+    name: str
+    result: R | None
+    why: str = ""
+    warnings: tuple[str, ...] = ()
 
 
-def serial(tasks: Sequence[T], do: Do[T, R], lost: Lost[R]) -> Iterator[R]:
+def attempt(do: Callable[[T], R], task: T) -> Outcome[R]:
+    """Do a task. Whatever it raises is said in the outcome."""
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", PurifyWarning)
+            result = do(task)
+    except PurifyError as error:
+        return Outcome(task.name, None, " ".join(str(error).split()))
+    except Exception as error:  # of any library on any file: the other tasks go on, the reason is kept
+        return Outcome(task.name, None, f"{type(error).__name__}: {' '.join(str(error).split())}")
+    said = [str(w.message) for w in caught if issubclass(w.category, PurifyWarning)]
+    return Outcome(task.name, result, warnings=tuple(dict.fromkeys(said)))
+
+
+class Workers(Protocol):
+    """Attempt tasks somewhere; the outcomes come in any order, one for each task."""
+
+    def __call__(self, tasks: Sequence[T], do: Callable[[T], R]) -> Iterator[Outcome[R]]: ...
+
+
+def workers(jobs: int = 1, ray: str | None = None) -> Workers:
+    """The workers that `--jobs` and `--ray` ask for.
+
+    Args:
+        jobs: tasks at a time, each in a process of this machine; 1: this process.
+        ray: address of a Ray cluster, see `OnRay`.
+
+    Raises:
+        ValueError: both are asked for, or `jobs` is below 1.
+    """
+    if ray is None:
+        return Processes(jobs)
+    if jobs > 1:
+        raise ValueError("found --jobs and --ray; expected one of them")
+    return OnRay(ray)
+
+
+def serial(tasks: Sequence[T], do: Callable[[T], R]) -> Iterator[Outcome[R]]:
     """One after the other in this process."""
-    yield from map(do, tasks)
+    for task in tasks:
+        yield attempt(do, task)
 
 
 class Processes:
-    """So many processes of this machine, which share its cores."""
+    """So many processes of this machine, which share its cores; one: this process.
+
+    Raises:
+        ValueError: `jobs` is below 1.
+    """
 
     def __init__(self, jobs: int) -> None:
+        if jobs < 1:
+            raise ValueError(f"found jobs = {jobs}; expected at least 1")
         self.jobs = jobs
 
-    def __call__(self, tasks: Sequence[T], do: Do[T, R], lost: Lost[R]) -> Iterator[R]:
+    def __call__(self, tasks: Sequence[T], do: Callable[[T], R]) -> Iterator[Outcome[R]]:
         if self.jobs == 1 or len(tasks) < 2:
-            yield from serial(tasks, do, lost)
+            yield from serial(tasks, do)
             return
         left = {task.name: task for task in tasks}
         for outcome in self._all(tasks, do):
@@ -67,9 +130,9 @@ class Processes:
         # A process that dies ends the whole pool; what was not finished gets a process each, so that the
         # task which is to blame is the only one that is given up.
         for task in left.values():
-            yield from list(self._all([task], do)) or [lost(task.name, _DIED)]
+            yield from list(self._all([task], do)) or [Outcome(task.name, None, _DIED)]
 
-    def _all(self, tasks: Sequence[T], do: Do[T, R]) -> Iterator[R]:
+    def _all(self, tasks: Sequence[T], do: Callable[[T], R]) -> Iterator[Outcome[R]]:
         """Outcomes until all are there or a process dies."""
         jobs = min(self.jobs, len(tasks))
         share = max(1, (os.cpu_count() or 1) // jobs)
@@ -78,7 +141,7 @@ class Processes:
             jobs, mp_context=get_context("spawn"), initializer=_use_threads, initargs=(share,)
         )
         try:
-            futures: list[Future[R]] = [pool.submit(do, task) for task in tasks]
+            futures: list[Future[Outcome[R]]] = [pool.submit(attempt, do, task) for task in tasks]
             for future in as_completed(futures):
                 if isinstance(future.exception(), BrokenProcessPool):
                     continue  # others may have been finished
@@ -97,20 +160,13 @@ class OnRay:
     Attributes:
         address: of the cluster's head (HOST:PORT, ray://HOST:PORT, auto), or "local" for this machine alone.
         cores: of each task.
-        device_of: where a task computes: `auto`, `cpu`, `cuda`.
     """
 
-    def __init__(
-        self,
-        address: str,
-        *,
-        cores: int = 1,
-        device_of: Callable[[Any], str] = lambda task: str(task.device),
-    ) -> None:
-        self.address, self.cores, self.device_of = address, cores, device_of
+    def __init__(self, address: str, *, cores: int = 1) -> None:
+        self.address, self.cores = address, cores
 
-    def __call__(self, tasks: Sequence[T], do: Do[T, R], lost: Lost[R]) -> Iterator[R]:
-        """See `Spread`.
+    def __call__(self, tasks: Sequence[T], do: Callable[[T], R]) -> Iterator[Outcome[R]]:
+        """See `Workers`.
 
         Raises:
             RunError: there is no such cluster, it has no GPU and a task needs one, or a task names one.
@@ -120,7 +176,7 @@ class OnRay:
         if begun:
             self._begin(ray)
         try:
-            yield from self._outcomes(ray, tasks, do, lost)
+            yield from self._outcomes(ray, tasks, do)
         finally:
             if begun:
                 ray.shutdown()
@@ -139,13 +195,13 @@ class OnRay:
                 "the address that 'ray start --head' printed, or local"
             ) from error
 
-    def _outcomes(self, ray: Any, tasks: Sequence[T], do: Do[T, R], lost: Lost[R]) -> Iterator[R]:
+    def _outcomes(self, ray: Any, tasks: Sequence[T], do: Callable[[T], R]) -> Iterator[Outcome[R]]:
         there = int(ray.cluster_resources().get("GPU", 0))
-        gpus = [_gpus(self.device_of(task), there) for task in tasks]
+        gpus = [_gpus(task.device, there) for task in tasks]
         # A task whose process or machine is gone is begun again elsewhere; what it finished is reused.
-        remote = ray.remote(num_cpus=self.cores, max_retries=RETRIES)(do)
+        remote = ray.remote(num_cpus=self.cores, max_retries=RETRIES)(attempt)
         name_of = {
-            remote.options(num_gpus=count).remote(task): task.name
+            remote.options(num_gpus=count).remote(do, task): task.name
             for task, count in zip(tasks, gpus, strict=True)
         }
         waiting = list(name_of)
@@ -155,7 +211,7 @@ class OnRay:
                 yield ray.get(done)
             except ray.exceptions.RayError as error:
                 why = " ".join(str(error).split())[:300]
-                yield lost(name_of[done], f"was tried {RETRIES + 1} times on the cluster: {why}")
+                yield Outcome(name_of[done], None, f"was tried {RETRIES + 1} times on the cluster: {why}")
 
 
 def _gpus(device: str, there: int) -> int:

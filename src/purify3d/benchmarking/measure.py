@@ -17,9 +17,9 @@ from purify3d.base.errors import RunError
 from purify3d.base.files import write_text
 from purify3d.base.progress import Progress, silent
 from purify3d.base.settings import to_plain
+from purify3d.base.workers import Outcome, Workers, serial
 from purify3d.benchmarking import report, table
-from purify3d.benchmarking.scene import Outcome, Task, dense, job_of, shown_of
-from purify3d.benchmarking.spread import Spread, serial
+from purify3d.benchmarking.scene import Facts, SceneTask, attempt_scenes, dense, job_of, run_scene, shown_of
 from purify3d.runs.job import Job
 from purify3d.types.labelsets import set_name
 
@@ -35,7 +35,7 @@ def benchmark(
     methods: Sequence[str],
     folder: str | Path,
     *,
-    spread: Spread = serial,
+    workers: Workers = serial,
     pictures: int = 12,
     check: bool = True,
     overwrite: bool = False,
@@ -52,7 +52,7 @@ def benchmark(
         captures: by name; see `datasets.listing.captures_of`.
         job: what is done to each; its path and affinity are replaced. Its seed is that of the resamples too.
         methods: `raw`, `region-vote`, or values of `affinity`.
-        spread: who does the scenes.
+        workers: that measure the scenes.
         pictures: of how many scenes the page has pictures, worst first.
 
     Returns:
@@ -72,7 +72,7 @@ def benchmark(
         (folder / _SCORES).mkdir(parents=True, exist_ok=True)
         with FileLock(folder / _LOCK, timeout=0):
             results = _benchmark(
-                captures, job, methods, folder, spread, pictures, check, overwrite, command, progress
+                captures, job, methods, folder, workers, pictures, check, overwrite, command, progress
             )
     except Timeout as error:
         raise RunError(
@@ -90,7 +90,7 @@ def _benchmark(
     job: Job,
     methods: tuple[str, ...],
     folder: Path,
-    spread: Spread,
+    workers: Workers,
     pictures: int,
     check: bool,
     overwrite: bool,
@@ -99,7 +99,7 @@ def _benchmark(
 ) -> dict[str, Any]:
     shown = job_of(job, shown_of(methods))
     tasks = [
-        Task(
+        SceneTask(
             name,
             replace(shown, capture=replace(shown.capture, path=path)).resolved(),  # for any working directory
             methods,
@@ -111,19 +111,21 @@ def _benchmark(
         )
         for name, path in captures.items()
     ]
-    outcomes: dict[str, Outcome] = {}
-    for outcome in progress(spread(tasks), name="benchmark", total=len(tasks)):
+    outcomes: dict[str, Outcome[Facts]] = {}
+    attempts = attempt_scenes(tasks, run_scene, workers)
+    for outcome in progress(attempts, name="benchmark", total=len(tasks)):
         outcomes[outcome.name] = outcome
-        if outcome.result is not None and not outcome.reused:
+        if outcome.result is not None and not outcome.result.reused:
             scores = folder / _SCORES / f"{outcome.name}.json"
-            write_text(scores, json.dumps(outcome.result, allow_nan=False) + "\n")
-    done = {name: o.result for name in captures if (o := outcomes[name]).result is not None}
-    failed = {name: outcomes[name].why for name in captures if name not in done}
+            write_text(scores, json.dumps(outcome.result.values, allow_nan=False) + "\n")
+    found = {name: facts for name in captures if (facts := outcomes[name].result) is not None}
+    done = {name: facts.values for name, facts in found.items()}
+    failed = {name: outcomes[name].why for name in captures if name not in found}
     if not done:
         name, why = next(iter(failed.items()))
         raise RunError(f"{folder}: none of {len(failed)} scenes could be measured; {name}: {why}")
     results = _results(done, failed, job, shown, methods, command)
-    results["reused"] = [name for name in done if outcomes[name].reused]
+    results["reused"] = [name for name, facts in found.items() if facts.reused]
     write_text(folder / RESULTS, json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     write_text(folder / PAGE, report.page(results, folder / _SCENES, pictures=pictures))
     return results

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -15,8 +14,9 @@ from torch import Tensor
 from purify3d.affinities.embeddings import Embedding, load_embedding
 from purify3d.backbones import Backbone, embed_vocabulary, load_backbone
 from purify3d.base.devices import find_device
-from purify3d.base.errors import CaptureError, PurifyError, PurifyWarning
+from purify3d.base.errors import CaptureError
 from purify3d.base.stopwatch import Stopwatch
+from purify3d.base.workers import Outcome, Task, Workers, serial
 from purify3d.benchmarking.datasets import writing
 from purify3d.benchmarking.votes import VOTE, label_by_regions, vote_fingerprint
 from purify3d.captures import is_procedural
@@ -41,11 +41,10 @@ _ALIKE = (
 
 
 @dataclass(frozen=True)
-class Task:
-    """A scene to measure. It can be pickled and done anywhere that sees the same files.
+class SceneTask(Task):
+    """A scene to measure.
 
     Attributes:
-        name: of the scene.
         job: what is done; its affinity is the method that the run folder and its picture show.
         methods: `raw`, `region-vote`, or values of `affinity`.
         folder: run folder of the scene; made, or gone on with.
@@ -54,7 +53,6 @@ class Task:
         overwrite: do everything again.
     """
 
-    name: str
     job: Job
     methods: tuple[str, ...]
     folder: Path
@@ -63,51 +61,39 @@ class Task:
     overwrite: bool = False
     command: tuple[str, ...] = ()
 
+    @property
+    def device(self) -> str:
+        return self.job.device
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a scene.
+
+class Facts(NamedTuple):
+    """What was found out about a scene.
 
     Attributes:
-        result: `capture`, `frames`, `points`, `labelled` (points whose truth counts), `seen` (share of points
-            seen by a camera), `stages` (seconds and peak_gb), `warnings`, and `methods`: of each the
-            `counts` of its confusion matrix as (truth, predicted, points) rows, predicted C = no label, with
-            `seconds`, `peak_gb` and what it was `made_from`. None: the scene failed.
-        why: it failed.
-        reused: all of it was measured before.
+        values: see `run_scene` and `segment_scene`.
+        reused: all of them were found out before.
     """
 
-    name: str
-    result: dict[str, Any] | None
-    why: str = ""
-    reused: bool = False
+    values: dict[str, Any]
+    reused: bool
 
 
-def run_scene(task: Task) -> Outcome:
-    """Measure a scene. Whatever is wrong with it is said in the outcome: one scene never stops others."""
-    return _attempted(task, _measured)
+def attempt_scenes(
+    tasks: Sequence[SceneTask], do: Callable[[SceneTask], Facts], workers: Workers = serial
+) -> Iterator[Outcome[Facts]]:
+    """Outcomes of scenes in any order, `warnings` among their values unless they are reused.
 
-
-def segment_scene(task: Task) -> Outcome:
-    """Label a capture, truth or not; the outcome's result has `points`, `given` (share with a label), `seen`,
-    `seconds` and `warnings`. Whatever is wrong with it is said in the outcome."""
-    return _attempted(task, _segmented)
-
-
-def _attempted(task: Task, do: Callable[[Task], tuple[dict[str, Any], bool]]) -> Outcome:
+    Models that this process loaded for them are let go of.
+    """
     try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", PurifyWarning)
-            result, reused = do(task)
-    except PurifyError as error:
-        return Outcome(task.name, None, " ".join(str(error).split()))
-    except Exception as error:  # of any library on any file: the other scenes go on, the reason is kept
-        return Outcome(task.name, None, f"{type(error).__name__}: {' '.join(str(error).split())}")
-    if not reused:  # a stage that was finished earlier says nothing again
-        before = [] if task.before is None or task.overwrite else task.before.get("warnings", [])
-        said = [str(w.message) for w in caught if issubclass(w.category, PurifyWarning)]
-        result["warnings"] = list(dict.fromkeys([*before, *said]))
-    return Outcome(task.name, result, reused=reused)
+        for outcome in workers(tasks, do):
+            if outcome.result is not None and not outcome.result.reused:
+                values = outcome.result.values
+                values["warnings"] = list(dict.fromkeys([*values["warnings"], *outcome.warnings]))
+            yield outcome
+    finally:
+        _embedding.cache_clear()
+        _backbone.cache_clear()
 
 
 def job_of(job: Job, method: str) -> Job:
@@ -125,8 +111,18 @@ def shown_of(methods: Sequence[str]) -> str:
     return next((method for method in reversed(methods) if method not in (RAW, VOTE)), RAW)
 
 
-def _measured(task: Task) -> tuple[dict[str, Any], bool]:
-    """What `Outcome.result` holds but warnings, and whether it was all there before."""
+def run_scene(task: SceneTask) -> Facts:
+    """Measure a scene.
+
+    Returns:
+        `capture`, `frames`, `points`, `labelled` (points whose truth counts), `seen` (share of points seen by
+        a camera), `stages` (seconds and peak_gb), `warnings`, and `methods`: of each the `counts` of its
+        confusion matrix as (truth, predicted, points) rows, predicted C = no label, with `seconds`, `peak_gb`
+        and what it was `made_from`.
+
+    Raises:
+        PurifyError: the scene cannot be used, or has no truth.
+    """
     job = task.job.resolved()
     _check_truth_fits(job)
     scene = job.capture.open()
@@ -148,7 +144,7 @@ def _measured(task: Task) -> tuple[dict[str, Any], bool]:
         if m in prints and old["made_from"] == prints[m]
     }
     if len(known) == len(task.methods):
-        return {**before, "methods": {m: known[m] for m in task.methods}}, True
+        return Facts({**before, "methods": {m: known[m] for m in task.methods}}, True)
     procedural = is_procedural(job.capture.path)
     run, _ = segment_into(
         task.folder,
@@ -188,7 +184,7 @@ def _measured(task: Task) -> tuple[dict[str, Any], bool]:
         confusion = Confusion(vocabulary.names)
         confusion.add(truth, label)
         methods[method] = {"made_from": prints[method], **spent, "counts": sparse(confusion.counts.numpy())}
-    return {
+    values = {
         "capture": task.job.capture.path,
         "frames": len(scene.frames),
         "points": len(points),
@@ -196,7 +192,9 @@ def _measured(task: Task) -> tuple[dict[str, Any], bool]:
         "seen": metrics["seen"],
         "stages": metrics["stages"],
         "methods": methods,
-    }, False
+        "warnings": before.get("warnings", []),
+    }
+    return Facts(values, reused=False)
 
 
 def _labelled(
@@ -213,8 +211,16 @@ def _labelled(
     return label_points(points, features, bank, config, embedding=embedding).label.cpu()
 
 
-def _segmented(task: Task) -> tuple[dict[str, Any], bool]:
-    """What `segment_scene` says of a capture but warnings, and whether it was all there before."""
+def segment_scene(task: SceneTask) -> Facts:
+    """Label a capture, truth or not.
+
+    Returns:
+        `points`, `given` and `seen` (shares of points that have a label and that a camera saw), `seconds` and
+        `warnings`.
+
+    Raises:
+        PurifyError: the capture cannot be used.
+    """
     job = task.job.resolved()
     run, reused = segment_into(
         task.folder,
@@ -230,7 +236,7 @@ def _segmented(task: Task) -> tuple[dict[str, Any], bool]:
     count = metrics["points"]
     given = 1 - none / max(count, 1)
     facts = {"points": count, "given": given, "seen": metrics["seen"], "seconds": seconds}
-    return facts, "label" in reused
+    return Facts(facts, True) if "label" in reused else Facts({**facts, "warnings": []}, False)
 
 
 def sparse(counts: np.ndarray) -> list[list[int]]:
@@ -274,12 +280,6 @@ def _backbone(name: str, device: str) -> Backbone:
 @lru_cache(maxsize=8)
 def _embedding(affinity: str, backbone: str, device: str) -> Embedding:
     return load_embedding(affinity, _backbone(backbone, device), device=find_device(device))
-
-
-def forget() -> None:
-    """Let go of the models that scenes of this process share."""
-    _embedding.cache_clear()
-    _backbone.cache_clear()
 
 
 def _in_memory(scene: Scene) -> Scene:

@@ -7,14 +7,11 @@ import sys
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from purify3d.cli import flags, show
-
-if TYPE_CHECKING:
-    from purify3d.benchmarking.spread import Spread
 
 _OTHER = "otherfurniture|other furniture"
 
@@ -62,13 +59,14 @@ def benchmark(
     synthetic:val, synthetic:test, synthetic:0..9. --labels is a set, names, or a file with one label a line.
     A scene that fails is named with its reason, the others go on, and the exit code is 1.
     """
+    from purify3d.base.workers import workers
     from purify3d.benchmarking import PAGE, RESULTS
     from purify3d.benchmarking import benchmark as benchmark_
     from purify3d.benchmarking.datasets.listing import captures_of
-    from purify3d.runs.job import CaptureConfig, Job, changed
+    from purify3d.captures import CaptureConfig
+    from purify3d.runs.job import Job, changed
 
-    if jobs > 1 and ray is not None:
-        raise click.UsageError("found --jobs and --ray; expected one of them")
+    chosen = flags.checked(lambda: workers(jobs, ray))
     given = {name: value for name, value in settings.items() if value is not None}
     if "labels" not in given:
         raise click.UsageError("found no --labels; expected a set such as scannet20, names, or a file")
@@ -85,7 +83,7 @@ def benchmark(
             job,
             asked,
             folder,
-            spread=_spread(jobs, ray),
+            workers=chosen,
             pictures=pictures,
             check=not no_check,
             overwrite=overwrite,
@@ -155,14 +153,6 @@ def _check_methods(job: Any, methods: list[str]) -> None:
         affinity = flags.checked(partial(job_of, job, method)).resolved().method.purify.affinity
         if method not in (RAW, VOTE):
             load_embedding(affinity)
-
-
-def _spread(jobs: int, ray: str | None) -> Spread:
-    from purify3d.benchmarking import spread
-
-    if ray is not None:
-        return spread.OnRay(ray)
-    return spread.Processes(jobs) if jobs > 1 else spread.serial
 
 
 def _columns(text: str, alone: bool) -> list[Any]:

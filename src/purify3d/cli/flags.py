@@ -5,14 +5,16 @@ Those of a job are made from its settings: name, type, default and words stand b
 
 from __future__ import annotations
 
+import dataclasses
 import typing
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import click
 
 Command = Callable[..., Any]
+T = TypeVar("T")
 
 output = click.option("-o", "--output", help="Folder for the results [default: runs/NAME].")
 overwrite = click.option("--overwrite", is_flag=True, help="Do all stages again; replace another run.")
@@ -61,14 +63,17 @@ class LazyJobOptions(click.Command):
 
 
 class TrainCommand(LazyJobOptions):
-    """Takes the settings of a training as flags."""
+    """Takes the settings of a training and of its student as flags, but what `--student` decides."""
+
+    but = ("feature_dim", "blocks", "out_channels", "voxel_size", "words")
 
     @staticmethod
     def settings() -> list[Any]:
+        from purify3d.affinities.student import COMPACT
         from purify3d.base.settings import leaves
         from purify3d.training.config import TrainConfig
 
-        return list(leaves(TrainConfig()))
+        return [*leaves(COMPACT), *leaves(TrainConfig())]
 
 
 class JobCommand(LazyJobOptions):
@@ -124,12 +129,19 @@ def within(low: float, high: float) -> Callable[..., float | None]:
     return check
 
 
-def checked(make: Callable[[], Any]) -> Any:
+def checked(make: Callable[[], T]) -> T:
     """A value that is out of range is wrong usage; the message names it as its flag does."""
     try:
         return make()
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+
+
+def changed(config: T, given: dict[str, Any]) -> T:
+    """The settings dataclass with those of its fields that were given as flags."""
+    known = {field.name for field in dataclasses.fields(config)}  # type: ignore[arg-type]
+    values = {name: value for name, value in given.items() if name in known and value is not None}
+    return checked(lambda: dataclasses.replace(config, **values))  # type: ignore[type-var]
 
 
 def plain(settings: Any) -> dict[str, Any]:

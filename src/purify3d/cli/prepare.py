@@ -40,6 +40,7 @@ def prepare(
     The same command again goes on where it was stopped. prepared.json says what was skipped, and why.
     """
     click.echo(f"preparing {root}", err=True)
+    from purify3d.base.workers import workers
     from purify3d.benchmarking.datasets import REPORT
     from purify3d.benchmarking.datasets import prepare as prepare_
 
@@ -51,7 +52,7 @@ def prepare(
         labels=labels,
         split=split,
         every=every,
-        jobs=jobs,
+        workers=workers(jobs),
         progress=show.progress,
     )
     if as_json:

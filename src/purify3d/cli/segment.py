@@ -96,9 +96,9 @@ def _many(
     settings: dict[str, Any],
 ) -> None:
     """Several captures, each into a folder of its own; one summary."""
-    from purify3d.benchmarking import spread
+    from purify3d.base.workers import Outcome, workers
     from purify3d.benchmarking.datasets.listing import captures_of
-    from purify3d.benchmarking.scene import Outcome, Task, segment_scene
+    from purify3d.benchmarking.scene import Facts, SceneTask, attempt_scenes, segment_scene
 
     job = _job(paths[0], config, settings)
     if job.capture.onto is not None:
@@ -106,7 +106,7 @@ def _many(
     named = captures_of(paths, job.capture.reader)
     folder = flags.folder(output, Path("runs"))
     tasks = [
-        Task(
+        SceneTask(
             name,
             replace(job, capture=replace(job.capture, path=path)),
             (),
@@ -117,17 +117,16 @@ def _many(
         )
         for name, path in named.items()
     ]
-    do = spread.Processes(jobs) if jobs > 1 else spread.serial
-    done: dict[str, Outcome] = {}
-    for outcome in do(tasks, segment_scene):
+    done: dict[str, Outcome[Facts]] = {}
+    for outcome in attempt_scenes(tasks, segment_scene, workers(jobs)):
         done[outcome.name] = outcome
-        for warning in (outcome.result or {}).get("warnings", []):
+        for warning in outcome.result.values.get("warnings", []) if outcome.result else ():
             click.echo(f"warning: {outcome.name}: {warning}", err=True)
         said = f"failed: {outcome.why}" if outcome.result is None else "done"
         click.echo(f"{len(done)}/{len(tasks)} {outcome.name}: {said}", err=True)
     outcomes = [done[task.name] for task in tasks]
     if as_json:
-        click.echo(json.dumps({o.name: o.result or {"failed": o.why} for o in outcomes}))
+        click.echo(json.dumps({o.name: o.result.values if o.result else {"failed": o.why} for o in outcomes}))
     else:
         show.summary(outcomes, folder)
     if any(outcome.result is None for outcome in outcomes):
@@ -150,7 +149,8 @@ def _matching(capture: str) -> list[str]:
 
 def _job(capture: str | None, config: Path | None, settings: dict[str, Any]) -> Job:
     """What the flags ask for, on top of a configuration where one is named."""
-    from purify3d.runs.job import CaptureConfig, Job, changed
+    from purify3d.captures import CaptureConfig
+    from purify3d.runs.job import Job, changed
 
     given = {name: value for name, value in settings.items() if value is not None}
     if capture is not None:

@@ -14,7 +14,8 @@ import click
 from purify3d.base.progress import progress_bars
 
 if TYPE_CHECKING:
-    from purify3d.benchmarking.scene import Outcome
+    from purify3d.base.workers import Outcome
+    from purify3d.benchmarking.scene import Facts
     from purify3d.labels.questions import Answer
     from purify3d.runs import Run
 
@@ -95,14 +96,14 @@ def report(run: Run, as_json: bool) -> None:
         click.echo(f"wrote {file}")
 
 
-def summary(outcomes: Sequence[Outcome], folder: Path) -> None:
+def summary(outcomes: Sequence[Outcome[Facts]], folder: Path) -> None:
     """What became of several captures."""
     rows = [
         [
             one.name,
-            f"{one.result['points']}",
-            f"{one.result['given']:.1%}",
-            f"{one.result['seconds']:.1f}",
+            f"{one.result.values['points']}",
+            f"{one.result.values['given']:.1%}",
+            f"{one.result.values['seconds']:.1f}",
             str(folder / one.name),
         ]
         for one in outcomes

@@ -13,8 +13,7 @@ import click
 from purify3d.cli import flags, show
 
 if TYPE_CHECKING:
-    from purify3d.affinities.student import StudentConfig
-    from purify3d.base.workers import Spread
+    from purify3d.base.workers import Workers
     from purify3d.training.preparing import Making
 
 
@@ -36,20 +35,6 @@ if TYPE_CHECKING:
     "--minutes", type=float, callback=flags.within(0.01, 10**5), help="As many steps as fit [default: 20]."
 )
 @click.option("--hold-out", type=click.IntRange(min=0), help="The last n captures only measure [a tenth].")
-@click.option(
-    "--sharpness",
-    "student_sharpness",
-    type=float,
-    callback=flags.within(0, 1e4),
-    help="Of the student's embeddings.",
-)
-@click.option(
-    "--geometric",
-    type=float,
-    callback=flags.within(0, 1e4),
-    help="Sharpness of the normals and colours joined to it; 0: none.",
-)
-@click.option("--width", type=click.IntRange(1, 4096), help="Channels of its hidden layers.")
 @click.option("--cache", help="Folder for prepared scenes [default: OUTPUT/scenes].")
 @click.option(
     "--cache-limit", type=float, callback=flags.within(0.01, 1e6), default=20.0, show_default=True, help="GB."
@@ -74,9 +59,6 @@ def train(
     steps: int | None,
     minutes: float | None,
     hold_out: int | None,
-    student_sharpness: float | None,
-    geometric: float | None,
-    width: int | None,
     cache: str | None,
     cache_limit: float,
     jobs: int,
@@ -92,17 +74,17 @@ def train(
     same command again goes on where a training was stopped, and ends with the same weights.
     """
     from purify3d.affinities.embeddings import words_of
-    from purify3d.affinities.student import Student
+    from purify3d.affinities.student import COMPACT, PAPER, Student
     from purify3d.base.devices import find_device
+    from purify3d.base.workers import workers
     from purify3d.training import PAPER_TRAINING, TrainConfig, parallel, train, write_report
     from purify3d.training.loop import LOG, STATE
     from purify3d.training.preparing import Making, loaded, model_anywhere
 
-    if jobs > 1 and ray is not None:
-        raise click.UsageError("found --jobs and --ray; expected one of them")
+    chosen = flags.checked(lambda: workers(jobs, ray))
     folder = flags.folder(output, Path("student"))
-    given = {name: value for name, value in settings.items() if value is not None}
-    config = flags.checked(lambda: replace(PAPER_TRAINING if shape == "paper" else TrainConfig(), **given))
+    config = flags.changed(PAPER_TRAINING if shape == "paper" else TrainConfig(), settings)
+    network = flags.changed(PAPER if shape == "paper" else COMPACT, settings)
     if steps is None and minutes is None:
         minutes = 20.0
     device = str(find_device(device))
@@ -116,8 +98,10 @@ def train(
             return show.student(folder, as_json)
         known = None if backbone == "none" else model_anywhere(backbone)
         model = None if known is None else loaded(known, device)
-        dim = 0 if model is None else model.space.dim
-        network = flags.checked(lambda: _shape(shape, dim, student_sharpness, geometric, width))
+        if shape == "paper":
+            network = replace(network, feature_dim=0 if model is None else model.space.dim)
+        elif model is None:
+            network = replace(network, words=())
         if network.words and model is not None and words_of(network, model) is None:
             click.echo(
                 f"warning: {backbone} knows only words of a table, so the student hears none and learns from "
@@ -129,7 +113,7 @@ def train(
         recipe = making.recipe()  # a model that is not there is said once, and not of every capture
         if ray is not None:  # which gives each capture a GPU of its own
             making = replace(making, device=device.partition(":")[0])
-        files = _prepared(names, making, _spread(jobs, ray))
+        files = _prepared(names, making, chosen)
         count = hold_out if hold_out is not None else (len(files) // 10 if len(files) >= 5 else 0)
         if count >= len(files):
             raise click.UsageError(f"found {len(files)} captures and --hold-out {count}; expected fewer")
@@ -227,18 +211,6 @@ def select(
         click.echo(names[i])
 
 
-def _shape(
-    shape: str, dim: int, sharpness: float | None, geometric: float | None, width: int | None
-) -> StudentConfig:
-    from purify3d.affinities.student import COMPACT, PAPER
-
-    base = replace(PAPER, feature_dim=dim) if shape == "paper" else COMPACT
-    if shape == "compact" and dim == 0:
-        base = replace(base, words=())
-    changes: dict[str, Any] = {"sharpness": sharpness, "geometric": geometric, "width": width}
-    return replace(base, **{name: value for name, value in changes.items() if value is not None})
-
-
 def _refuse_another(folder: Path, names: list[str], teacher: str) -> None:
     """A finished student of other captures or another teacher is not what was asked for."""
     from purify3d.base.errors import RunError
@@ -265,7 +237,7 @@ def _expanded(captures: tuple[str, ...]) -> list[str]:
         raise click.UsageError(str(error)) from error
 
 
-def _prepared(names: list[str], making: Making, spread: Spread) -> list[Path]:
+def _prepared(names: list[str], making: Making, workers: Workers) -> list[Path]:
     """Prepared scenes, each made by one process; with torchrun the others wait for it.
 
     Raises:
@@ -278,8 +250,8 @@ def _prepared(names: list[str], making: Making, spread: Spread) -> list[Path]:
 
     found = [capture_anywhere(name) for name in names]
     mine = found[parallel.rank() :: parallel.size()]
-    made = prepare_all(mine, making, spread=spread, progress=show.progress)
-    failed = {name: one.why for name, one in made.items() if one.file is None}
+    made = prepare_all(mine, making, workers=workers, progress=show.progress)
+    failed = {name: one.why for name, one in made.items() if one.result is None}
     if len(made) > 1:
         for name, why in failed.items():
             click.echo(f"{name} failed: {why}", err=True)
@@ -290,14 +262,6 @@ def _prepared(names: list[str], making: Making, spread: Spread) -> list[Path]:
             "Repair them or leave them out; the others are kept and not made again"
         )
     recipe, cache = making.recipe(), making.cache()
-    files = [made[n].file if n in made else cache.path_of(open_capture(n), recipe) for n in found]
+    files = [made[n].result if n in made else cache.path_of(open_capture(n), recipe) for n in found]
     parallel.wait()
     return [file for file in files if file is not None]
-
-
-def _spread(jobs: int, ray: str | None) -> Spread:
-    from purify3d.base import workers
-
-    if ray is not None:
-        return workers.OnRay(ray)
-    return workers.Processes(jobs) if jobs > 1 else workers.serial

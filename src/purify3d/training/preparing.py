@@ -1,22 +1,22 @@
 """Many captures made ready for training, in this process, several, or on a cluster; each once, then kept.
 
-A capture is a task, see `spreading`: what was finished before is not repeated, and one that fails is named
-and stops no other. What is kept does not depend on who made it.
+A capture is a task, see `workers`: what was finished before is not repeated, and one that fails is named and
+stops no other. What is kept does not depend on the workers.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 from purify3d.affinities.student import StudentConfig
 from purify3d.backbones import Backbone, load_backbone
-from purify3d.base.errors import PurifyError, PurifyWarning
+from purify3d.base.errors import PurifyWarning
 from purify3d.base.progress import Progress, silent
-from purify3d.base.workers import Spread, serial
+from purify3d.base.workers import Outcome, Task, Workers, serial
 from purify3d.captures import guarded, is_procedural, open_capture
 from purify3d.training.scenes import Cache, Recipe
 from purify3d.training.teachers import Teacher, load_teacher
@@ -55,10 +55,9 @@ class Making:
 
 
 @dataclass(frozen=True)
-class Task:
+class CaptureTask(Task):
     """A capture to make ready; its name is its path."""
 
-    name: str
     making: Making
 
     @property
@@ -67,38 +66,22 @@ class Task:
         return "cpu" if self.making.backbone is None else self.making.device
 
 
-@dataclass(frozen=True)
-class Made:
-    """What became of a capture.
-
-    Attributes:
-        name: of the task.
-        file: its lesson, see `Cache.get`; None: it failed.
-        why: it failed.
-        warnings: what was said of it.
-    """
-
-    name: str
-    file: Path | None
-    why: str = ""
-    warnings: tuple[str, ...] = ()
-
-
 def prepare_all(
     captures: Sequence[str],
     making: Making,
     *,
-    spread: Spread = serial,
+    workers: Workers = serial,
     progress: Progress = silent,
-) -> dict[str, Made]:
+) -> dict[str, Outcome[Path]]:
     """Make captures ready that are not.
 
     Args:
         captures: paths, or procedural rooms; one that is there twice is made once.
-        spread: who does it.
+        workers: that make them.
 
     Returns:
-        The outcome of each capture, in their order, those that failed too.
+        The outcome of each capture with the file of its lesson (see `Cache.get`), in their order, those that
+        failed too.
 
     Raises:
         RunError: there is no such cluster.
@@ -106,34 +89,28 @@ def prepare_all(
     Warns:
         PurifyWarning: what readers and stages say, with the name of the capture.
     """
-    tasks = [Task(name, making) for name in dict.fromkeys(captures)]
-    made: dict[str, Made] = {}
-    outcomes: Iterator[Made] = spread(tasks, make, _lost)
-    for outcome in progress(outcomes, name="prepare", total=len(tasks)):
+    tasks = [CaptureTask(name, making) for name in dict.fromkeys(captures)]
+    made: dict[str, Outcome[Path]] = {}
+    for outcome in progress(workers(tasks, make), name="prepare", total=len(tasks)):
         made[outcome.name] = outcome
         for said in outcome.warnings:
             warnings.warn(f"{outcome.name}: {said}", PurifyWarning, stacklevel=2)
     return {task.name: made[task.name] for task in tasks}
 
 
-def make(task: Task) -> Made:
-    """Make one capture ready. Whatever is wrong with it is said in the outcome."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", PurifyWarning)  # who asked has loaded the models, and heard it
-            recipe = task.making.recipe()
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", PurifyWarning)
-            scene = open_capture(task.name)
-            if not is_procedural(task.name):  # whose images are rendered anew each time, and never damaged
-                scene = replace(scene, frames=guarded(scene.frames, task.name))
-            file = task.making.cache().get(scene, recipe)
-    except PurifyError as error:
-        return Made(task.name, None, " ".join(str(error).split()))
-    except Exception as error:  # of any library on any file: the other captures go on, the reason is kept
-        return Made(task.name, None, f"{type(error).__name__}: {' '.join(str(error).split())}")
-    said = [str(w.message) for w in caught if issubclass(w.category, PurifyWarning)]
-    return Made(task.name, file, warnings=tuple(dict.fromkeys(said)))
+def make(task: CaptureTask) -> Path:
+    """Make one capture ready; the file of its lesson, see `Cache.get`.
+
+    Raises:
+        PurifyError: the capture or a model cannot be used.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PurifyWarning)  # who asked has loaded the models, and heard it
+        recipe = task.making.recipe()
+    scene = open_capture(task.name)
+    if not is_procedural(task.name):  # whose images are rendered anew each time, and never damaged
+        scene = replace(scene, frames=guarded(scene.frames, task.name))
+    return task.making.cache().get(scene, recipe)
 
 
 def capture_anywhere(name: str) -> str:
@@ -157,7 +134,3 @@ def loaded(backbone: str, device: str) -> Backbone:
 @lru_cache(maxsize=1)
 def _teacher(name: str) -> Teacher:
     return load_teacher(name)
-
-
-def _lost(name: str, why: str) -> Made:
-    return Made(name, None, why)

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from importlib import import_module
 from importlib.resources import files
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +16,7 @@ from filelock import FileLock, Timeout
 from purify3d.base.errors import CaptureError
 from purify3d.base.files import write_text
 from purify3d.base.progress import Progress, silent
+from purify3d.base.workers import Workers, serial
 from purify3d.benchmarking.datasets import writing
 
 #: Benchmarks by name.
@@ -71,7 +68,7 @@ def prepare(
     labels: str | None = None,
     split: str | None = None,
     every: int | None = None,
-    jobs: int = 1,
+    workers: Workers = serial,
     progress: Progress = silent,
 ) -> Prepared:
     """Make a folder of captures from a download; each is OUT/NAME, for `open_capture`.
@@ -87,19 +84,18 @@ def prepare(
         labels: the benchmark whose truth the points get; None: the kind's first.
         split: only the scenes of a list that ships; None: all that are there.
         every: keep every n-th frame; None: 20 for ScanNet, 1 for Matterport3D.
-        jobs: scenes at a time, each in a process of its own; the files do not depend on it.
+        workers: that prepare the scenes; the files do not depend on them.
 
     Raises:
         CaptureError: nothing to prepare, no scene could be, OUT holds scenes made with other settings or
             something else, or another process is writing there.
-        ValueError: `every` or `jobs` below 1.
+        ValueError: `every` below 1.
     """
     module = import_module(_module(kind))
     every = module.EVERY if every is None else every
     labels = module.LABELS[0] if labels is None else labels
-    for name, value in (("every", every), ("jobs", jobs)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, found {value}")
+    if every < 1:
+        raise ValueError(f"found every = {every}; expected at least 1")
     if labels not in module.LABELS:
         raise CaptureError(f"found labels {labels!r}; expected one of {', '.join(module.LABELS)}")
     found = module.scenes(Path(root))
@@ -110,7 +106,7 @@ def prepare(
     done.skipped = {name: f"not in {root}" for name in wanted if name not in found}
     try:
         with FileLock(folder / _LOCK, timeout=0):
-            _prepare(module.__name__, found, wanted, folder, done, jobs, progress)
+            _prepare(module.__name__, found, wanted, folder, done, workers, progress)
     except Timeout as error:
         raise CaptureError(
             f"{folder}: another process is preparing scenes there. Wait for it, or name another folder"
@@ -133,7 +129,7 @@ def _prepare(
     wanted: Sequence[str],
     folder: Path,
     done: Prepared,
-    jobs: int,
+    workers: Workers,
     progress: Progress,
 ) -> None:
     for left in folder.glob(f".*{writing.PART}"):  # of a process that was killed: nobody else writes here
@@ -144,16 +140,16 @@ def _prepare(
         if target.exists():
             done.scenes[name] = _finished(target, done.made_with)
         elif name in found:
-            tasks.append(writing.Task(module, name, found[name], target, done.made_with))
+            tasks.append(writing.PrepareTask(name, module, found[name], target, done.made_with))
     done.before = tuple(done.scenes)
     for name in done.before:
         done.skipped.pop(name, None)
     _report(folder, done)
-    for outcome in progress(_outcomes(tasks, jobs), name="prepare", total=len(tasks)):
-        if outcome.facts is None:
+    for outcome in progress(workers(tasks, writing.make), name="prepare", total=len(tasks)):
+        if outcome.result is None:
             done.skipped[outcome.name] = outcome.why
         else:
-            done.scenes[outcome.name] = outcome.facts
+            done.scenes[outcome.name] = outcome.result
         _report(folder, done)
 
 
@@ -168,24 +164,6 @@ def _finished(target: Path, made_with: dict[str, Any]) -> dict[str, Any]:
         )
         raise CaptureError(f"{target}: was prepared with {before}; asked for is {now}. Name another folder")
     return facts
-
-
-def _outcomes(tasks: Sequence[writing.Task], jobs: int) -> Iterator[writing.Outcome]:
-    if jobs == 1 or len(tasks) < 2:
-        yield from map(writing.make, tasks)
-        return
-    # Not forked: torch has threads, which a forked process would wait for in vain.
-    pool = ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=get_context("spawn"))
-    try:
-        for future in as_completed([pool.submit(partial(writing.make, task)) for task in tasks]):
-            yield future.result()
-    except BrokenProcessPool as error:
-        raise CaptureError(
-            "a process ended before its scene was finished, as a rule because memory ran out; finished "
-            "scenes are kept. Run the same again with fewer --jobs"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _report(folder: Path, done: Prepared) -> None:

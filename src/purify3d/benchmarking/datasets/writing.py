@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from purify3d.base.errors import CaptureError, PurifyWarning
+from purify3d.base.workers import Task
 from purify3d.captures.formats import prepared
 from purify3d.clouds.ply import write_ply
 from purify3d.grid import projection
@@ -26,7 +27,7 @@ PART = ".part"
 
 
 @dataclass(frozen=True)
-class Task:
+class PrepareTask(Task):
     """A scene to prepare.
 
     Attributes:
@@ -37,19 +38,9 @@ class Task:
     """
 
     module: str
-    name: str
     path: Path
     target: Path
     made_with: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a scene: facts as they are in its folder, or why it was skipped."""
-
-    name: str
-    facts: dict[str, Any] | None
-    why: str = ""
 
 
 def facts_of(folder: Path) -> dict[str, Any] | None:
@@ -61,12 +52,14 @@ def facts_of(folder: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and isinstance(found.get("made_with"), dict) else None
 
 
-def make(task: Task) -> Outcome:
+def make(task: PrepareTask) -> dict[str, Any]:
     """Prepare a scene: it is built beside its place and renamed, so that it is whole or absent.
 
-    Whatever is wrong with the scene is said in the outcome, so that one scene never stops the others.
+    Returns:
+        Facts as they are in its folder.
 
     Raises:
+        CaptureError: the scene cannot be used.
         OSError: the folder cannot be written.
     """
     building = task.target.parent / f".{task.name}.{os.getpid()}{PART}"
@@ -75,20 +68,17 @@ def make(task: Task) -> Outcome:
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", PurifyWarning)
-            try:
-                facts = _write(task, building)
-            except CaptureError as error:
-                return Outcome(task.name, None, str(error))
+            facts = _write(task, building)
         said = [str(w.message) for w in caught if issubclass(w.category, PurifyWarning)]
         facts = {"made_with": task.made_with, **facts, "warnings": said}
         (building / prepared.MARK).write_text(json.dumps(facts, indent=1), encoding="utf-8")
         building.rename(task.target)
-        return Outcome(task.name, facts)
+        return facts
     finally:
         shutil.rmtree(building, ignore_errors=True)
 
 
-def _write(task: Task, folder: Path) -> dict[str, Any]:
+def _write(task: PrepareTask, folder: Path) -> dict[str, Any]:
     module = import_module(task.module)
     scene, color_file = module.open_scene(task.path, task.made_with["labels"])
     chosen = module.pick(scene.frames, task.made_with["every"])
