@@ -417,13 +417,6 @@ def test_what_bad_objs_say(tmp_path, text, message):
         read_cloud(tmp_path / "a.obj")
 
 
-def test_off(tmp_path):
-    (tmp_path / "a.off").write_text("OFF\n4 1 0\n0 0 0\n1 0 0\n0 1 0\n5 5 5\n3 0 1 2\n")
-    cloud = read_grey(tmp_path / "a.off")
-    assert cloud.xyz.tolist() == XYZ.tolist()
-    assert cloud.normal[:3].tolist() == [[0, 0, 1]] * 3
-
-
 # --- LAS ----------------------------------------------------------------------------------------------------
 
 

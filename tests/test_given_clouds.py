@@ -266,7 +266,7 @@ def test_obj_of_several_objects_with_seams(tmp_path: Path) -> None:
 def test_what_another_program_writes_has_its_vertices(tmp_path: Path) -> None:
     """Unmerged, with one on no face; STL has the corners of each facet."""
     mesh = trimesh.Trimesh(PLACES, [[0, 1, 3], [4, 3, 2]], process=False)
-    for suffix in ("obj", "off", "ply", "glb"):
+    for suffix in ("obj", "ply", "glb"):
         mesh.export(tmp_path / f"a.{suffix}")
         assert read_grey(tmp_path / f"a.{suffix}").xyz.tolist() == PLACES.tolist(), suffix
     for name, kind in (("binary.stl", "stl"), ("text.stl", "stl_ascii")):
@@ -365,11 +365,10 @@ def test_gltf_with_its_buffer_beside_or_inside(tmp_path: Path) -> None:
 def test_text_that_is_no_number_keeps_its_row(nothing: str, tmp_path: Path) -> None:
     rows = ["0 0 0 9 8 7", f"1 {nothing} 0 9 8 7", "0 1 0 9 8 7"]
     (tmp_path / "a.obj").write_text("".join(f"v {row}\n" for row in rows) + "f 1 2 3\n")
-    (tmp_path / "a.off").write_text("COFF\n3 1 0\n" + "\n".join(rows) + "\n3 0 1 2\n")
     ascii_ply(tmp_path / "a.ply", ["red", "green", "blue"], "uchar", [[9, 8, 7]] * 3)
     text = (tmp_path / "a.ply").read_text().replace("\n1 0 0 9", f"\n1 {nothing} 0 9")
     (tmp_path / "a.ply").write_text(text)
-    for suffix in ("obj", "off", "ply"):
+    for suffix in ("obj", "ply"):
         with pytest.warns(PurifyWarning, match="1 of 3 points are left out"):
             cloud = read_cloud(tmp_path / f"a.{suffix}")
         assert cloud.missing.tolist() == [1], suffix
@@ -427,25 +426,10 @@ def test_intensity_where_there_is_no_colour(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("scale", [1, 1 / 255])
 @pytest.mark.parametrize("tail", ["", " 1"])
-def test_colours_of_obj_and_off(scale: float, tail: str, tmp_path: Path) -> None:
+def test_colours_of_obj(scale: float, tail: str, tmp_path: Path) -> None:
     rows = [" ".join(map(str, row)) + tail for row in (SHADES * scale).tolist()]
     (tmp_path / "a.obj").write_text("".join(f"v 0 0 0 {row}\n" for row in rows))
-    (tmp_path / "a.off").write_text("COFF\n3 0 0\n" + "".join(f"0 0 0 {row}\n" for row in rows))
-    (tmp_path / "b.off").write_text(
-        "# text\nOFF 3 0 0\n\n" + "".join(f"0 0 0 {row} # text\n" for row in rows)
-    )
-    (tmp_path / "c.off").write_text("CNOFF\n3 0 0\n" + "".join(f"0 0 0 0 2 0 {row}\n" for row in rows))
-    for name in ("a.obj", "a.off", "b.off", "c.off"):
-        cloud = read_cloud(tmp_path / name)
-        assert cloud.rgb.tolist() == SHADES.tolist(), name
-    assert cloud.normal.tolist() == [[0, 1, 0]] * 3
-
-
-def test_normals_and_texture_coordinates_are_no_colours(tmp_path: Path) -> None:
-    (tmp_path / "a.off").write_text("NOFF\n1 0 0\n0 0 0 0 2 0\n")
-    assert read_grey(tmp_path / "a.off").normal.tolist() == [[0, 1, 0]]
-    (tmp_path / "b.off").write_text("STOFF\n3 1 0\n0 0 0 1 1\n1 0 0 1 1\n0 1 0 1 1\n3 0 1 2 0.5 0.5 0.5\n")
-    assert read_grey(tmp_path / "b.off").normal.tolist() == [[0, 0, 1]] * 3
+    assert read_cloud(tmp_path / "a.obj").rgb.tolist() == SHADES.tolist()
 
 
 def test_a_las_that_nobody_coloured_shows_its_intensity(tmp_path: Path) -> None:
@@ -466,7 +450,6 @@ def test_far_coordinates_keep_their_millimetres_in_every_format(tmp_path: Path) 
     far = near + FAR
     lines = [" ".join(f"{v:.3f}" for v in row) + " 9 9 9" for row in far]
     (tmp_path / "a.obj").write_text("".join(f"v {line}\n" for line in lines))
-    (tmp_path / "a.off").write_text("COFF\n50 0 0\n" + "\n".join(lines))
     colored_ply(tmp_path / "a.ply", far, np.full((50, 3), 9))
     las_file(tmp_path / "a.las", far, np.full((50, 3), 9))
     las_file(tmp_path / "a.laz", far, np.full((50, 3), 9))
@@ -477,7 +460,7 @@ def test_far_coordinates_keep_their_millimetres_in_every_format(tmp_path: Path) 
         {"nodes": nodes, "meshes": [mesh]},
         [near.astype("<f4"), np.full((50, 4), 9, "u1")],
     )
-    for suffix in ("obj", "off", "ply", "las", "laz", "glb"):
+    for suffix in ("obj", "ply", "las", "laz", "glb"):
         cloud = read_cloud(tmp_path / f"a.{suffix}", origin=FAR)
         np.testing.assert_allclose(cloud.xyz.numpy(), near, atol=6e-4, err_msg=suffix)
         assert cloud.rgb.unique().tolist() == [9], suffix
@@ -487,7 +470,7 @@ def test_far_coordinates_keep_their_millimetres_in_every_format(tmp_path: Path) 
 
 # --- broken and hostile -------------------------------------------------------------------------------------
 
-SUFFIXES = ["ply", "obj", "off", "stl", "glb", "gltf", "las", "laz"]
+SUFFIXES = ["ply", "obj", "stl", "glb", "gltf", "las", "laz"]
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -502,7 +485,7 @@ def test_what_is_no_file_is_refused_unopened(suffix: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_gigabyte_of_nothing_is_refused_at_once(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"a.{suffix}"
-    head = {"ply": b"ply\nformat ascii 1.0\ncomment ", "off": b"OFF\n", "obj": b"v 1 2 3 "}.get(suffix, b"")
+    head = {"ply": b"ply\nformat ascii 1.0\ncomment ", "obj": b"v 1 2 3 "}.get(suffix, b"")
     path.write_bytes(head)
     os.truncate(path, 10**9)  # takes no room on the disk
     begin = time.perf_counter()
@@ -558,28 +541,6 @@ def test_ply_headers_that_promise_too_much(text: str, message: str, order: str, 
     with pytest.raises(CaptureError, match=message):
         read_cloud(tmp_path / "a.ply")
     assert time.perf_counter() - begin < 1
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("OFF\n4000000000 0 0\n0 0 0\n", "line 2: found 4000000000 vertices and 0 faces in"),
-        ("OFF\n-1 0 0\n0 0 0\n", "line 2: found -1 vertices"),
-        ("OFF\n2 0 0\n0 0 0\n", "found 1 of 2 vertices"),
-        ("OFF\n1 1 0\n0 0 0\n", "found 0 of 1 faces"),
-        ("OFF\n1 1 0\n0 0 0\n3 0 0 1\n", r"line 4: found a face of vertices \[0, 0, 1\] among 1"),
-        ("OFF\n1 1 0\n0 0 0\n3 0 0 -1\n", r"found a face of vertices \[0, 0, -1\]"),
-        ("OFF\n1 0 0\n0 0\n", "line 3: found 2 numbers; expected 3 for each vertex"),
-        ("OFF\n1 0 0\n0 zero 0\n", "line 3: could not convert"),
-        ("OFF BINARY\n", "expected OFF as text"),
-        ("4OFF\n1 0 0\n0 0 0 0\n", "expected OFF as text"),
-        ("OFF\n", "found no numbers"),
-    ],
-)
-def test_what_bad_offs_say(text: str, message: str, tmp_path: Path) -> None:
-    (tmp_path / "a.off").write_text(text)
-    with pytest.raises(CaptureError, match=message):
-        read_cloud(tmp_path / "a.off")
 
 
 def test_lines_without_end_are_refused(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from purify3d.base.errors import CaptureError, PurifyWarning
 from purify3d.base.files import check_file
-from purify3d.clouds import gltf, las, obj, off, ply, stl
+from purify3d.clouds import gltf, las, obj, ply, stl
 from purify3d.clouds.vertices import Vertices, no_colors, no_labels
 from purify3d.types import PointCloud
 
@@ -20,7 +20,6 @@ _READERS: dict[str, Callable[[Path], Vertices]] = {
     ".obj": obj.read_vertices,
     ".stl": stl.read_vertices,
     **dict.fromkeys((".glb", ".gltf"), gltf.read_vertices),
-    ".off": off.read_vertices,
     **dict.fromkeys((".las", ".laz"), las.read_vertices),
 }
 _COARSEST = 0.005  # metres between 32-bit numbers, beyond which the grid of voxels shows steps
