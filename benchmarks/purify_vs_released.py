@@ -36,6 +36,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -76,35 +77,8 @@ Vectors = Callable[[PointCloud, Voxels, PointFeatures], Tensor]
 def rooms(voxels: int) -> PointCloud:
     """Points on the surfaces of furnished rooms, one a voxel, 3 mm of noise; `label` is the item's."""
     clouds: list[tuple[np.ndarray, ...]] = []
-    count = 0
-    while count < voxels:
-        seed = len(clouds)
-        rng = np.random.default_rng(seed)
-        found: list[tuple[np.ndarray, ...]] = []
-        for item in furnish(seed).items:
-            label = rng.integers(LABELS)
-            for part in item.parts:
-                corner = part.mesh.vertices[part.mesh.faces]
-                across = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
-                area = np.linalg.norm(across, axis=1) / 2
-                samples = int(area.sum() * _SAMPLES)
-                if not samples:
-                    continue
-                face = rng.choice(len(area), samples, p=area / area.sum())
-                one, two = rng.random((2, samples, 1))
-                fold = one + two > 1
-                one, two = np.where(fold, 1 - one, one), np.where(fold, 1 - two, two)
-                origin = corner[face, 0]
-                xyz = origin + one * (corner[face, 1] - origin) + two * (corner[face, 2] - origin)
-                normal = across[face] / (2 * area[face, None]) + rng.normal(0, 0.05, (samples, 3))
-                rgb = np.clip(rng.integers(30, 226, 3) + rng.normal(0, 6, (samples, 3)), 0, 255)
-                found.append((xyz, normal, rgb, np.full(samples, label)))
-        xyz, normal, rgb, labels = (np.concatenate(each) for each in zip(*found, strict=True))
-        xyz = xyz + rng.normal(0, 0.003, xyz.shape) + np.array([seed % 8, seed // 8, 0]) * 8
-        grid = voxelize(torch.from_numpy(xyz), VOXEL)
-        first = first_points(grid.of_point, len(grid)).numpy()
-        clouds.append((xyz[first], normal[first], rgb[first], labels[first]))
-        count += len(first)
+    while sum(len(labels) for *_, labels in clouds) < voxels:
+        clouds.append(surfaces(len(clouds)))
     xyz, normal, rgb, labels = (np.concatenate(each)[:voxels] for each in zip(*clouds, strict=True))
     return PointCloud(
         torch.from_numpy(xyz).float(),
@@ -112,6 +86,36 @@ def rooms(voxels: int) -> PointCloud:
         torch.nn.functional.normalize(torch.from_numpy(normal).float(), dim=1),
         torch.from_numpy(labels).int(),
     )
+
+
+@lru_cache(maxsize=1)
+def surfaces(seed: int) -> tuple[np.ndarray, ...]:
+    """Positions, normals, colours and labels of one room, at its place among the others."""
+    rng = np.random.default_rng(seed)
+    found: list[tuple[np.ndarray, ...]] = []
+    for item in furnish(seed).items:
+        label = rng.integers(LABELS)
+        for part in item.parts:
+            corner = part.mesh.vertices[part.mesh.faces]
+            across = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
+            area = np.linalg.norm(across, axis=1) / 2
+            samples = int(area.sum() * _SAMPLES)
+            if not samples:
+                continue
+            face = rng.choice(len(area), samples, p=area / area.sum())
+            one, two = rng.random((2, samples, 1))
+            fold = one + two > 1
+            one, two = np.where(fold, 1 - one, one), np.where(fold, 1 - two, two)
+            origin = corner[face, 0]
+            xyz = origin + one * (corner[face, 1] - origin) + two * (corner[face, 2] - origin)
+            normal = across[face] / (2 * area[face, None]) + rng.normal(0, 0.05, (samples, 3))
+            rgb = np.clip(rng.integers(30, 226, 3) + rng.normal(0, 6, (samples, 3)), 0, 255)
+            found.append((xyz, normal, rgb, np.full(samples, label)))
+    xyz, normal, rgb, labels = (np.concatenate(each) for each in zip(*found, strict=True))
+    xyz = xyz + rng.normal(0, 0.003, xyz.shape) + np.array([seed % 8, seed // 8, 0]) * 8
+    grid = voxelize(torch.from_numpy(xyz), VOXEL)
+    first = first_points(grid.of_point, len(grid)).numpy()
+    return xyz[first], normal[first], rgb[first], labels[first]
 
 
 def lifted(points: PointCloud, channels: int, *, factored: bool) -> tuple[PointFeatures, TextBank]:
