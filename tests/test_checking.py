@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -10,13 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from check import FAULTS, measured, posed
 from PIL import Image
 
 from purify3d.base.errors import CaptureError, PurifyWarning
 from purify3d.captures import CaptureConfig, open_capture
 from purify3d.captures.conventions import Stored
-from purify3d.checking import GOOD, WRONG, agreement, cloud_fit, examine, look
+from purify3d.checking import GOOD, WRONG, agreement, check, cloud_fit, examine, look
 from purify3d.checking.agreement import spread
 from purify3d.clouds.ply import write_ply
 from purify3d.features.surface import with_points
@@ -25,6 +25,9 @@ from purify3d.rooms import synthetic_scene
 from purify3d.runs import segment_into
 from purify3d.runs.job import job
 from purify3d.types import Camera, Frame, PointCloud, Scene
+
+PLANTED = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "check.py"))
+FAULTS, measured, posed = (PLANTED[name] for name in ("FAULTS", "measured", "posed"))
 
 
 def wall(distance: float, sideways: float = 0.0) -> Frame:
@@ -222,6 +225,22 @@ def test_check_says_what_is_there(purify3d: Any, capture: Path, tmp_path: Path) 
     for word in ("frames", "colour", "depth", "extent", "agreement", "ok: the frames agree"):
         assert word in out
     assert Image.open(tmp_path / "seen.png").size[0] > 1000
+
+
+def test_the_library_gives_what_the_command_prints(purify3d: Any, capture: Path, tmp_path: Path) -> None:
+    points = with_points(open_capture(capture)).cloud()
+    write_ply(tmp_path / "mm.ply", replace(points, xyz=points.xyz * 1000))
+    report = check(capture, onto=tmp_path / "mm.ply", every=2)
+    code, out, _ = purify3d(
+        "check", capture, "--onto", tmp_path / "mm.ply", "--every", 2, "-o", tmp_path / "a.png", "--json"
+    )
+    told = json.loads(out)
+    assert (code, told["good"], report.good) == (1, False, False)
+    assert told.items() >= (report.facts | {"verdict": report.verdict, "remarks": report.remarks}).items()
+    assert report.fit is not None
+    assert "it would fit taken in millimetres" in report.verdict
+    with pytest.raises(CaptureError, match="found no mistake that can be mended"):
+        report.write_fixed(tmp_path / "fixed")
 
 
 def test_check_names_a_fault_and_mends_it(purify3d: Any, capture: Path, tmp_path: Path) -> None:

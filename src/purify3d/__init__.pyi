@@ -8,7 +8,7 @@ from .backbones import embed_vocabulary as embed_vocabulary
 from .backbones import load_backbone as load_backbone
 from .base.progress import progress_bars as progress_bars
 from .captures import open_capture as open_capture
-from .checking import examine as examine
+from .checking import check as check
 from .clouds import read_cloud as read_cloud
 from .features.labels_from_frames import fuse_labels as fuse_labels
 from .features.lifting import LiftConfig as LiftConfig
@@ -19,8 +19,8 @@ from .labels.labelling import label_points as label_points
 from .labels.metrics import Confusion as Confusion
 from .labels.metrics import evaluate as evaluate
 from .labels.objects import find_objects as find_objects
+from .labels.questions import answer as answer
 from .labels.questions import classify as classify
-from .labels.questions import query as query
 from .labels.questions import scores as scores
 from .labels.regions import find_regions as find_regions
 from .labels.segmentation import Segmentation as Segmentation

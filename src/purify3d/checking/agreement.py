@@ -98,8 +98,8 @@ class Agreement:
     @property
     def share(self) -> float:
         """agree / (agree + through), 0..1; nan where hardly any frame looks at what another one sees."""
-        told = self.agree + self.through
-        return self.agree / told if told >= _FEWEST else float("nan")
+        compared = self.agree + self.through
+        return self.agree / compared if compared >= _FEWEST else float("nan")
 
 
 def look(frames: Sequence[Frame], *, count: int = 24) -> Views:

@@ -46,14 +46,14 @@ class CloudFit:
 
     def sentence(self) -> str:
         """For people."""
-        told = (
+        found = (
             f"of the cloud points that frames look at {self.seen:.0%} lie where frames measure them, and "
             f"{self.covered:.0%} of what frames measure has points of the cloud"
         )
         if self.good:
-            return told
+            return found
         hint = "" if self.advice is None else f"; it would fit {self.advice}"
-        return f"{told}: it does not lie where the frames see it{hint}. Bring it into the world of the poses"
+        return f"{found}: it does not lie where the frames see it{hint}. Bring it into the world of the poses"
 
 
 def cloud_fit(xyz: np.ndarray, views: Views) -> CloudFit:
@@ -90,14 +90,14 @@ def _fit(xyz: np.ndarray, seen: np.ndarray, views: Views) -> CloudFit:
         number, ahead = views.compare(few, j)
         sees[number[np.abs(ahead) <= _TOLERANCE]] = True
         through[number[ahead > _TOLERANCE]] = True
-    told = int((sees | through).sum())
+    compared = int((sees | through).sum())
     tree = cKDTree(xyz)
     apart, _ = tree.query(few[:200], k=2)
     close = max(_CLOSE, _SPACINGS * float(np.median(apart[:, 1])) if len(xyz) > 1 else 0.0)
     # Not wider than where a shift of a few metres would go unseen.
     reached, _ = tree.query(seen[:: max(1, len(seen) // _POINTS)], distance_upper_bound=min(close, 0.5))
     covered = float(np.isfinite(reached).mean()) if len(seen) else 0.0
-    return CloudFit(float(sees.sum() / told) if told else 0.0, covered)
+    return CloudFit(float(sees.sum() / compared) if compared else 0.0, covered)
 
 
 def _readings(xyz: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
@@ -105,8 +105,8 @@ def _readings(xyz: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     likely = sorted(turns(), key=lambda turn: (-np.trace(np.abs(turn)), np.linalg.det(turn) < 0))
     for turn in likely:
         for unit, name in _UNITS.items():
-            said = [f"x y z as {_axes(turn)}"] if not np.allclose(turn, np.eye(3)) else []
-            yield " and ".join([*said, *([f"taken {name}"] if name else [])]), xyz @ turn.T * unit
+            reading = [f"x y z as {_axes(turn)}"] if not np.allclose(turn, np.eye(3)) else []
+            yield " and ".join([*reading, *([f"taken {name}"] if name else [])]), xyz @ turn.T * unit
 
 
 def _axes(turn: np.ndarray) -> str:

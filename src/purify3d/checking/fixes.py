@@ -140,16 +140,16 @@ def _turned(axes: np.ndarray, inverted: bool, pose: np.ndarray) -> np.ndarray:
 
 
 def _axes_wrong(axes: np.ndarray, inverted: bool) -> str:
-    said = ["the poses map the wrong way"] if inverted else []
+    wrong = ["the poses map the wrong way"] if inverted else []
     if np.array_equal(axes, OPENCV_FROM_OPENGL):
-        said.append(
+        wrong.append(
             "the camera axes follow the other convention (OpenCV: y down, z forward; OpenGL: y up, z back)"
         )
     elif np.linalg.det(axes[:3, :3]) < 0:
-        said.append(f"the world is mirrored, its y and z swapped, and the camera axes are {_named(axes)}")
+        wrong.append(f"the world is mirrored, its y and z swapped, and the camera axes are {_named(axes)}")
     elif not np.array_equal(axes, np.eye(4)):
-        said.append(f"the camera axes are {_named(axes)}")
-    return " and ".join(said)
+        wrong.append(f"the camera axes are {_named(axes)}")
+    return " and ".join(wrong)
 
 
 def _named(axes: np.ndarray) -> str:
@@ -169,10 +169,10 @@ def _axes_advice(axes: np.ndarray, inverted: bool, stored: Stored) -> str:
     opengl = flipped if inverted else flipped != (stored.convention == "opengl")
     convention = "opengl" if opengl else "opencv"
     other = "camera-to-world" if stored.direction == "world-to-camera" else "world-to-camera"
-    said = [f"--pose-direction {other}"] if inverted else []
+    flags = [f"--pose-direction {other}"] if inverted else []
     if convention != stored.convention:
-        said.append(f"--pose-convention {convention}")
-    return f"give {' '.join(said)}"
+        flags.append(f"--pose-convention {convention}")
+    return f"give {' '.join(flags)}"
 
 
 def quaternions() -> Iterator[Fix]:

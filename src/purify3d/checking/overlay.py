@@ -47,16 +47,16 @@ def overlay(frames: Sequence[Frame], views: Views, *, tolerance: float = 0.05) -
 
 def _pairs(views: Views) -> list[tuple[int, int]]:
     """Pairs that look at the same place and not from the same one, each frame once."""
-    told = []
+    overlaps = []
     for i in range(len(views)):
         world = views.points(i)
         for j in range(len(views)):
             if i != j:
                 number, _ = views.compare(world, j)
                 moved = np.linalg.norm(views.pose[i, :3, 3] - views.pose[j, :3, 3])
-                told.append((len(number) * min(1.0, float(moved) / 0.3), i, j))
+                overlaps.append((len(number) * min(1.0, float(moved) / 0.3), i, j))
     chosen: list[tuple[int, int]] = []
-    for count, i, j in sorted(told, reverse=True):
+    for count, i, j in sorted(overlaps, reverse=True):
         if count > 0 and not {i, j} & {k for pair in chosen for k in pair}:
             chosen.append((i, j))
     return chosen[:_ROWS]

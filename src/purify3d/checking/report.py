@@ -1,191 +1,104 @@
-"""Facts about a capture, and one sentence on what to change."""
+"""A capture from its path to a verdict: its frames, the cloud that is to be labelled, and the way out."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-import numpy as np
+from PIL import Image
 
-from purify3d.base.axes import describe_axis
-from purify3d.captures.conventions import MAX_DEPTH, Stored
-from purify3d.checking.agreement import Agreement, Views, agreement, look
-from purify3d.checking.search import GOOD, Found, search
-from purify3d.types import Frame, Scene
+from purify3d.base.errors import CaptureError
+from purify3d.captures import CaptureConfig, capture_config
+from purify3d.captures.formats.exchange import write_nerfstudio
+from purify3d.captures.reading.images import guess_up
+from purify3d.checking.clouds import CloudFit, cloud_fit
+from purify3d.checking.findings import Findings, examine
+from purify3d.checking.overlay import overlay
+from purify3d.clouds import read_cloud
+from purify3d.types import Frame
 
-_FAR_SHARE = 0.002  # of the measured pixels beyond the range, from which it is worth a word
-_MOSTLY = 0.5
-_HUGE, _TINY = 200.0, 0.05  # metres of a scene's depth that no hand-held scan has
 
-
-@dataclass(frozen=True)
-class Report:
-    """What is known of a capture.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Report(Findings):
+    """What is found in a capture, and in the cloud that is to be labelled in it.
 
     Attributes:
-        facts: name -> text, for people.
-        agreement: of the frames that were looked at.
-        found: the mistake that explains why they do not agree, if one does.
-        remarks: sentences on what is unusual and no proof of a mistake.
-        verdict: one sentence: what to change, or that nothing needs to be.
-        far: a sentence on depth beyond the range that is used, if there is any.
+        remarks: those of the frames, warnings of the reader, and `far`.
+        verdict: one sentence on the frames, and one on the cloud where there is one.
+        fit: how the cloud of `onto` lies among what the frames measure; None: no cloud was named.
+        capture: the settings it was opened with.
+        frames: those that were chosen from, T of the capture.
     """
 
-    facts: dict[str, Any]
-    agreement: Agreement
-    found: Found | None
-    verdict: str
-    remarks: list[str] = field(default_factory=list)
-    far: str | None = None
+    fit: CloudFit | None
+    capture: CaptureConfig
+    frames: tuple[Frame, ...]
 
     @property
     def good(self) -> bool:
-        """Whether the frames agree."""
-        return self.agreement.share >= GOOD
+        """Whether nothing is known to be wrong: the frames agree, or never look at the same places."""
+        unknown = math.isnan(self.agreement.share) and self.found is None
+        return (super().good or unknown) and (self.fit is None or self.fit.good)
+
+    def picture(self) -> Image.Image:
+        """Views laid over each other, see `overlay`.
+
+        Raises:
+            CaptureError: an image cannot be read.
+        """
+        return overlay(self.frames, self.views)
+
+    def write_fixed(self, folder: str | Path) -> Path:
+        """Write all frames of the capture without the mistake that was found, as `write_nerfstudio` does.
+
+        Returns:
+            The folder.
+
+        Raises:
+            CaptureError: no mistake was found, the folder holds something, or an image cannot be read.
+        """
+        if self.found is None:
+            raise CaptureError(
+                f"{self.capture.path}: found no mistake that can be mended; nothing is written. "
+                f"{self.verdict}"
+            )
+        whole, _ = self.capture.whole()
+        mended = self.found.fix.of_scene(whole)
+        if self.capture.up is None:
+            mended = replace(mended, up=guess_up(mended.frames))
+        return write_nerfstudio(mended, folder)
 
 
-def examine(
-    scene: Scene, stored: Stored | None = None, *, max_depth: float = MAX_DEPTH, count: int = 24
-) -> Report:
-    """Look at some frames of a capture, and whether they agree with each other.
+def check(path: str | Path, **settings: Any) -> Report:
+    """Look at a capture before an hour is lost: frames, units, axes, and whether the frames agree.
+
+        report = purify3d.check("my_scan", onto="scan.ply")
+        report.good, report.verdict
 
     Args:
-        scene: all its frames, not turned upright, with all depth there is (`CaptureConfig.whole`).
-        stored: how its poses were taken to be stored.
-        max_depth: metres; farther pixels are not looked at, unless most are farther.
-        count: frames to look at.
+        path: see `open_capture`.
+        settings: the attributes of `CaptureConfig` by name. Of `every` n-th frames the first `limit` are
+            looked at; depth beyond `max_depth` is reported; `onto` is looked up in the frames.
 
     Raises:
-        CaptureError: an image cannot be read.
+        CaptureError: a capture or cloud that cannot be used, see `open_capture` and `read_cloud`.
+        ValueError: no setting of that name, or a value it cannot have.
     """
-    frames = scene.frames
-    views = look(frames, count=count)
-    poses = np.stack([frame.world_from_camera for frame in frames])
-    measured = views.measured
-    beyond = float((measured > max_depth).mean()) if len(measured) else 0.0
-    near = views if beyond > _MOSTLY else views.within(max_depth)
-    told = agreement(near)
-    unit = frames[0].depth_unit
-    found = None
-    if told.share < GOOD:
-        found = search(near, poses, unit, stored or Stored())
-    facts = {
-        "capture": scene.name,
-        "frames": f"{len(frames)}"
-        + (f", {scene.skipped} left out (pose not finite)" if scene.skipped else ""),
-        **_cameras(frames),
-        "poses": _poses(poses),
-        "up": _up(scene, poses),
-        **_depth(measured, views.missing, unit),
-        "extent": _extent(near, scene.origin),
-        "agreement": "cannot be told"
-        if math.isnan(told.share)
-        else f"{told.share:.1%} of the pixels looked up",
-    }
-    far = None
-    if beyond > _FAR_SHARE:
-        far = (
-            f"{beyond:.1%} of the measured pixels are beyond {max_depth:g} m (up to {measured.max():.4g} m), "
-            'left out: a sentinel for "no depth", or another unit? --max-depth changes the range'
-        )
-    return Report(facts, told, found, verdict(told, found, measured), _remarks(poses), far)
-
-
-def verdict(told: Agreement, found: Found | None, measured: np.ndarray) -> str:
-    """One sentence.
-
-    Args:
-        measured: (M,) depths, metres.
-    """
-    middle = float(np.median(measured)) if len(measured) else 0.0
-    if not len(measured):
-        return "no frame holds any depth, so there is nothing to fuse; check the depth images"
-    if math.isnan(told.share) or told.share >= GOOD:
-        if middle > _HUGE or middle < _TINY:
-            by = 10.0 ** -round(math.log10(middle / 2))
-            return (
-                f"half of the depth is beyond {middle:.4g} m: poses and depth probably have another unit; "
-                f"give --scale {by:g} and --depth-unit {by:g} times the present one"
-            )
-        if math.isnan(told.share):
-            return (
-                "too few frames look at the same places to tell whether poses, units and intrinsics are right"
-            )
-        return f"the frames agree ({told.share:.1%}): poses, units and intrinsics fit each other"
-    so = f"the frames agree in {told.share:.0%} of the pixels that should (right captures: {GOOD:.0%})"
-    if math.isnan(told.share):
-        so = "hardly any frame looks at what another one sees"
-    if found is None:
-        return (
-            f"{so}; none of the usual mistakes explains it: look for poses that drift, a scene that moved, "
-            "or a lens that is not undistorted"
-        )
-    return f"{so}; probably {found.fix.wrong}: then it is {found.share:.0%}. To mend it, {found.fix.advice}"
-
-
-def _cameras(frames: Sequence[Frame]) -> dict[str, str]:
-    first = frames[0]
-    kinds = {(f.camera, f.depth_camera) for f in frames}
-
-    def said(camera: Any) -> str:
-        return (
-            f"{camera.width}x{camera.height}, fx {camera.fx:.1f}, fy {camera.fy:.1f}, cx {camera.cx:.1f}, "
-            f"cy {camera.cy:.1f} px"
-        )
-
-    more = "" if len(kinds) == 1 else f"; {len(kinds)} different cameras"
-    return {"colour": said(first.camera) + more, "depth image": said(first.depth_camera)}
-
-
-def _up(scene: Scene, poses: np.ndarray) -> str:
-    share = np.linalg.norm(poses[:, :3, 1].mean(axis=0))
-    return f"{describe_axis(scene.up)}; the cameras agree on one to {share:.0%}"
-
-
-def _poses(poses: np.ndarray) -> str:
-    steps = np.linalg.norm(np.diff(poses[:, :3, 3], axis=0), axis=1)
-    if not len(steps):
-        return "one"
-    size = np.ptp(poses[:, :3, 3], axis=0)
-    return (
-        f"cameras within {' x '.join(f'{side:.2f}' for side in size)} m, steps of {np.median(steps):.3g} m "
-        f"(largest {steps.max():.3g})"
-    )
-
-
-def _depth(measured: np.ndarray, missing: float, unit: float | None) -> dict[str, str]:
-    if not len(measured):
-        return {"depth": "none"}
-    low, middle, high = np.percentile(measured, [1, 50, 99])
-    stored = "stored in metres" if unit is None else f"{unit:.6g} m a unit"
-    spread = f"{low:.2f} to {high:.2f} m, half below {middle:.2f}"
-    return {"depth": f"{spread}; {missing:.0%} of the pixels without; {stored}"}
-
-
-def _extent(views: Views, origin: np.ndarray) -> str:
-    if not len(views):
-        return "nothing measured"
-    seen = np.concatenate([views.points(i) for i in range(len(views))]) + origin
-    low, high = np.percentile(seen, [1, 99], axis=0)
-    sides = " x ".join(f"{side:.2f}" for side in high - low)
-    return (
-        f"{sides} m, from ({', '.join(f'{v:.2f}' for v in low)}) to ({', '.join(f'{v:.2f}' for v in high)})"
-    )
-
-
-def _remarks(poses: np.ndarray) -> list[str]:
-    remarks = []
-    count = len(poses)
-    steps = np.linalg.norm(np.diff(poses[:, :3, 3], axis=0), axis=1)
-    same = int((np.abs(np.diff(poses, axis=0)).max(axis=(1, 2)) < 1e-9).sum()) if count > 1 else 0
-    if same:
-        remarks.append(f"{same} frames have the very pose of the one before")
-    still = int((np.abs(poses - np.eye(4)).max(axis=(1, 2)) < 1e-9).sum())
-    if 1 < still < count:
-        remarks.append(f"{still} frames have the identity as pose, where others moved: lost tracking?")
-    if count > 3 and steps.max() > max(1.0, 20 * float(np.median(steps))):
-        at = int(steps.argmax())
-        remarks.append(f"the camera jumps {steps[at]:.2f} m between the frames {at} and {at + 1} (from 0)")
-    return remarks
+    capture = capture_config(path, settings)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        scene, stored = capture.whole()
+    frames = scene.frames[:: capture.every or 1][: capture.limit]
+    findings = examine(replace(scene, frames=frames), stored, max_depth=capture.max_depth)
+    remarks = [str(warning.message) for warning in caught] + findings.remarks
+    remarks += [] if findings.far is None else [findings.far]
+    fit, verdict = None, findings.verdict
+    if capture.onto is not None:
+        xyz = read_cloud(capture.onto, origin=scene.origin).xyz.numpy()
+        fit = cloud_fit(xyz, findings.views.within(capture.max_depth))
+        verdict = f"{verdict}. {capture.onto}: {fit.sentence()}"
+    changed = {"remarks": remarks, "verdict": verdict, "fit": fit, "capture": capture, "frames": frames}
+    return Report(**vars(findings) | changed)

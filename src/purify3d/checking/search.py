@@ -63,8 +63,8 @@ def _single(stored: Stored) -> Iterable[Fix]:
 
 def _tried(fixes: Iterable[Fix], views: Views, poses: np.ndarray) -> Iterable[tuple[Fix, float, int]]:
     for fix in fixes:
-        told = agreement(fix.of_views(views, poses))
-        yield fix, told.share, told.agree
+        agreed = agreement(fix.of_views(views, poses))
+        yield fix, agreed.share, agreed.agree
 
 
 def _scales(views: Views, unit: float | None) -> list[tuple[Fix, float, int]]:
@@ -73,8 +73,9 @@ def _scales(views: Views, unit: float | None) -> list[tuple[Fix, float, int]]:
     def shares(factors: Iterable[float], tolerance: float) -> list[tuple[float, float, int]]:
         found = []
         for factor in factors:
-            told = agreement(_scaled(views, factor), tolerance=tolerance)
-            found.append((factor, told.share if np.isfinite(told.share) else 0.0, told.agree))
+            agreed = agreement(_scaled(views, factor), tolerance=tolerance)
+            share = agreed.share if np.isfinite(agreed.share) else 0.0
+            found.append((factor, share, agreed.agree))
         return found
 
     known = [u / unit for u in UNITS] if unit else []
@@ -88,8 +89,8 @@ def _scales(views: Views, unit: float | None) -> list[tuple[Fix, float, int]]:
     factor = float(np.exp(np.mean(np.log(level))))
     if abs(factor - 1) < 0.03:
         return []
-    told = agreement(_scaled(views, factor))
-    return [(scale(factor, unit), told.share, told.agree)]
+    agreed = agreement(_scaled(views, factor))
+    return [(scale(factor, unit), agreed.share, agreed.agree)]
 
 
 def _scaled(views: Views, factor: float) -> Views:
