@@ -18,9 +18,9 @@ from PIL import Image
 from purify3d.base.errors import CaptureError, PurifyWarning
 from purify3d.base.workers import Task
 from purify3d.captures.formats import prepared
+from purify3d.captures.formats.exchange import frame_entry, write_transforms
 from purify3d.clouds.ply import write_ply
-from purify3d.grid import projection
-from purify3d.types import Camera, Frame, Scene
+from purify3d.types import Frame, Scene
 
 #: How the names of folders in the making end.
 PART = ".part"
@@ -101,14 +101,8 @@ def _write(task: PrepareTask, folder: Path) -> dict[str, Any]:
         why = next(iter(left_out.values()), "no frame has a pose; expected at least one")
         raise CaptureError(f"{task.path}: {len(left_out)} of {len(chosen)} frames cannot be used: {why}")
     points = scene.cloud()
-    meta: dict[str, Any] = {
-        "camera_model": "OPENCV",
-        "up": [float(value) for value in scene.up],
-        "depth_unit_scale_factor": chosen[0].depth_unit,
-        "labels": {str(i): name for i, name in sorted(scene.truth.items())},
-        "frames": entries,
-    }
-    (folder / "transforms.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
+    truth = dict(sorted(scene.truth.items()))
+    write_transforms(folder, scene.up, entries, truth, depth_unit_scale_factor=chosen[0].depth_unit)
     write_ply(folder / prepared.CLOUD, points)
     _check(folder, scene, [entry["file_path"] for entry in entries])
     labelled = points.label >= 0
@@ -131,33 +125,13 @@ def _frame(
     (folder / color).write_bytes(data)
     units = np.rint(depth.astype(np.float64) / (frame.depth_unit or 1.0))
     (folder / metres).write_bytes(_png(units.clip(0, 65535).astype(np.uint16)))
-    entry: dict[str, Any] = {
-        "file_path": color,
-        "depth_file_path": metres,
-        "transform_matrix": (frame.world_from_camera @ projection.OPENCV_FROM_OPENGL).tolist(),
-        **_keys(frame.camera),
-    }
-    if frame.depth_camera != frame.camera:
-        entry["depth_camera"] = _keys(frame.depth_camera)
-    return entry
+    return frame_entry(frame, color, metres)
 
 
 def _png(values: np.ndarray) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(values).save(stream, "PNG")
     return stream.getvalue()
-
-
-def _keys(camera: Camera) -> dict[str, float]:
-    """Pixels of transforms.json count from the corner."""
-    return {
-        "fl_x": camera.fx,
-        "fl_y": camera.fy,
-        "cx": camera.cx + 0.5,
-        "cy": camera.cy + 0.5,
-        "w": camera.width,
-        "h": camera.height,
-    }
 
 
 def _check(folder: Path, scene: Scene, written: list[str]) -> None:

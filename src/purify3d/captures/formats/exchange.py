@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterable, Mapping
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any, Literal
@@ -13,8 +14,9 @@ import numpy as np
 from PIL import Image
 
 from purify3d.base.errors import CaptureError
+from purify3d.captures.conventions import moved
 from purify3d.grid import projection
-from purify3d.types import Camera, Scene
+from purify3d.types import Camera, Frame, Scene
 
 _MM = 1000
 
@@ -58,28 +60,12 @@ def write_nerfstudio(scene: Scene, folder: str | Path, *, color: Literal["jpg", 
 def _write(scene: Scene, folder: Path, suffix: str) -> None:
     cameras = {frame.camera for frame in scene.frames}
     shared = len(cameras) == 1
-    meta: dict[str, Any] = {"camera_model": "OPENCV", "up": [float(value) for value in scene.up]}
-    if shared:
-        meta |= _camera_keys(scene.frames[0].camera)
-    if scene.truth:
-        meta["labels"] = {str(i): name for i, name in scene.truth.items()}
     for name in ("images", "depth", "labels", "instances"):
         (folder / name).mkdir()
     entries = []
     for index, frame in enumerate(scene.frames):
-        world_from_camera = frame.world_from_camera.copy()
-        world_from_camera[:3, 3] += scene.origin
-        entry: dict[str, Any] = {
-            "file_path": f"images/{index:05d}.{suffix}",
-            "depth_file_path": f"depth/{index:05d}.png",
-            "transform_matrix": (world_from_camera @ projection.OPENCV_FROM_OPENGL).tolist(),
-        }
-        if not shared:
-            entry |= _camera_keys(frame.camera)
-        depth_camera = frame.depth_camera
-        like_color = projection.resize_camera(frame.camera, depth_camera.width, depth_camera.height)
-        if not np.allclose(astuple(depth_camera), astuple(like_color), rtol=0, atol=1e-6):
-            entry["depth_camera"] = _camera_keys(depth_camera)
+        names = f"images/{index:05d}.{suffix}", f"depth/{index:05d}.png"
+        entry = frame_entry(moved(frame, scene.origin), *names, own_camera=not shared)
         image = Image.fromarray(frame.color())
         if suffix == "jpg":
             # Full resolution of colour: what quality 95 keeps should not be lost by halving it.
@@ -102,10 +88,55 @@ def _write(scene: Scene, folder: Path, suffix: str) -> None:
     for name in ("labels", "instances"):
         if not any((folder / name).iterdir()):
             (folder / name).rmdir()
-    (folder / "transforms.json").write_text(json.dumps({**meta, "frames": entries}, indent=1))
+    camera = _camera_keys(scene.frames[0].camera) if shared else {}
+    write_transforms(folder, scene.up, entries, scene.truth or None, **camera)
+
+
+def write_transforms(
+    folder: Path,
+    up: np.ndarray,
+    entries: Iterable[Mapping[str, Any]],
+    labels: Mapping[int, str] | None = None,
+    **keys: float | None,
+) -> None:
+    """Write transforms.json of a folder.
+
+    Args:
+        up: (3,) direction of the world against gravity.
+        entries: of the frames, see `frame_entry`.
+        labels: names of the ids in label images; None: there is no truth.
+        keys: others of the file, such as `depth_unit_scale_factor` or intrinsics that all frames share.
+    """
+    meta: dict[str, Any] = {"camera_model": "OPENCV", "up": [float(value) for value in up], **keys}
+    if labels is not None:
+        meta["labels"] = {str(i): name for i, name in labels.items()}
+    text = json.dumps({**meta, "frames": list(entries)}, indent=1)
+    (folder / "transforms.json").write_text(text, encoding="utf-8")
+
+
+def frame_entry(frame: Frame, color: str, depth: str, *, own_camera: bool = True) -> dict[str, Any]:
+    """The entry of a frame in transforms.json.
+
+    Args:
+        color, depth: files, relative to the folder.
+        own_camera: with the intrinsics of the colour image; those of a depth image that is no resampled view
+            of it always stand there.
+    """
+    entry: dict[str, Any] = {
+        "file_path": color,
+        "depth_file_path": depth,
+        "transform_matrix": (frame.world_from_camera @ projection.OPENCV_FROM_OPENGL).tolist(),
+        **(_camera_keys(frame.camera) if own_camera else {}),
+    }
+    depth_camera = frame.depth_camera
+    like_color = projection.resize_camera(frame.camera, depth_camera.width, depth_camera.height)
+    if not np.allclose(astuple(depth_camera), astuple(like_color), rtol=0, atol=1e-6):
+        entry["depth_camera"] = _camera_keys(depth_camera)
+    return entry
 
 
 def _camera_keys(camera: Camera) -> dict[str, float]:
+    """Pixels of transforms.json count from the corner."""
     return {
         "fl_x": camera.fx,
         "fl_y": camera.fy,
