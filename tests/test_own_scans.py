@@ -21,20 +21,21 @@ from purify3d.captures.formats import nerfstudio, scannet, tum
 from purify3d.captures.formats.exchange import write_nerfstudio
 from purify3d.captures.reading import sound
 from purify3d.captures.reading.dropped import Dropped
-from purify3d.captures.reading.frame_names import unique_names
+from purify3d.captures.reading.frame_names import unique_frame_names
 from purify3d.captures.reading.images import make_camera
 from purify3d.captures.reading.poses import far_away, read_pose
-from purify3d.runs import Run, artefacts
+from purify3d.runs import artefacts
+from purify3d.runs.folder import Folder
 from purify3d.types import Camera
 
 GIVEN = (20.0, 21.0, 7.25, 4.75)
 
 
 def test_names_are_unique_and_short() -> None:
-    assert unique_names(["images/0.png", "images/1.png"]) == ["0", "1"]
-    assert unique_names(["a/front/1.png", "a/back/1.png"]) == ["front/1", "back/1"]
-    assert unique_names(["0.png", "0.jpg", "0.jpg"]) == ["0.png", "0.jpg", "0.jpg-2"]
-    assert unique_names(["a/b/1.png"]) == ["1"]
+    assert unique_frame_names(["images/0.png", "images/1.png"]) == ["0", "1"]
+    assert unique_frame_names(["a/front/1.png", "a/back/1.png"]) == ["front/1", "back/1"]
+    assert unique_frame_names(["0.png", "0.jpg", "0.jpg"]) == ["0.png", "0.jpg", "0.jpg-2"]
+    assert unique_frame_names(["a/b/1.png"]) == ["1"]
 
 
 def test_intrinsics_of_another_size_are_doubted() -> None:
@@ -352,11 +353,11 @@ def test_a_damaged_image_costs_its_frame_and_nothing_else(
         assert code == 0, said
         left_out = re.search(r"1 frame is left out: (images|depth)/\*\.\w+: .*truncated.* \(00002\)", said)
         assert bool(left_out) == (name == "spoilt"), said
-    runs = [artefacts.read_scene(Run(tmp_path / f"run-{name}")).cloud() for name in ("whole", "spoilt")]
+    runs = [artefacts.read_scene(Folder(tmp_path / f"run-{name}")).cloud() for name in ("whole", "spoilt")]
     assert torch.equal(runs[0].xyz, runs[1].xyz)
     assert torch.equal(runs[0].label, runs[1].label)
     first, second = (
-        artefacts.read_features(Run(tmp_path / f"run-{name}"), artefacts.FEATURES, cloud)
+        artefacts.read_features(Folder(tmp_path / f"run-{name}"), artefacts.FEATURES, cloud)
         for name, cloud in zip(("whole", "spoilt"), runs, strict=True)
     )
     assert torch.equal(first.views, second.views)

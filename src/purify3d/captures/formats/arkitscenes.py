@@ -21,7 +21,7 @@ from scipy.spatial.transform import Rotation
 from purify3d.base.errors import CaptureError
 from purify3d.captures.formats import tum
 from purify3d.captures.reading import images, phones
-from purify3d.captures.reading.frame_names import listed
+from purify3d.captures.reading.frame_names import list_files
 from purify3d.captures.reading.opening import MOST_TEXT
 from purify3d.grid import projection
 from purify3d.types import Frame, Scene
@@ -107,7 +107,7 @@ def _timed(folder: Path, suffix: str) -> tuple[list[Path], np.ndarray]:
     """Files in order of the seconds in their names, VIDEO_SECONDS, and these (N,)."""
     found = []
     if folder.is_dir():
-        for file in listed(folder, (suffix,)):
+        for file in list_files(folder, (suffix,)):
             try:
                 found.append((float(file.stem.rpartition("_")[2]), file))
             except ValueError as error:

@@ -23,7 +23,7 @@ from purify3d.base.errors import CaptureError
 from purify3d.captures.formats.colmap_model import read_model
 from purify3d.captures.reading import images
 from purify3d.captures.reading.dropped import Dropped
-from purify3d.captures.reading.frame_names import any_case, natural
+from purify3d.captures.reading.frame_names import any_case, natural_sort_key
 from purify3d.captures.reading.images import Lens
 from purify3d.types import Camera, Frame, Scene
 
@@ -80,7 +80,7 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
         cameras[camera_id] = known[camera_id].pinhole(model)
     dropped = Dropped(path)
     frames = []
-    for image in sorted(listed, key=lambda image: natural(image.name)):
+    for image in sorted(listed, key=lambda image: natural_sort_key(image.name)):
         if image.camera_id not in cameras:
             dropped.refuse(image.name, "a camera that the model lacks")
             continue

@@ -27,7 +27,7 @@ from purify3d.base.errors import CaptureError, PurifyWarning
 from purify3d.captures.formats import matterport_truth
 from purify3d.captures.reading import images, layouts
 from purify3d.captures.reading.dropped import Dropped
-from purify3d.captures.reading.frame_names import any_case, listed, natural
+from purify3d.captures.reading.frame_names import any_case, list_files, natural_sort_key
 from purify3d.captures.reading.opening import read_text
 from purify3d.clouds import read_cloud
 from purify3d.grid import projection
@@ -97,7 +97,7 @@ def read(
         PurifyWarning: frames were left out, or there is no table and so no truth.
     """
     if path.is_dir():
-        regions = sorted((file.name for file in regions_of(path)), key=natural)
+        regions = sorted((file.name for file in regions_of(path)), key=natural_sort_key)
         held = ", ".join(regions[:3]) + (f" and {len(regions) - 3} more" if len(regions) > 3 else "")
         raise CaptureError(
             f"{path}: found a house of Matterport3D; expected one of its regions. Point to a mesh in "
@@ -176,7 +176,7 @@ def conf_of(house: Path) -> Path:
     Raises:
         CaptureError: there is none, or several.
     """
-    found = listed(house / _CONF, (".conf",)) if (house / _CONF).is_dir() else []
+    found = list_files(house / _CONF, (".conf",)) if (house / _CONF).is_dir() else []
     if len(found) != 1:
         raise CaptureError(
             f"{house / _CONF}: found {len(found)} .conf files; expected one. Download the folder again"

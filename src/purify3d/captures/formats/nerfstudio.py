@@ -40,7 +40,7 @@ from purify3d.captures.formats.exchange import write_nerfstudio
 from purify3d.captures.reading import images
 from purify3d.captures.reading.depths import DEPTH_SUFFIXES
 from purify3d.captures.reading.dropped import Dropped
-from purify3d.captures.reading.frame_names import unique_names
+from purify3d.captures.reading.frame_names import unique_frame_names
 from purify3d.captures.reading.images import Lens
 from purify3d.captures.reading.keys import find_file, matrix, number, positive, read_json, shown
 from purify3d.captures.reading.poses import rigid_pose
@@ -125,16 +125,16 @@ class _Doubts:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self.seen: dict[str, list[str]] = {}
+        self.notes: dict[str, list[str]] = {}
 
     def note(self, kind: str, what: str | None) -> None:
         if what is not None:
-            self.seen.setdefault(kind, []).append(what)
+            self.notes.setdefault(kind, []).append(what)
 
     def say(self) -> None:
-        for said in self.seen.values():
-            count = "1 frame" if len(said) == 1 else f"{len(said)} frames"
-            warnings.warn(f"{self.file}, {count}: {said[0]}", PurifyWarning, stacklevel=3)
+        for notes in self.notes.values():
+            count = "1 frame" if len(notes) == 1 else f"{len(notes)} frames"
+            warnings.warn(f"{self.file}, {count}: {notes[0]}", PurifyWarning, stacklevel=3)
 
 
 def _load(file: Path) -> dict[str, Any]:
@@ -173,7 +173,7 @@ def _names(entries: Sequence[Mapping[str, Any]]) -> list[str]:
     """One for each frame, in which no path that is none takes part."""
     given = [entry.get("file_path") for entry in entries]
     paths = [str(path).replace("\\", "/") for path in given if isinstance(path, str) and path]
-    short = iter(unique_names(paths))
+    short = iter(unique_frame_names(paths))
     names = [next(short) if isinstance(path, str) and path else "" for path in given]
     return [name or f"number {i}" for i, name in enumerate(names)]
 
@@ -254,22 +254,22 @@ def _camera(keys: Mapping[str, Any], size: tuple[int, int], where: str, doubts: 
             "Add them, or pass --intrinsics fx,fy,cx,cy"
         )
     fx, fy, cx, cy = (number(keys, key, where) for key in _INTRINSICS)
-    said = size
+    stated = size
     if keys.get("w") is not None and keys.get("h") is not None:
-        said = round(positive(keys, "w", where)), round(positive(keys, "h", where))
+        stated = round(positive(keys, "w", where)), round(positive(keys, "h", where))
     camera = images.make_camera(
-        (fx, fy, cx - 0.5, cy - 0.5), (max(said[0], 1), max(said[1], 1)), where, warn=False
+        (fx, fy, cx - 0.5, cy - 0.5), (max(stated[0], 1), max(stated[1], 1)), where, warn=False
     )
-    if said == size or doubts is None:
+    if stated == size or doubts is None:
         return camera
-    if not images.same_view(said, size):
+    if not images.same_view(stated, size):
         raise CaptureError(
             f"{where}: found an image of {size[0]}x{size[1]} pixels and intrinsics for w, h = "
-            f"{said[0]}x{said[1]}; expected the same size. Resize the images, or correct the intrinsics"
+            f"{stated[0]}x{stated[1]}; expected the same size. Resize the images, or correct the intrinsics"
         )
     doubts.note(
         "size",
-        f"the intrinsics are for w, h = {said[0]}x{said[1]}, the images have {size[0]}x{size[1]}; fl_x, "
+        f"the intrinsics are for w, h = {stated[0]}x{stated[1]}, the images have {size[0]}x{size[1]}; fl_x, "
         "fl_y, cx, cy are scaled to the images",
     )
     return projection.resize_camera(camera, *size)

@@ -20,7 +20,7 @@ import numpy as np
 
 from purify3d.base.errors import CaptureError, PurifyWarning
 from purify3d.captures.reading import images, phones
-from purify3d.captures.reading.frame_names import listed
+from purify3d.captures.reading.frame_names import list_files
 from purify3d.captures.reading.opening import read_text
 from purify3d.grid import projection
 from purify3d.types import Frame, Scene
@@ -103,7 +103,7 @@ def _parts(*found: dict[str, Path]) -> list[tuple[str, dict[str, Path]]]:
 
 
 def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    return {file.stem: file for file in listed(folder, suffixes)}
+    return {file.stem: file for file in list_files(folder, suffixes)}
 
 
 def _frame(

@@ -22,7 +22,7 @@ import numpy as np
 from purify3d.base.errors import CaptureError
 from purify3d.captures.reading import images, layouts
 from purify3d.captures.reading.dropped import Dropped
-from purify3d.captures.reading.frame_names import listed, natural
+from purify3d.captures.reading.frame_names import list_files, natural_sort_key
 from purify3d.captures.reading.keys import read_json
 from purify3d.grid import projection
 from purify3d.types import Scene
@@ -83,7 +83,7 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
     colors, depths = _by_key(folder, images.COLOR_SUFFIXES), _by_key(path / "depth", (".png",))
     dropped = Dropped(path)
     entries, used = [], {}
-    for key, record in _assign(sorted(colors, key=natural), records, trajectory).items():
+    for key, record in _assign(sorted(colors, key=natural_sort_key), records, trajectory).items():
         name = colors[key].stem
         if key not in depths:
             dropped.lacks(name, "no depth image")
@@ -138,8 +138,8 @@ def _trajectories(path: Path) -> list[Path]:
         return []
     usual = [path / "trajectory.log", path / "trajectory.json", path / "scene/trajectory.log"]
     there = [file for file in usual if file.is_file()][:1]
-    logs = [file for file in listed(path, (".log",)) if _begins_with_numbers(file)]
-    return there or sorted([*logs, *(f for f in listed(path, (".json",)) if "trajectory" in f.stem)])
+    logs = [file for file in list_files(path, (".log",)) if _begins_with_numbers(file)]
+    return there or sorted([*logs, *(f for f in list_files(path, (".json",)) if "trajectory" in f.stem)])
 
 
 def _begins_with_numbers(file: Path) -> bool:
@@ -156,7 +156,7 @@ def _begins_with_numbers(file: Path) -> bool:
 
 def _by_key(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
     """Images by what colour and depth share of their names: all, or the number before a time stamp."""
-    files = listed(folder, suffixes)
+    files = list_files(folder, suffixes)
     if all(re.fullmatch(r"\d+-\d+", file.stem) for file in files):
         return {file.stem.split("-")[0]: file for file in files}
     return {file.stem: file for file in files}

@@ -17,7 +17,7 @@ import numpy as np
 from purify3d.base.errors import CaptureError
 from purify3d.captures.reading import images, layouts
 from purify3d.captures.reading.dropped import Dropped
-from purify3d.captures.reading.frame_names import listed
+from purify3d.captures.reading.frame_names import list_files
 from purify3d.captures.reading.keys import read_json
 from purify3d.types import Scene
 
@@ -103,7 +103,7 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
 
 def _numbered(path: Path, kind: str) -> dict[int, Path]:
     suffixes = images.COLOR_SUFFIXES if kind == "frame" else (".png",)
-    files = listed(path / "results", suffixes) if (path / "results").is_dir() else []
+    files = list_files(path / "results", suffixes) if (path / "results").is_dir() else []
     return {int(file.stem[len(kind) :]): file for file in files if re.fullmatch(f"{kind}[0-9]+", file.stem)}
 
 

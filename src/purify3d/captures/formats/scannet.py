@@ -26,7 +26,7 @@ from purify3d.base.errors import CaptureError, PurifyWarning
 from purify3d.captures.reading import images
 from purify3d.captures.reading.depths import DEPTH_SUFFIXES
 from purify3d.captures.reading.dropped import Dropped
-from purify3d.captures.reading.frame_names import listed, match_by_number, natural
+from purify3d.captures.reading.frame_names import list_files, match_frame_names, natural_sort_key
 from purify3d.captures.reading.opening import read_text
 from purify3d.captures.reading.poses import read_pose
 from purify3d.clouds import read_cloud
@@ -71,9 +71,9 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
         raise CaptureError(
             f"{path}: expected {EXPECTS}; missing are {', '.join(missing)}{_elsewhere(_held(path))}"
         )
-    files = match_by_number({name: _by_stem(path / name, _SUFFIXES[name]) for name in _FOLDERS})
+    files = match_frame_names({name: _by_stem(path / name, _SUFFIXES[name]) for name in _FOLDERS})
     dropped, whole = Dropped(path), []
-    for key in sorted(set().union(*files.values()), key=natural):
+    for key in sorted(set().union(*files.values()), key=natural_sort_key):
         lacking = [name for name in _FOLDERS if key not in files[name]]
         if lacking:
             dropped.lacks(key, f"no {' and no '.join(lacking)} file")
@@ -110,7 +110,7 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
     frames = dropped.keep_near(frames)
     dropped.settle(len(frames))
     released = re.match(r"scene\d{4}_\d{2}", path.resolve().name)
-    clouds = [file for file in listed(path, (".ply",)) if file.stem.endswith("_vh_clean_2")]
+    clouds = [file for file in list_files(path, (".ply",)) if file.stem.endswith("_vh_clean_2")]
     return Scene(
         name=path.resolve().name,
         frames=tuple(frames),
@@ -124,7 +124,7 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
 
 def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     """Ordinary files by stem; of several with one stem the kind that comes first in `suffixes`."""
-    files = listed(folder, suffixes)
+    files = list_files(folder, suffixes)
     found: dict[str, Path] = {}
     for file in sorted(files, key=lambda file: suffixes.index(file.suffix.lower())):
         found.setdefault(file.stem, file)

@@ -20,7 +20,7 @@ import numpy as np
 from purify3d.base.errors import CaptureError
 from purify3d.captures.reading import images, layouts
 from purify3d.captures.reading.dropped import Dropped
-from purify3d.captures.reading.frame_names import any_case, natural
+from purify3d.captures.reading.frame_names import any_case, natural_sort_key
 from purify3d.captures.reading.poses import read_pose
 from purify3d.types import Camera, Scene
 
@@ -59,7 +59,7 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
     stems = {file.parent / file.name.split(".", 1)[0] for kind in _KINDS for file in _files(path, kind)}
     folders = {stem.parent for stem in stems}
     entries = []
-    for stem in sorted(stems, key=lambda stem: natural(str(stem))):
+    for stem in sorted(stems, key=lambda stem: natural_sort_key(str(stem))):
         name = stem.name if len(folders) == 1 else f"{stem.parent.name}/{stem.name}"
         color, depth, pose_file = (any_case(stem.parent / f"{stem.name}.{kind}") for kind in _KINDS)
         files = zip((color, depth, pose_file), _KINDS.values(), strict=True)

@@ -23,7 +23,7 @@ import numpy as np
 
 from purify3d.base.errors import CaptureError, PurifyWarning
 from purify3d.captures.reading import images, phones, video
-from purify3d.captures.reading.frame_names import listed
+from purify3d.captures.reading.frame_names import list_files
 from purify3d.captures.reading.opening import read_text
 from purify3d.types import Frame, Scene
 
@@ -78,8 +78,8 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
     shift = _first(rows, len(index.times))
     _say_unused(movie, len(index.times), rows, shift)
     names = {number: f"{number:06d}" for number in rows}
-    seen = [names[number] for number in rows if number in depths]
-    phones.confidences({names[n]: kept[n] for n in rows if n in kept}, seen, path)
+    with_depth = [names[number] for number in rows if number in depths]
+    phones.confidences({names[n]: kept[n] for n in rows if n in kept}, with_depth, path)
     sieve = phones.Sieve(path)
     for number, row in rows.items():
         if not 0 <= number - shift < len(index.times):
@@ -143,7 +143,7 @@ def _say_unused(movie: Path, frames: int, rows: dict[int, dict[str, str]], shift
 def _numbered(folder: Path, suffixes: tuple[str, ...]) -> dict[int, Path]:
     if not folder.is_dir():
         return {}
-    files = listed(folder, suffixes)
+    files = list_files(folder, suffixes)
     return {int(file.stem): file for file in files if re.fullmatch("[0-9]{1,9}", file.stem)}
 
 

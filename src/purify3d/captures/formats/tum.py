@@ -18,7 +18,7 @@ from scipy.spatial.transform import Rotation
 from purify3d.base.errors import CaptureError, PurifyWarning
 from purify3d.captures.reading import images
 from purify3d.captures.reading.dropped import Dropped
-from purify3d.captures.reading.frame_names import any_case, unique_names
+from purify3d.captures.reading.frame_names import any_case, unique_frame_names
 from purify3d.captures.reading.images import Lens
 from purify3d.captures.reading.opening import read_text
 from purify3d.grid import projection
@@ -117,7 +117,7 @@ def read(
         )
     values, lens = _calibration(path, size) if intrinsics is None else (intrinsics, None)
     camera = images.make_camera(values, size, path if intrinsics is None else "--intrinsics")
-    names = unique_names([color.as_posix() for color, _, _ in usable])
+    names = unique_frame_names([color.as_posix() for color, _, _ in usable])
     frames = [
         images.file_frame(
             name, pose, camera, camera, color=color, depth=depth, metres_per_unit=1 / 5000, lens=lens
@@ -136,14 +136,14 @@ def read(
 def _say_unpaired(path: Path, colors: int, with_depth: int, posed: int, interpolate: bool) -> None:
     within = f"within {_MAX_SECONDS * 1000:.0f} ms"
     around = f"around them that are less than {_MAX_GAP * 1000:.0f} ms apart" if interpolate else within
-    said = []
+    unpaired = []
     if with_depth < colors:
-        said.append(f"{colors - with_depth} of {colors} colour images have no depth image {within}")
+        unpaired.append(f"{colors - with_depth} of {colors} colour images have no depth image {within}")
     if posed < with_depth:
         others = f"{with_depth} with depth" if with_depth < colors else f"{colors} colour images"
-        said.append(f"{with_depth - posed} of {others} have no pose {around}")
-    if said:
-        warnings.warn(f"{path}: {', and '.join(said)}; they are left out", PurifyWarning, stacklevel=3)
+        unpaired.append(f"{with_depth - posed} of {others} have no pose {around}")
+    if unpaired:
+        warnings.warn(f"{path}: {', and '.join(unpaired)}; they are left out", PurifyWarning, stacklevel=3)
 
 
 def _interpolated(

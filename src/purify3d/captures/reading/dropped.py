@@ -12,7 +12,7 @@ from purify3d.base.errors import CaptureError, PurifyWarning
 from purify3d.captures.reading.poses import far_away
 from purify3d.types import Frame
 
-#: How many reasons are told, and how many frames are named with each.
+#: How many reasons are named, and how many frames are named with each.
 _REASONS, _NAMED = 4, 3
 _Made = TypeVar("_Made")
 
@@ -80,24 +80,27 @@ class Dropped:
             raise CaptureError(why if some == 1 else f"{self.where}: {count}{why}")
         if not kept:
             lost = [("", f"{self.lost} have a pose that is not finite")] if self.lost else []
-            said = self._grouped([*self._bad, *self._lacking, *lost])
+            why = self._grouped([*self._bad, *self._lacking, *lost])
             raise CaptureError(
-                f"{self.where}: found no usable frame{f': {said}' if said else ''}; expected at least one "
+                f"{self.where}: found no usable frame{f': {why}' if why else ''}; expected at least one "
                 f"with a colour image, a depth image and a pose. Re-copy or re-export it{also}"
             )
         reasons = [*self._bad, *self._lacking]
         if reasons:
             are = "frame is" if len(reasons) == 1 else "frames are"
-            said = f"{len(reasons)} {are} left out: {self._grouped(reasons)}"
-            warnings.warn(f"{self.where}: {said}", PurifyWarning, stacklevel=3)
+            warnings.warn(
+                f"{self.where}: {len(reasons)} {are} left out: {self._grouped(reasons)}",
+                PurifyWarning,
+                stacklevel=3,
+            )
 
     def _grouped(self, reasons: Sequence[tuple[str, str]]) -> str:
         groups: dict[str, list[str]] = {}
         for name, why in reasons:
             groups.setdefault(self._short(why), []).append(name)
-        told = [why + self._some(names) for why, names in list(groups.items())[:_REASONS]]
-        untold = sum(len(names) for names in list(groups.values())[_REASONS:])
-        return "; ".join([*told, *([f"and {untold} more"] if untold else [])])
+        shown = [why + self._some(names) for why, names in list(groups.items())[:_REASONS]]
+        rest = sum(len(names) for names in list(groups.values())[_REASONS:])
+        return "; ".join([*shown, *([f"and {rest} more"] if rest else [])])
 
     def _some(self, names: Sequence[str]) -> str:
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""

@@ -1,4 +1,4 @@
-"""Names of frames: unique, short, and the same number however many zeros stand before it."""
+"""Frame names: unique and short, in the order of their numbers, matched between folders."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 
-def unique_names(paths: Sequence[str]) -> list[str]:
-    """Each path without the folders that all share and without suffix: stems, where all lie in one folder.
+def unique_frame_names(paths: Sequence[str]) -> list[str]:
+    """Frame names from paths, without the folders that all share and without suffix: stems, in one folder.
 
     Suffixes stay where names would be the same without; a file that is listed twice gets a number.
 
@@ -24,19 +24,19 @@ def unique_names(paths: Sequence[str]) -> list[str]:
     shared = sum(1 for _ in takewhile(lambda same: len(set(same)) == 1, folders))
     whole = ["/".join(part[shared:]) for part in parts]
     short = [name[: len(name) - len(PurePosixPath(name).suffix)] for name in whole]
-    names, seen, taken = short if len(set(short)) == len(set(whole)) else whole, Counter[str](), set()
+    names, repeats, taken = short if len(set(short)) == len(set(whole)) else whole, Counter[str](), set()
     unique = []
     for name in names:
         candidate = name
         while candidate in taken:
-            seen[name] += 1
-            candidate = f"{name}-{seen[name] + 1}"
+            repeats[name] += 1
+            candidate = f"{name}-{repeats[name] + 1}"
         taken.add(candidate)
         unique.append(candidate)
     return unique
 
 
-def listed(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+def list_files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
     """Ordinary files of a folder with one of these suffixes, in small letters, sorted by name.
 
     Names that begin with a dot are notes of file managers, such as ._0.png of macOS.
@@ -67,20 +67,20 @@ def _by_small_letters(folder: Path, changed: int) -> dict[str, str]:
         return {entry.name.lower(): entry.name for entry in entries if entry.is_file()}
 
 
-def natural(stem: str) -> list[tuple[int, str]]:
-    """Sort key by which frame 9 comes before frame 10."""
+def natural_sort_key(stem: str) -> list[tuple[int, str]]:
+    """Sort key of frame names by which 9 comes before 10."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.findall(r"\d+|\D+", stem)]
 
 
-def match_by_number(folders: Mapping[str, Mapping[str, Path]]) -> dict[str, dict[str, Path]]:
-    """Files of several folders under keys that go together: equal stems, else but for zeros, else numbers.
+def match_frame_names(folders: Mapping[str, Mapping[str, Path]]) -> dict[str, dict[str, Path]]:
+    """Files of several folders under frame names that match: equal stems, else but for zeros, else numbers.
 
     Args:
         folders: of each folder its files by stem.
 
     Returns:
-        The same with keys of files that belong together equal. Where two files of a folder would get the same
-        key, stems are compared as they are.
+        The same by frame name, equal for files that belong together. Where two files of a folder would get
+        the same name, stems are compared as they are.
     """
     best: dict[str, dict[str, Path]] = {name: dict(files) for name, files in folders.items()}
     for key in (_without_zeros, _number):

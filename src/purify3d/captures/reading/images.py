@@ -132,10 +132,10 @@ def read_mask(path: Path, camera: Camera) -> np.ndarray:
         if not same_view((width, height), (camera.width, camera.height)):
             check_size(path, image.size, camera, "mask")
         grey = image if image.mode in _INTEGER_MODES[2:] else image.convert("L")
-        seen = np.array(grey) != 0
+        kept = np.array(grey) != 0
     rows = (2 * np.arange(camera.height) + 1) * height // (2 * camera.height)
     columns = (2 * np.arange(camera.width) + 1) * width // (2 * camera.width)
-    return np.asarray(seen[rows[:, None], columns])
+    return np.asarray(kept[rows[:, None], columns])
 
 
 def _read(path: Path, camera: Camera, what: str, decode: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
@@ -358,8 +358,8 @@ def undistort(image: np.ndarray, camera: Camera, lens: Lens, *, smooth: bool) ->
     """
     v, u = np.mgrid[: camera.height, : camera.width].astype(np.float64)
     ideal = np.stack([(u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy], axis=-1)
-    seen = projection.distort(ideal, lens.k1, lens.k2, lens.p1, lens.p2, lens.k3)
-    column, row = seen[..., 0] * camera.fx + camera.cx, seen[..., 1] * camera.fy + camera.cy
+    distorted = projection.distort(ideal, lens.k1, lens.k2, lens.p1, lens.p2, lens.k3)
+    column, row = distorted[..., 0] * camera.fx + camera.cx, distorted[..., 1] * camera.fy + camera.cy
     x, y = np.rint(column).astype(np.int64), np.rint(row).astype(np.int64)
     inside = (x >= 0) & (x < camera.width) & (y >= 0) & (y < camera.height)
     result = np.zeros_like(image)
