@@ -21,7 +21,7 @@ from purify3d.backbones import Backbone, load_backbone
 from purify3d.features.labels_from_frames import fuse_labels
 from purify3d.features.lifting import lift
 from purify3d.features.surface import with_points
-from purify3d.labels.questions import COMMON_WORDS, query
+from purify3d.labels.questions import COMMON_WORDS, answer
 from purify3d.rooms import BENCHMARK_SEEDS, CLASSES, synthetic_scene
 from purify3d.types import PointCloud, PointFeatures
 
@@ -54,15 +54,15 @@ def main() -> None:
         asked = questions(points)
         for kind, words in asked.items():
             for word in words:
-                answer = query(points, features, word, backbone)
-                right[kind][word].append(answer.found == (kind == PRESENT))
+                found = answer(points, features, word, backbone)
+                right[kind][word].append(found.found == (kind == PRESENT))
         print(f"room {seed}: {', '.join(f'{len(asked[kind])} {kind}' for kind in KINDS)}", file=sys.stderr)
     report("something is here, of present classes", right[PRESENT])
     report("nothing like this here, of absent classes", right[ABSENT])
     report("nothing like this here, of things in no room", right[ELSEWHERE])
     if args.json:
-        found = {"backbone": args.backbone, "rooms": args.rooms, "right": right}
-        args.json.write_text(json.dumps(found, indent=1))
+        table = {"backbone": args.backbone, "rooms": args.rooms, "right": right}
+        args.json.write_text(json.dumps(table, indent=1))
 
 
 def report(name: str, right: dict[str, list[bool]]) -> None:

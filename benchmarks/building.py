@@ -43,8 +43,8 @@ from purify3d.backbones.facts import Facts
 from purify3d.base.stopwatch import Stopwatch
 from purify3d.features.frustum import Blocks
 from purify3d.features.lifting import LiftConfig, lift, visible_points
+from purify3d.pipeline import run_job
 from purify3d.runs.job import job
-from purify3d.runs.segment import segment_into
 from purify3d.types import (
     Camera,
     DenseFeatures,
@@ -227,10 +227,8 @@ def segmented(points: int, frames: int, channels: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=scratch()) as folder:
         wanted = job(folder, labels, backbone="constant:x", memory=float("inf"))  # no tiles
         backbone = Constant(masks=False, channels=channels)
-        _, clock, (run, _) = seconds(
-            lambda: segment_into(folder, wanted, scene=scene, backbone=backbone, check=False)
-        )
-        stages = run.read_json("metrics.json")["stages"]
+        _, clock, run = seconds(lambda: run_job(wanted, folder, scene=scene, backbone=backbone, check=False))
+        stages = run.metrics["stages"]
     done.set()
     looking.join()
     about = {"points": points, "frames": frames, "channels": channels, "seconds": round(clock, 1)}

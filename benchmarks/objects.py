@@ -1,6 +1,6 @@
 """How well single objects are found, beside plain connected components, on rooms whose objects are known.
 
-    python benchmarks/objects.py --cache DIR [--captures synthetic:300..319] [--truth] [--set cut=0.03 ...]
+    python benchmarks/objects.py --cache DIR [--captures synthetic:300..319] [--truth] [--set least=100 ...]
 
 Rooms are lifted, labelled (`--affinity NAME`, all else the default settings) and given their true objects
 once and cached. Both methods get the same labels and points. The measure is that of the ScanNet
@@ -25,7 +25,6 @@ import torch
 from students import Ready, expanded, ready
 from torch import Tensor
 
-from purify3d.affinities.building import affinity
 from purify3d.affinities.embeddings import Embedding, load_embedding
 from purify3d.affinities.purifying import PurifyConfig
 from purify3d.backbones import Backbone, embed_vocabulary, load_backbone
@@ -82,7 +81,7 @@ def main() -> None:
     rows: dict[str, list[tuple[list[Guess], np.ndarray, np.ndarray]]] = {"components": [], "objects": []}
     for name in expanded(args.captures):
         made = room(name, backbone, bank, embedding, args.cache, args.lifted or args.cache)
-        for method, guesses in guessed(made, config, args.truth, embedding).items():
+        for method, guesses in guessed(made, config, args.truth).items():
             rows[method].append((guesses, made.label.numpy(), made.instance.numpy()))
         print(f"{name}: {len(made.points)} points", file=sys.stderr, flush=True)
     print(config)
@@ -125,7 +124,7 @@ def room(
     return Room(name, scene.points, scene.features, said, scene.truth, instance)
 
 
-def guessed(room: Room, config: ObjectConfig, truth: bool, embedding: Embedding) -> dict[str, list[Guess]]:
+def guessed(room: Room, config: ObjectConfig, truth: bool) -> dict[str, list[Guess]]:
     """The objects of a room by each method."""
     result = room.said
     if truth:
@@ -135,10 +134,7 @@ def guessed(room: Room, config: ObjectConfig, truth: bool, embedding: Embedding)
     order = np.argsort(part, kind="stable")
     order = order[part[order] >= 0]
     components = np.split(order, np.nonzero(np.diff(part[order]))[0] + 1)
-    purify = PurifyConfig(neighbors=26, confidence=0)
-    voxels, weights = affinity(room.points, room.features, purify, embedding=embedding)
-    up = np.array([0.0, 0.0, 1.0])
-    found = find_objects(room.points, result, voxels, weights, up=up, config=config)  # type: ignore[arg-type]
+    found = find_objects(room.points, result, up=np.array([0.0, 0.0, 1.0]), config=config)
     return {
         "components": [Guess(int(label[c[0]]), float(score[c].mean()), c) for c in components if len(c)],
         "objects": [Guess(result.names.index(o.label), o.score, o.members) for o in found],

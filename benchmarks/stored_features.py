@@ -40,10 +40,9 @@ from purify3d.features.surface import with_points
 from purify3d.labels.labelling import SegmentConfig, label_points
 from purify3d.labels.regions import heat
 from purify3d.rooms import synthetic_scene
-from purify3d.runs import artefacts
-from purify3d.runs.folder import Run, fingerprint
+from purify3d.runs import Run, artefacts
+from purify3d.runs.folder import Folder
 from purify3d.runs.job import job
-from purify3d.runs.notebook import open_run
 from purify3d.types import DenseFeatures, FeatureSpace, Frame, PointCloud, PointFeatures, Scene, TextBank
 from purify3d.types.labelsets import read_labels
 
@@ -153,41 +152,41 @@ def questions(count: int) -> dict[str, Any]:
     del values
     wanted = job("synthetic:1", "chair, table", backbone="drawn:x", voxel=0.01, affinity="geometric")
     with tempfile.TemporaryDirectory() as folder:
-        run = Run(Path(folder))
+        files = Folder(folder)
         scene = Scene("floor", (), np.array([0.0, 0, 1]), points)
-        with run.writing():
-            run.configure(wanted)
-            with run.making("points", "p") as stage:
+        with files.writing():
+            files.configure(wanted)
+            with files.making("points", "p", {}) as stage:
                 artefacts.write_points(stage, scene)
-            with run.making("lift", "l") as stage:
+            with files.making("lift", "l", {"points": "p"}) as stage:
                 start = time.perf_counter()
                 artefacts.write_features(stage, artefacts.FEATURES, features)
                 into = time.perf_counter() - start
                 print(f"brought from 512 channels into the stored form: {into:.1f} s")
-            embedding = load_embedding("geometric")
-            print_ = fingerprint("l", wanted.settings_of("purify"), embedding.fingerprint)
-            with run.making("purify", print_) as stage:
-                artefacts.write_features(stage, artefacts.PURIFIED, features)
+        opened = Run.open(folder, backbone=Drawn())
+        opened.keep(
+            "purify",
+            opened.fingerprint("purify"),
+            ("lift",),
+            lambda making: artefacts.write_features(making, artefacts.PURIFIED, features),
+        )
         size = (Path(folder) / artefacts.PURIFIED).stat().st_size
         print(
             f"{count:,} points, {len(load_file(Path(folder) / artefacts.PURIFIED)['step'])} directions, "
             f"{size / count:.1f} bytes a point on disk"
         )
-        del features
-        model, opened = Drawn(), open_run(folder)
         watch = Stopwatch()
         with watch("first"):
-            answer = opened.query("thing 1", model)
+            answer = opened.query("thing 1")
         first = watch.stages["first"]
         print(f"first answer {first['seconds']:.2f} s, peak {first['peak_gb']:.2f} GB: {answer}")
         further = []
         for word in range(2, 12):
             start = time.perf_counter()
-            answer = opened.query(f"thing {word}", model)
+            answer = opened.query(f"thing {word}")
             further.append(time.perf_counter() - start)
         print(f"further answers with regions, ms: {[round(1000 * t) for t in further]}, last {answer}")
-        assert opened._asked is not None
-        kept = opened._asked[2]
+        kept, model = opened.purified, opened.backbone
         alone = []
         for word in range(2, 12):
             bank = embed_vocabulary(model, [f"thing {word}"])

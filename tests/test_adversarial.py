@@ -19,7 +19,8 @@ from purify3d.base.errors import BackboneError, CheckpointError, LabelError, Run
 from purify3d.features.codec import compact
 from purify3d.features.labels_from_frames import in_vocabulary
 from purify3d.features.lifting import lift
-from purify3d.runs import Run, segment_into
+from purify3d.pipeline import run_job
+from purify3d.runs.folder import Folder
 from purify3d.runs.job import Job, job, options
 from purify3d.training import loop
 from purify3d.types import (
@@ -43,7 +44,7 @@ QUICK = ("--voxel", "0.06", "--affinity", "geometric", "--rounds", "1", "--limit
 @pytest.fixture(scope="module")
 def finished(room_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
-    segment_into(folder, job(room_folder, "wall, floor", voxel=0.06, rounds=1, limit=3, affinity="geometric"))
+    run_job(job(room_folder, "wall, floor", voxel=0.06, rounds=1, limit=3, affinity="geometric"), folder)
     return folder
 
 
@@ -115,7 +116,7 @@ def test_a_record_cannot_name_files_outside_its_folder(finished: Path, tmp_path:
         record["label"]["files"] = {name: 4}
         (folder / "stages.json").write_text(json.dumps(record))
         with pytest.raises(RunError, match="not the record of a run"):
-            Run(folder)
+            Folder(folder)
     assert (tmp_path / "mine").read_text() == "mine"
 
 
@@ -124,7 +125,7 @@ def test_advice_for_a_record_that_is_cut_off_is_advice_that_helps(finished: Path
     text = (folder / "stages.json").read_text()
     (folder / "stages.json").write_text(text[: len(text) // 2])
     with pytest.raises(RunError, match="restore it, or remove the folder"):
-        Run(folder)
+        Folder(folder)
 
 
 def test_who_writes_is_no_condition_of_writing(finished: Path, tmp_path: Path) -> None:
@@ -132,7 +133,7 @@ def test_who_writes_is_no_condition_of_writing(finished: Path, tmp_path: Path) -
     (folder / ".writer").mkdir()
     (folder / ".partial-1-x").mkdir()
     for _ in range(2):  # the lock was let go
-        with Run(folder).writing():
+        with Folder(folder).writing():
             pass
 
 
@@ -213,7 +214,7 @@ def test_nothing_known_is_nothing_found() -> None:
     points = PointCloud.from_arrays(np.zeros((3, 3)))
     features = PointFeatures(torch.zeros(3, 2), torch.zeros(3, dtype=torch.int32), SPACE)
     model: Any = Table(lambda _: None)
-    assert not library.query(points, features, "wall", model).found
+    assert not library.answer(points, features, "wall", model).found
 
 
 # ------------------------------------------------------------------------------------------------- front door
@@ -267,7 +268,7 @@ def test_what_does_not_belong_together() -> None:
     features = PointFeatures(torch.ones(3, 2), torch.ones(3, dtype=torch.int32), SPACE)
     model: Any = _Strange(lambda _: None)
     with pytest.raises(ValueError, match="2 points and 3 features"):
-        library.query(points, features, "wall", model)
+        library.answer(points, features, "wall", model)
     voxels = Voxels(
         torch.zeros(1, 3, dtype=torch.int32), 0.1, torch.zeros(3), torch.zeros(2, dtype=torch.int64)
     )
@@ -308,8 +309,8 @@ def test_a_student_is_not_lost_to_a_command_that_fails(
     ("flags", "said"),
     [
         (("--teacher", "truth"), "found no truth object"),
-        (("--sharpness", "nan"), "found nan"),
-        (("--geometric", "nan"), "found nan"),
+        (("--sharpness", "nan"), "found sharpness = nan"),
+        (("--geometric", "nan"), "found geometric = nan"),
         (("--minutes", "nan"), "found nan"),
         (("--cache-limit", "nan"), "found nan"),
         (("--crop", "1"), "found crop = 1"),

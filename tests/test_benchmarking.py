@@ -247,7 +247,7 @@ def test_nothing_is_done_twice(measured: Path, tmp_path: Path, monkeypatch: pyte
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("lifted again")
 
-    monkeypatch.setattr("purify3d.runs.segment.lift", never)
+    monkeypatch.setattr("purify3d.runs.stages.lift", never)
     same = benchmark(rooms(2), HERE, METHODS, folder)
     assert same["reused"] == list(rooms(2))
     assert numbers(same) == numbers(before)

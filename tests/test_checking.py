@@ -21,8 +21,8 @@ from purify3d.checking.agreement import spread
 from purify3d.clouds.ply import write_ply
 from purify3d.features.surface import with_points
 from purify3d.grid.projection import OPENCV_FROM_OPENGL
+from purify3d.pipeline import run_job
 from purify3d.rooms import synthetic_scene
-from purify3d.runs import segment_into
 from purify3d.runs.job import job
 from purify3d.types import Camera, Frame, PointCloud, Scene
 
@@ -275,9 +275,9 @@ def test_there_is_nothing_to_mend_in_a_right_capture(purify3d: Any, capture: Pat
 def test_segment_stops_where_most_is_wrong(capture: Path, tmp_path: Path) -> None:
     wanted = job(spoil(capture), "wall, floor", rounds=1)
     with pytest.raises(CaptureError, match=r"--pose-convention opengl.*--no-check"):
-        segment_into(tmp_path / "run", wanted)
+        run_job(wanted, tmp_path / "run")
     assert not (tmp_path / "run" / "points.ply").exists()
-    segment_into(tmp_path / "run", wanted, check=False)
+    run_job(wanted, tmp_path / "run", check=False)
     assert (tmp_path / "run" / "labels.ply").exists()
 
 
@@ -288,7 +288,7 @@ def test_segment_warns_where_something_is_off(capture: Path, tmp_path: Path) -> 
     report = examine(*CaptureConfig(str(capture)).whole())
     assert WRONG < report.agreement.share < GOOD
     with pytest.warns(PurifyWarning, match=r"different scale, poses times 1\.[34]"):
-        segment_into(tmp_path / "run", job(capture, "wall, floor", rounds=1))
+        run_job(job(capture, "wall, floor", rounds=1), tmp_path / "run")
 
 
 def test_segment_warns_of_a_cloud_of_another_world(capture: Path, tmp_path: Path) -> None:
@@ -298,4 +298,4 @@ def test_segment_warns_of_a_cloud_of_another_world(capture: Path, tmp_path: Path
         pytest.warns(PurifyWarning, match=r"it would fit taken in millimetres"),
         pytest.raises(CaptureError, match=r"none of the .* points is visible"),
     ):
-        segment_into(tmp_path / "run", job(capture, "wall", onto=str(tmp_path / "mm.ply"), rounds=1))
+        run_job(job(capture, "wall", onto=str(tmp_path / "mm.ply"), rounds=1), tmp_path / "run")

@@ -144,7 +144,7 @@ def haunted() -> tuple[Scene, int]:
 def test_points_that_no_camera_saw_get_no_label(haunted: tuple[Scene, int]) -> None:
     scene, hidden = haunted
     assert hidden > 1000
-    label = segment(scene, list(CLASSES), lite()[0]).label
+    label = segment(scene, list(CLASSES), backbone=lite()[0]).labels.label
     assert (label[-hidden:] == NO_LABEL).all()
     assert (label[:-hidden] != NO_LABEL).float().mean() > 0.5  # the margin of small images is large
 
@@ -152,5 +152,5 @@ def test_points_that_no_camera_saw_get_no_label(haunted: tuple[Scene, int]) -> N
 def test_points_that_no_camera_saw_are_filled_when_asked(haunted: tuple[Scene, int]) -> None:
     scene, hidden = haunted
     config = SegmentConfig(purify=PurifyConfig(fill=float("inf")))
-    label = segment(scene, list(CLASSES), lite()[0], config).label
+    label = segment(scene, list(CLASSES), backbone=lite()[0], config=config).labels.label
     assert (label[-hidden:] != NO_LABEL).all()

@@ -185,14 +185,6 @@ def test_onto_labels_a_given_mesh_in_its_own_order(
     np.testing.assert_allclose(labelled.vertices, vertices, atol=1e-6)
 
 
-def test_benchmark_format(purify3d: Program, room_folder: Path, tmp_path: Path) -> None:
-    arguments = ("segment", room_folder, "--labels", "scannet20", "--format", "scannet")
-    assert purify3d(*arguments, "-o", tmp_path / "run")[0] == 0
-    ids = np.loadtxt(tmp_path / "run" / "labels.txt", dtype=int)
-    assert set(ids) <= {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 16, 24, 28, 33, 34, 36}
-    assert len(ids) == json.loads((tmp_path / "run" / "metrics.json").read_text())["points"]
-
-
 @pytest.mark.parametrize("what", ["capture", "run", "backbone"])
 def test_info(purify3d: Program, room_folder: Path, finished: Path, what: str) -> None:
     path = {"capture": room_folder, "run": finished, "backbone": "segmenter:lite"}[what]
@@ -320,7 +312,7 @@ def test_bad_labels(purify3d: Program, room_folder: Path, tmp_path: Path, labels
     [
         (["--backbone", "segmentr:lite"], "expected one of segmenter:...", 1),
         (["--backbone", "segmenter:missing.tflite"], "found no file missing.tflite", 1),
-        (["--affinity", "geometrical"], "expected geometric, uniform", 1),
+        (["--affinity", "geometrical"], "expected student, geometric, uniform", 1),
         (["--intrinsics", "1,2,3"], "expected four numbers fx,fy,cx,cy", 2),
         (["--up", "sideways"], "--up: found 'sideways'", 1),
         (["--onto", "missing.ply"], "missing.ply: found no such file", 1),
@@ -333,7 +325,6 @@ def test_bad_labels(purify3d: Program, room_folder: Path, tmp_path: Path, labels
         (["--seed", "99999999999999999999"], "found seed", 2),
         (["--device", "gpu"], "gpu", 1),
         (["--device", "cuda"], "cuda", 1),
-        (["--format", "scannet"], "expected a label set with benchmark ids", 2),
         (["--labels", "scanet20"], "looks like a label set; expected one of matterport", 2),
         (["--config", "missing.json"], "cannot read missing.json", 1),
     ],
@@ -420,7 +411,7 @@ def test_a_fault_is_one_line_and_shown_on_demand(
     def broken(*_: object) -> None:
         raise RuntimeError("boom; use weights_only=False")
 
-    monkeypatch.setattr("purify3d.runs.scores_of", broken)
+    monkeypatch.setattr("purify3d.runs.Run.open", broken)
     code, _, err = purify3d("eval", run_folder)
     assert code == 1
     assert len(err.splitlines()) == 1
@@ -487,12 +478,12 @@ def test_a_killed_run_is_completed(
 ) -> None:
     """The process dies in the middle of writing a file: no warning, no clean-up."""
     dying = (
-        "import os, sys; from purify3d.runs import folder; write = folder.Run._write\n"
+        "import os, sys; from purify3d.runs import folder; write = folder.Folder._write\n"
         "def half(self, name, writer):\n"
         f"    if name != {stop_at!r}: return write(self, name, writer)\n"
         "    def partly(path): writer(path); os.truncate(path, path.stat().st_size // 2); os._exit(137)\n"
         "    write(self, name, partly)\n"
-        "folder.Run._write = half; from purify3d.cli import main; main()"
+        "folder.Folder._write = half; from purify3d.cli import main; main()"
     )
     output = tmp_path / "run"
     arguments = ["segment", str(room_folder), "--labels", LABELS, "-o", str(output)]

@@ -14,8 +14,10 @@ from purify3d.affinities.student import Student, StudentConfig
 from purify3d.backbones import load_backbone
 from purify3d.base.errors import RunError
 from purify3d.features.codec import BUDGET, compact, only_words, restore
-from purify3d.runs import Run, ask, segment_into
-from purify3d.runs.artefacts import read_features, read_labels, read_scene
+from purify3d.pipeline import run_job
+from purify3d.runs import Run
+from purify3d.runs.artefacts import read_features, read_scene
+from purify3d.runs.folder import Folder
 from purify3d.runs.job import job
 from purify3d.types import FeatureSpace, PointFeatures, TextBank, Vocabulary
 
@@ -183,37 +185,36 @@ def test_only_words_keeps_scores_and_nothing_else() -> None:
 def runs(room_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
     """The same capture with features, and with scores alone."""
     folder = tmp_path_factory.mktemp("runs")
-    with_features, _ = segment_into(folder / "with", job(room_folder, LABELS, affinity="student"))
-    without, _ = segment_into(folder / "without", job(room_folder, LABELS, affinity="student", no_query=True))
+    with_features = run_job(job(room_folder, LABELS, affinity="student"), folder / "with")
+    without = run_job(job(room_folder, LABELS, affinity="student", no_query=True), folder / "without")
     return with_features, without
 
 
 def test_features_of_another_version_are_said_to_be(runs: tuple[Run, Run], tmp_path: Path) -> None:
     """As runs were before: half precision, one column."""
-    old = Run(shutil.copytree(runs[0].folder, tmp_path / "old"))
-    with safe_open(old.folder / "features.safetensors", framework="pt") as file:
+    old = Folder(shutil.copytree(runs[0].files.path, tmp_path / "old"))
+    with safe_open(old.path / "features.safetensors", framework="pt") as file:
         metadata = file.metadata()
     values = {"values": torch.zeros(3, 4).half(), "views": torch.ones(3, dtype=torch.int32)}
-    save_file(values, old.folder / "features.safetensors", metadata=metadata)
+    save_file(values, old.path / "features.safetensors", metadata=metadata)
     with pytest.raises(RunError, match=r"found no 'fine' in .*another version wrote it.*--overwrite$"):
         read_features(old, "features.safetensors", read_scene(old).cloud())
 
 
 def test_without_questions_labels_are_the_same(runs: tuple[Run, Run]) -> None:
-    said, other = (read_labels(run, read_scene(run))[0] for run in runs)
+    said, other = (run.labels for run in runs)
     assert len(said) > 5_000
     assert (said.label >= 0).float().mean() > 0.5
     assert (said.label == other.label).float().mean() > 0.999
     torch.testing.assert_close(said.score, other.score, atol=2e-3, rtol=0)
-    assert not (runs[1].folder / "purified.safetensors").exists()
-    assert '"no_query": true' in (runs[1].folder / "config.json").read_text()
+    assert not (runs[1].files.path / "purified.safetensors").exists()
+    assert '"no_query": true' in (runs[1].files.path / "config.json").read_text()
 
 
 def test_without_questions_none_is_answered(runs: tuple[Run, Run]) -> None:
-    backbone = load_backbone("segmenter:lite")
     with pytest.raises(RunError, match=r"--no-query .* repeat its 'segment' command with --query and --over"):
-        ask(runs[1], "lamp", backbone)
-    assert ask(runs[0], "bed", backbone)[0].text == "bed"
+        runs[1].query("lamp")
+    assert runs[0].query("bed").text == "bed"
 
 
 def test_without_questions_an_affinity_that_reads_features_is_refused(
@@ -221,34 +222,32 @@ def test_without_questions_an_affinity_that_reads_features_is_refused(
 ) -> None:
     Student(StudentConfig(feature_dim=384, width=8, out_channels=4)).save_pretrained(tmp_path / "student")
     with pytest.raises(RunError, match=r"--no-query and the affinity .*student"):
-        segment_into(
-            tmp_path / "run", job(room_folder, LABELS, affinity=str(tmp_path / "student"), no_query=True)
-        )
+        run_job(job(room_folder, LABELS, affinity=str(tmp_path / "student"), no_query=True), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_features_of_a_run_take_64_bytes_and_are_pooled_with_the_labels(runs: tuple[Run, Run]) -> None:
-    run, scene = runs[0], read_scene(runs[0])
+    run, scene = runs[0], runs[0].scene
     for name in ("features.safetensors", "purified.safetensors"):
-        tensors = load_file(run.folder / name)
+        tensors = load_file(run.files.path / name)
         basis = tensors.pop("basis")
         assert basis.shape[1] == 384
         assert sum(t.numel() * t.element_size() for t in tensors.values()) <= BUDGET * len(scene.cloud())
-    pooled = read_features(run, "purified.safetensors", scene.cloud())
+    pooled = read_features(run.files, "purified.safetensors", scene.cloud())
     words = load_backbone("segmenter:lite").encode(LABELS.split(", "))
     label = torch.where(pooled.norm() > 0, pooled.dot(words).argmax(1).int(), -1)
-    assert torch.equal(label, read_labels(run, scene)[0].label)
+    assert torch.equal(label, run.labels.label)
 
 
 def test_a_switch_and_its_opposite(purify3d: object, tmp_path: Path, runs: tuple[Run, Run]) -> None:
     call = purify3d
-    config = runs[1].folder / "config.json"
+    config = runs[1].files.path / "config.json"
     assert callable(call)
     code, _, _ = call(
         "segment", "--config", config, "--query", "--no-check", "-o", tmp_path / "run", "--limit", 2
     )
     assert code == 0
-    assert not Run(tmp_path / "run").job.no_query
+    assert not Folder(tmp_path / "run").job.no_query
     code, _, err = call("query", runs[1].folder, "lamp")
     assert code == 1
     assert err.splitlines()[-1].startswith("error: the run in")

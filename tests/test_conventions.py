@@ -16,7 +16,7 @@ from purify3d.captures.formats.nerfstudio import write_nerfstudio
 from purify3d.clouds import read_cloud
 from purify3d.clouds.ply import read_written, write_ply
 from purify3d.features.surface import with_points
-from purify3d.runs import segment_into
+from purify3d.pipeline import run_job
 from purify3d.runs.job import job
 from purify3d.types import Scene
 
@@ -116,9 +116,9 @@ def test_a_far_capture_is_moved_near_the_origin(room: Scene, capture: Path) -> N
 
 
 def test_a_far_run_is_written_where_the_user_has_it(capture: Path, tmp_path: Path) -> None:
-    near, _ = segment_into(tmp_path / "near", job(capture, "wall, floor", up="+z", rounds=2))
+    near = run_job(job(capture, "wall, floor", up="+z", rounds=2), tmp_path / "near")
     spoil_poses(capture, far_away)
-    run, _ = segment_into(tmp_path / "far", job(capture, "wall, floor", up="+z", rounds=2))
+    run = run_job(job(capture, "wall, floor", up="+z", rounds=2), tmp_path / "far")
     facts = json.loads((run.folder / "scene.json").read_text())
     origin = np.array(facts["origin"])
     for name in ("points.ply", "labels.ply"):
@@ -129,7 +129,7 @@ def test_a_far_run_is_written_where_the_user_has_it(capture: Path, tmp_path: Pat
         assert np.abs(np.median(placed, 0) - UTM - np.median(here, 0)).max() < 0.02
     other = read_cloud(run.folder / "labels.ply", origin=UTM.round())
     assert np.abs(other.xyz.numpy()).max() < 20
-    _, again = segment_into(tmp_path / "far", job(capture, "wall, floor", up="+z", rounds=2))
+    again = list(run_job(job(capture, "wall, floor", up="+z", rounds=2), tmp_path / "far").reused)
     assert again == ["points", "lift", "label"]
     written = write_nerfstudio(open_capture(capture, up="+z"), tmp_path / "written")
     np.testing.assert_allclose(poses(open_capture(written)), poses(open_capture(capture, up="+z")), atol=1e-9)

@@ -36,7 +36,7 @@ from purify3d.grid.neighbors import grid_neighbors, nearest, nearest_known
 from purify3d.grid.projection import project
 from purify3d.grid.voxels import first_points, voxelize
 from purify3d.labels.labelling import SegmentConfig, label_points
-from purify3d.labels.questions import classify, query, scores
+from purify3d.labels.questions import answer, classify, scores
 from purify3d.labels.regions import find_regions, heat
 from purify3d.pipeline import segment
 from purify3d.types import (
@@ -283,7 +283,7 @@ def test_heat_and_regions(scene: Scene, features: PointFeatures, bank: TextBank)
     score = scores(features, bank)[:, 0].contiguous()
     check(heat, score)
     check(lambda xyz, score: find_regions(xyz, score), xyz, (xyz[:, 0] * 3).sin())
-    check(lambda p, f: query(p, f, "red", Colours(False)), scene.cloud(), features)
+    check(lambda p, f: answer(p, f, "red", Colours(False)), scene.cloud(), features)
 
 
 def test_what_mps_lacks_is_computed_on_the_cpu_and_said_once(scene: Scene, features: PointFeatures) -> None:
@@ -314,9 +314,9 @@ def test_the_model_that_ships_says_where_it_computes() -> None:
 
 def test_segment_brings_the_labels_back(scene: Scene) -> None:
     config = SegmentConfig(purify=PurifyConfig("geometric", voxel=0.1, neighbors=8, rounds=2))
-    plain = segment(scene, "a, b", Colours(False), config, device="cpu")
+    plain = segment(scene, "a, b", backbone=Colours(False), config=config, device="cpu").labels
     with pretending():
-        found = segment(scene, "a, b", Colours(False), config, device="cuda")
+        found = segment(scene, "a, b", backbone=Colours(False), config=config, device="cuda").labels
     assert not isinstance(found.label, Pretended)
     assert float((found.label == plain.label).float().mean()) > 0.999  # two ways of adding up
     assert torch.allclose(found.score, plain.score, atol=1e-3)

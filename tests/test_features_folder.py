@@ -13,16 +13,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from purify3d.affinities.purifying import PurifyConfig
 from purify3d.backbones import PointBackbone, embed_vocabulary, features
 from purify3d.backbones.features import StoredMaps, StoredPoints, load, load_point_features
 from purify3d.base.errors import BackboneError, LabelError, RunError
 from purify3d.captures import CaptureConfig
 from purify3d.features.lifting import LiftConfig, fuse_mean, view_of, visible_points
 from purify3d.grid.projection import turn_camera
-from purify3d.labels.labelling import SegmentConfig
-from purify3d.pipeline import segment
-from purify3d.runs import segment_into
+from purify3d.pipeline import run_job, segment
 from purify3d.runs.job import Job
 from purify3d.types import Camera, FeatureSpace, Frame, PointCloud, Scene, TextBank, Vocabulary
 
@@ -384,7 +381,7 @@ def test_stored_points_take_the_place_of_lifting(tmp_path: Path) -> None:
     scene, file = stored_scene(tmp_path / "points")
     model = load(str(file.parent))
     assert isinstance(model, PointBackbone)
-    result = segment(scene, "sofa, chair", model, SegmentConfig(purify=PurifyConfig(neighbors=8)))
+    result = segment(scene, "sofa, chair", backbone=model, neighbors=8).labels
     assert result.label.tolist() == [1] * 100 + [0] * 100
     torch.testing.assert_close(result.score, torch.ones(200), atol=1e-3, rtol=0)
     maps(folder(tmp_path / "maps"))
@@ -397,7 +394,7 @@ def test_a_run_notices_that_a_stored_file_changed(tmp_path: Path) -> None:
 
     def repeat(*, overwrite: bool = False) -> list[str]:
         job = Job(CaptureConfig("hall"), "sofa, chair", f"features:{file.parent}")
-        return segment_into(tmp_path / "run", job, scene=scene, overwrite=overwrite)[1]
+        return list(run_job(job, tmp_path / "run", scene=scene, overwrite=overwrite).reused)
 
     assert repeat() == []
     os.utime(file.parent / "notes.txt", (0, 0))  # not read, so it does not count
@@ -420,7 +417,7 @@ def test_masks_depend_on_the_words_they_were_scored_with(tmp_path: Path) -> None
 
     def repeat(words: str, output: str) -> list[str]:
         job = Job(CaptureConfig("hall"), words)
-        return segment_into(tmp_path / output, job, scene=scene, backbone=model)[1]
+        return list(run_job(job, tmp_path / output, scene=scene, backbone=model).reused)
 
     repeat("sofa", "dense")
     assert repeat("chair", "dense") == ["points", "lift"]

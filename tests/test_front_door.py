@@ -47,18 +47,17 @@ def test_the_verbs_together(room: Scene) -> None:
     backbone = purify3d.load_backbone("segmenter:lite")
     labels = ["wall", "floor", "bed|mattress", "chair"]
     features = purify3d.lift(scene, backbone)
-    known = features.within(0)
-    voxels, neighbors = purify3d.affinity(points, known)
-    purified = purify3d.purify(known, voxels, neighbors, 19)
-    result = purify3d.segment(scene, labels, backbone)
+    purified = purify3d.purify(points, features, backbone=backbone)
+    result = purify3d.segment(scene, labels, backbone=backbone).labels
     bank = purify3d.embed_vocabulary(backbone, labels)
     stepwise = purify3d.classify(purify3d.scores(purified, bank), bank)
     assert (stepwise.label == result.label).float().mean() > 0.999
+    assert torch.equal(stepwise.label >= 0, result.label >= 0)
     truth = purify3d.fuse_labels(scene.frames, points)
     scores = purify3d.evaluate(result, truth, scene.truth)
     assert scores.miou is not None
     assert scores.miou > 0.3
-    answer = purify3d.query(points, purified, "somewhere to sleep", backbone)
+    answer = purify3d.answer(points, purified, "somewhere to sleep", backbone)
     assert answer.score.shape == (len(points),)
     assert len(repr(answer)) < 120
 

@@ -22,7 +22,7 @@ from purify3d.base.errors import CaptureError, PurifyWarning
 from purify3d.clouds import read_cloud
 from purify3d.clouds.gltf import read_vertices as read_gltf
 from purify3d.clouds.ply import read_written, write_ply
-from purify3d.runs import segment_into
+from purify3d.pipeline import run_job
 from purify3d.runs.job import changed, job
 from purify3d.types import PointCloud
 
@@ -32,8 +32,8 @@ HOLES = [0, 7, 8, 500]
 @pytest.fixture(scope="module")
 def fused(room_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[np.ndarray, np.ndarray]:
     """Positions and colours of the room's own points."""
-    run, _ = segment_into(
-        tmp_path_factory.mktemp("runs") / "room", job(room_folder, "wall", up="+z", rounds=0, voxel=0.05)
+    run = run_job(
+        job(room_folder, "wall", up="+z", rounds=0, voxel=0.05), tmp_path_factory.mktemp("runs") / "room"
     )
     points = read_cloud(run.folder / "points.ply")
     return points.xyz.numpy().astype(np.float64), points.rgb.numpy()
@@ -67,12 +67,12 @@ def test_vertices_that_are_not_finite_keep_their_rows(
     colors = np.insert(rgb, [0, 6, 6, 497], 9, axis=0)
     assert np.flatnonzero(~np.isfinite(given).all(1)).tolist() == HOLES
     wanted = job(
-        room_folder, "scannet20", up="+z", rounds=2, format="scannet", voxel=0.05, affinity="geometric",
+        room_folder, "scannet20", up="+z", rounds=2, voxel=0.05, affinity="geometric",
         onto=str(colored_ply(tmp_path / "mine.ply", given, colors)),
     )  # fmt: skip
     with pytest.warns(PurifyWarning, match=rf"mine\.ply: 4 of {len(given)} points are left out"):
-        run, _ = segment_into(tmp_path / "run", wanted)
-    ids = np.loadtxt(run.folder / "labels.txt", dtype=int)
+        run = run_job(wanted, tmp_path / "run")
+    ids = np.loadtxt(run.export("scannet", tmp_path / "ids") / "labels.txt", dtype=int)
     labels, points = vertices_of(run.folder / "labels.ply"), vertices_of(run.folder / "points.ply")
     assert len(ids) == len(labels) == len(points) == len(given)
     there = np.isfinite(given).all(1)
@@ -89,13 +89,14 @@ def test_vertices_that_are_not_finite_keep_their_rows(
     assert sum(row["points"] for row in legend) == len(given)
     # Their neighbours get what they get without them.
     clean = str(colored_ply(tmp_path / "clean.ply", xyz, rgb))
-    other, _ = segment_into(tmp_path / "clean", changed(wanted, {"onto": clean}))
-    assert (np.loadtxt(other.folder / "labels.txt", dtype=int) == ids[there]).all()
+    other = run_job(changed(wanted, {"onto": clean}), tmp_path / "clean")
+    others = vertices_of(other.folder / "labels.ply")
+    assert (others["label"] == labels["label"][there]).all()
     # A resumed run gives what a fresh one gave.
     whole = (run.folder / "labels.ply").read_bytes()
     (run.folder / "labels.ply").unlink()
     with pytest.warns(PurifyWarning, match="4 of"):
-        _, reused = segment_into(run.folder, wanted)
+        reused = list(run_job(wanted, run.folder).reused)
     assert reused == ["points", "lift"]
     assert (run.folder / "labels.ply").read_bytes() == whole
 
@@ -148,11 +149,11 @@ def test_labels_go_back_into_a_las_of_the_users_own(
     order = np.random.default_rng(0).permutation(len(fused[0]))
     xyz, rgb = fused[0][order], fused[1][order]
     given = las_file(tmp_path / f"mine.{suffix}", xyz + FAR, rgb)
-    run, _ = segment_into(
-        tmp_path / "run",
+    run = run_job(
         job(
             capture, "wall, floor, bed", up="+z", rounds=2, voxel=0.05, affinity="geometric", onto=str(given)
         ),
+        tmp_path / "run",
     )
     before, after = laspy.read(given), laspy.read(run.folder / f"labels.{suffix}")
     assert after.header.point_format.id == 7

@@ -11,7 +11,7 @@ from PIL import Image
 import purify3d
 from purify3d.backbones import load_backbone
 from purify3d.base.errors import RunError
-from purify3d.runs import ask, segment_into
+from purify3d.pipeline import run_job
 from purify3d.runs.job import job
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,27 +20,27 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.fixture(scope="module")
 def folder(room_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("notebook") / "run"
-    segment_into(folder, job(room_folder, ["wall", "floor", "<script>alert(1)</script>"], rounds=2))
+    run_job(job(room_folder, ["wall", "floor", "<script>alert(1)</script>"], rounds=2), folder)
     return folder
 
 
 def test_an_open_run_gives_points_and_labels(folder: Path) -> None:
     run = purify3d.open_run(folder)
     assert isinstance(run, purify3d.Run)
-    labels, points = run.labels(), run.scene().cloud()
+    labels, points = run.labels, run.points
     assert len(labels) == len(points)
     legend = json.loads((folder / "labels.json").read_text())
     assert [int((labels.label == entry["index"]).sum()) for entry in legend] == [e["points"] for e in legend]
 
 
 def test_it_answers_and_reads_features_once(folder: Path) -> None:
-    run, backbone = purify3d.open_run(folder), load_backbone("segmenter:lite")
-    one = run.query("floor", backbone)
-    written, _ = ask(run, "floor", backbone)
-    assert one.score.equal(written.score)
-    assert one.heat.equal(written.heat)
-    assert [region.center for region in one.regions] == [region.center for region in written.regions]
-    assert one.found == written.found
+    run = purify3d.open_run(folder, backbone=load_backbone("segmenter:lite"))
+    one = run.query("floor")
+    again = purify3d.query(folder, "floor")
+    assert one.score.equal(again.score)
+    assert one.heat.equal(again.heat)
+    assert [region.center for region in one.regions] == [region.center for region in again.regions]
+    assert one.found == again.found
     (folder / "purified.safetensors").rename(folder / "elsewhere")  # what is in memory is enough
     try:
         assert run.query("wall").text == "wall"
@@ -60,7 +60,7 @@ def test_notebooks_show_it_and_run_nothing(folder: Path) -> None:
     assert "<script" not in text
     assert "&lt;script&gt;" in text
     counts = [int(n.replace(",", "")) for n in re.findall(r"<td>([\d,]+)</td>", text)]
-    assert sum(counts) == len(purify3d.open_run(folder).labels())
+    assert sum(counts) == len(purify3d.open_run(folder).labels)
 
 
 def test_a_damaged_picture_is_said(folder: Path, tmp_path: Path) -> None:
@@ -85,4 +85,6 @@ def test_the_notebook_of_the_docs_runs(tmp_path: Path, monkeypatch: pytest.Monke
     names: dict[str, object] = {}
     for cell in cells:
         exec("".join(cell["source"]), names)
-    assert len(names["labels"]) == len(names["points"])  # type: ignore[arg-type]
+    run = names["run"]
+    assert isinstance(run, purify3d.Run)
+    assert len(run.labels) == len(run.points)

@@ -14,15 +14,15 @@ import torch
 import trimesh
 from scipy.spatial.transform import Rotation
 
-from purify3d.affinities.building import affinity
-from purify3d.affinities.purifying import PurifyConfig
 from purify3d.base.errors import PurifyWarning, RunError
 from purify3d.labels.objects import Object, ObjectConfig, box, find_objects
 from purify3d.labels.segmentation import Segmentation
-from purify3d.runs import Run, segment_into
+from purify3d.pipeline import run_job
+from purify3d.runs import Run
+from purify3d.runs.folder import Folder
 from purify3d.runs.job import changed, job
-from purify3d.runs.objects import Found, as_json, objects_of, write_boxes
-from purify3d.types import FeatureSpace, PointCloud, PointFeatures, Vocabulary
+from purify3d.runs.objects import Found, as_json, write_boxes
+from purify3d.types import PointCloud, Vocabulary
 
 Z = np.array([0.0, 0.0, 1.0])
 STEP = 0.02
@@ -45,20 +45,13 @@ def cuboid(size: tuple[float, float, float], at: tuple[float, float, float]) -> 
     return np.concatenate(parts) + np.array([*at, 0, 0, 0])
 
 
-def found(
-    parts: list[np.ndarray], *, gray: list[int] | None = None, up: np.ndarray = Z, **settings: Any
-) -> list[Object]:
+def found(parts: list[np.ndarray], *, up: np.ndarray = Z, **settings: Any) -> list[Object]:
     """The objects of parts that all have the label thing."""
     table = np.concatenate(parts)
-    shade = np.repeat(gray or [128] * len(parts), [len(part) for part in parts])
-    points = PointCloud.from_arrays(
-        table[:, :3], rgb=np.repeat(shade[:, None], 3, axis=1).astype(np.uint8), normal=table[:, 3:]
-    )
+    points = PointCloud.from_arrays(table[:, :3], normal=table[:, 3:])
     n = len(points)
-    features = PointFeatures(torch.ones(n, 1), torch.ones(n, dtype=torch.int32), FeatureSpace("test", 1, 1.0))
-    voxels, heard = affinity(points, features, PurifyConfig(neighbors=26, confidence=0))
     said = Segmentation(torch.zeros(n, dtype=torch.int32), torch.full((n,), 0.5), Vocabulary.parse("thing"))
-    return find_objects(points, said, voxels, heard, up=up, config=ObjectConfig(**settings))  # type: ignore[arg-type]
+    return find_objects(points, said, up=up, config=ObjectConfig(**settings))
 
 
 # ------------------------------------------------------------------------------------------ what is one thing
@@ -74,48 +67,6 @@ def test_things_apart_are_two() -> None:
     assert len(np.unique(members)) == len(members)
 
 
-def twins(gap: float = 0.0) -> list[np.ndarray]:
-    """Two blocks of 0.5 m side by side, held together by a bar 4 cm wide."""
-    return [
-        cuboid((0.5, 0.5, 0.5), (0, 0, 0)),
-        cuboid((0.06, 0.04, 0.04), (0.5, 0.22, 0.22)),
-        cuboid((0.5, 0.5, 0.5), (0.56 + gap, 0, 0)),
-    ]
-
-
-def test_touching_twins_are_cut_where_they_touch() -> None:
-    parts = twins()
-    (whole,) = found(parts, cut=0)
-    assert whole.points == sum(map(len, parts))
-    one, two = sorted(found(parts, cut=0.02), key=lambda thing: thing.center[0])
-    first = len(parts[0])
-    assert (one.members < first).mean() > 0.95
-    assert (two.members >= first).mean() > 0.95
-    assert one.size == pytest.approx([0.5, 0.5, 0.5], abs=0.06)
-
-
-def test_the_affinity_says_where_to_cut() -> None:
-    """Two halves of one long block: alike they are one thing, black and white they are two."""
-    halves = [cuboid((0.5, 0.3, 0.3), (0, 0, 0)), cuboid((0.5, 0.3, 0.3), (0.52, 0, 0))]
-    options: dict[str, Any] = {"cut": 0.02, "alike": 1.0}
-    assert len(found(halves, gray=[128, 128], **options)) == 1
-    dark, light = sorted(found(halves, gray=[20, 230], **options), key=lambda thing: thing.center[0])
-    assert (dark.members < len(halves[0])).mean() > 0.85  # to a cell of 5 cm
-    assert (light.members >= len(halves[0])).mean() > 0.85
-
-
-def test_walls_are_never_cut() -> None:
-    table = np.concatenate(twins())
-    points = PointCloud.from_arrays(table[:, :3], normal=table[:, 3:])
-    n = len(points)
-    features = PointFeatures(torch.ones(n, 1), torch.ones(n, dtype=torch.int32), FeatureSpace("test", 1, 1.0))
-    voxels, heard = affinity(points, features, PurifyConfig(neighbors=26))
-    for name, count in (("wall", 1), ("chair", 2)):
-        said = Segmentation(torch.zeros(n, dtype=torch.int32), torch.ones(n), Vocabulary.parse(name))
-        things = find_objects(points, said, voxels, heard, up=Z, config=ObjectConfig(cut=0.02))  # type: ignore[arg-type]
-        assert len(things) == count
-
-
 def test_what_stands_over_another_part_is_one_thing_with_it() -> None:
     """A seat over its foot, 10 cm of the stand unseen; the same gap sideways parts two things, and so it does
     where what stands over is as large: books on two shelves."""
@@ -128,7 +79,7 @@ def test_what_stands_over_another_part_is_one_thing_with_it() -> None:
 
 def test_small_gaps_and_crumbs_are_merged() -> None:
     left, right = cuboid((0.3, 0.3, 0.3), (0, 0, 0)), cuboid((0.3, 0.3, 0.3), (0.33, 0, 0))
-    (both,) = found([left, right], cut=0)
+    (both,) = found([left, right])
     assert both.points == len(left) + len(right)
     crumb = cuboid((0.04, 0.04, 0.04), (0.4, 0.1, 0.1))
     (thing,) = found([left, crumb])
@@ -239,7 +190,7 @@ def test_boxes_are_closed_meshes_at_their_place(tmp_path: Path) -> None:
 def finished(room_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("objects")
     capture = shutil.copytree(room_folder, folder / "room")
-    segment_into(folder / "run", job(capture, "wall, floor, chair, table, cabinet, bed|mattress"))
+    run_job(job(capture, "wall, floor, chair, table, cabinet, bed|mattress"), folder / "run")
     return folder
 
 
@@ -269,7 +220,7 @@ def test_objects_of_a_run(run: Path, purify3d: Callable[..., tuple[int, str, str
         photos = written["details"][name]["photos"]
         assert 1 <= len(photos) <= 3
         assert {Path(photo).stem for photo in photos} <= frames
-    assert Run(run).whole("objects")
+    assert Folder(run).whole("objects")
     code, out, _ = purify3d("objects", run, "--top", 1)
     assert code == 0
     assert out.splitlines()[1].split()[0] == names[0]
@@ -284,7 +235,7 @@ def test_objects_that_fit_words(run: Path, purify3d: Callable[..., tuple[int, st
     assert printed["detections"][0]["results"][0]["hypothesis"]["class_id"] == "floor"
     assert scores == sorted(scores, reverse=True)
     assert printed["files"][0] == str(run / "objects-floor.json")
-    everything, _ = objects_of(Run.finished(run))
+    everything = Run.open(run).objects()
     assert 0 < len(scores) < len(everything)
     code, out, _ = purify3d("objects", run, "--text", "airplane")
     assert code == 0
@@ -293,7 +244,7 @@ def test_objects_that_fit_words(run: Path, purify3d: Callable[..., tuple[int, st
 
 def test_coordinates_are_those_of_the_user(run: Path) -> None:
     """The same run, its world moved by an origin: boxes move with it, to the centimetre and below."""
-    near, _ = objects_of(Run.finished(run))
+    near = Run.open(run).objects()
     offset = np.array([500_000.0, 5_400_000.0, 100.0])
     facts = json.loads((run / "scene.json").read_text())
     (run / "scene.json").write_text(json.dumps(facts | {"origin": offset.tolist()}))
@@ -308,7 +259,8 @@ def test_coordinates_are_those_of_the_user(run: Path) -> None:
     for entry in record.values():
         entry["files"] = {name: (run / name).stat().st_size for name in entry["files"]}
     (run / "stages.json").write_text(json.dumps(record))
-    far, _ = objects_of(Run.finished(run))
+    with pytest.warns(PurifyWarning, match="no photos are named"):  # its frames lie elsewhere
+        far = Run.open(run).objects()
     assert [one.id for one in far] == [one.id for one in near]
     for a, b in zip(near, far, strict=True):
         assert b.thing.center - offset == pytest.approx(a.thing.center, abs=2e-3)
@@ -317,18 +269,18 @@ def test_coordinates_are_those_of_the_user(run: Path) -> None:
 
 def test_a_capture_that_is_gone_leaves_boxes_without_photos(run: Path) -> None:
     config = json.loads((run / "config.json").read_text())
-    text = json.dumps(config).replace(str(Path(Run(run).job.capture.path)), str(run / "gone"))
+    text = json.dumps(config).replace(str(Path(Folder(run).job.capture.path)), str(run / "gone"))
     (run / "config.json").write_text(text)
     with pytest.warns(PurifyWarning, match=r"no photos are named.*gone"):
-        things, _ = objects_of(Run.finished(run))
+        things = Run.open(run).objects()
     assert things
     assert all(one.photos == () for one in things)
 
 
 def test_no_point_has_a_label(room_folder: Path, tmp_path: Path) -> None:
-    made, _ = segment_into(tmp_path / "run", job(room_folder, "windmill, submarine", threshold=0.99))
+    made = run_job(job(room_folder, "windmill, submarine", threshold=0.99), tmp_path / "run")
     with pytest.raises(RunError, match=r"no point of the run .* has a label.*--threshold"):
-        objects_of(made)
+        made.objects()
 
 
 def test_no_run(tmp_path: Path, purify3d: Callable[..., tuple[int, str, str]]) -> None:
@@ -341,13 +293,13 @@ def test_no_run(tmp_path: Path, purify3d: Callable[..., tuple[int, str, str]]) -
 def test_labels_that_were_cut_off(run: Path) -> None:
     with (run / "labels.ply").open("r+b") as file:
         file.truncate(1000)
-    with pytest.raises(RunError, match="no whole labels; repeat"):
-        objects_of(Run.finished(run))
+    with pytest.raises(RunError, match=r"no whole labels.*repeat"):
+        Run.open(run).objects()
 
 
 def test_objects_of_other_labels_are_not_kept(run: Path) -> None:
-    _, files = objects_of(Run.finished(run))
+    Run.open(run).objects()
+    job, files = Run.open(run).job, [run / f"objects.{kind}" for kind in ("json", "csv", "ply")]
     assert all(file.is_file() for file in files)
-    job = Run.finished(run).job
-    segment_into(run, changed(job, {"labels": "floor, wall"}))
+    run_job(changed(job, {"labels": "floor, wall"}), run)
     assert not any(file.exists() for file in files)

@@ -23,8 +23,11 @@ from purify3d.affinities.student import Student, StudentConfig
 from purify3d.backbones import load_backbone
 from purify3d.base.errors import PurifyWarning, RunError
 from purify3d.clouds import read_cloud
-from purify3d.runs import Run, ask, check_writable, metrics_of, segment_into
-from purify3d.runs.ask import file_name
+from purify3d.pipeline import run_job
+from purify3d.runs import Run, check_writable
+from purify3d.runs.answers import write_answer
+from purify3d.runs.artefacts import name_with_words
+from purify3d.runs.folder import Folder
 from purify3d.runs.forecast import forecast
 from purify3d.runs.job import Job, changed, job, options
 from purify3d.types import Scene
@@ -35,7 +38,7 @@ LABELS = "wall, floor, chair, table, bed|mattress"
 @pytest.fixture(scope="module")
 def finished(room_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
-    segment_into(folder, job(room_folder, LABELS))
+    run_job(job(room_folder, LABELS), folder)
     return folder
 
 
@@ -46,7 +49,7 @@ def folder(finished: Path, tmp_path: Path) -> Path:
 
 def repeated(folder: Path, wanted: Job, **options: Any) -> set[str]:
     """Stages that are made again."""
-    _, reused = segment_into(folder, wanted, check=False, **options)  # some are wrong on purpose
+    reused = list(run_job(wanted, folder, check=False, **options).reused)  # some are wrong on purpose
     return {"points", "lift", "label"} - set(reused)
 
 
@@ -84,7 +87,6 @@ CHANGES: dict[str, tuple[Any, set[str]]] = {
     "no_query": (True, {"lift", "label"}),
     "labels": ("chair, floor", {"label"}),
     "threshold": (0.3, {"label"}),
-    "format": (None, {"label"}),  # needs labels with ids, in the test
     "batch": (2, set()),
     "memory": (4.0, set()),
     "device": ("cpu:0", set()),
@@ -129,30 +131,26 @@ def test_each_setting_repeats_the_stages_that_it_can_change(
         value = str(shutil.copy(folder / "points.ply", tmp_path / "mesh.ply"))
     elif leaf.name == "backbone":
         value = stored_maps(tmp_path / "maps", room_folder)
-    elif leaf.name == "format":
-        base = changed(base, {"labels": "scannet20"})
-        segment_into(folder, base)
-        value = "scannet"
     elif leaf.name == "voxel":
         base = changed(base, {"affinity": "geometric"})  # the student knows one size
-        segment_into(folder, base)
+        run_job(base, folder)
     elif leaf.name == "interpolate":
         base = job(tum_folder(room, tmp_path / "tum"), LABELS, intrinsics=intrinsics_of(room), up="+z")
-        segment_into(folder, base, overwrite=True)
+        run_job(base, folder, overwrite=True)
         value = True
     wanted = changed(base, {leaf.name: value})
     if "lift" in stages:
         with pytest.raises(RunError, match="another capture, backbone or lifting"):
-            segment_into(folder, wanted)
+            run_job(wanted, folder)
         assert repeated(folder, base) == set()  # the refusal changed nothing
         entries = json.loads((folder / "stages.json").read_text())
-        fresh, reused = segment_into(tmp_path / "fresh", wanted, check=False)
-        assert reused == []
-        same = {name for name in entries if fresh.print_of(name) == entries[name]["fingerprint"]}
+        fresh = run_job(wanted, tmp_path / "fresh", check=False)
+        assert fresh.reused == ()
+        same = {name for name in entries if fresh.files.fingerprint_of(name) == entries[name]["fingerprint"]}
         assert {"points", "lift", "label"} - same == stages
     else:
         assert repeated(folder, wanted) == stages
-        assert Run(folder).job == wanted.resolved()
+        assert Folder(folder).job == wanted.resolved()
     assert repeated(folder, wanted, overwrite=True) == {"points", "lift", "label"}
 
 
@@ -169,7 +167,7 @@ def stored_maps(folder: Path, capture: Path) -> str:
 
 def test_a_refusal_says_what_differs(room_folder: Path, folder: Path) -> None:
     with pytest.raises(RunError, match=r"up was None and is '-y'; fusion was 'mean' and is 'consensus'"):
-        segment_into(folder, job(room_folder, LABELS, up="-y", fusion="consensus"))
+        run_job(job(room_folder, LABELS, up="-y", fusion="consensus"), folder)
 
 
 def test_new_images_are_noticed_however_the_capture_is_named(room: Any, tmp_path: Path) -> None:
@@ -182,7 +180,7 @@ def test_new_images_are_noticed_however_the_capture_is_named(room: Any, tmp_path
         assert repeated(tmp_path / "run", wanted) == set()
         os.utime(capture / "images" / "00003.jpg", (0, 0))
         with pytest.raises(RunError, match="files of the capture"):
-            segment_into(tmp_path / "run", wanted)
+            run_job(wanted, tmp_path / "run")
         os.utime(capture / "images" / "00003.jpg")
 
 
@@ -197,7 +195,7 @@ def test_a_student_that_was_trained_again_is_noticed(room_folder: Path, tmp_path
     student = Student(StudentConfig(width=8, blocks=1, out_channels=4))
     student.save_pretrained(tmp_path / "student")
     wanted = job(room_folder, LABELS, affinity=str(tmp_path / "student"), rounds=2)
-    segment_into(tmp_path / "run", wanted)
+    run_job(wanted, tmp_path / "run")
     assert repeated(tmp_path / "run", wanted) == set()
     with torch.no_grad():
         student.output_layer.kernel[0, 0] += 1
@@ -211,17 +209,18 @@ def test_questions_from_another_directory(
     monkeypatch.chdir(tmp_path)
     Student(StudentConfig(width=8, blocks=1, out_channels=4)).save_pretrained("mine")
     stored_maps(Path("maps"), room_folder)
-    segment_into("run", job(room_folder, LABELS, affinity="mine", backbone="features:maps", rounds=2))
+    run_job(job(room_folder, LABELS, affinity="mine", backbone="features:maps", rounds=2), "run")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    run = Run.finished("../run")
-    answer, files = ask(run, "bed", load_backbone(run.job.backbone), threshold=-1)
+    run = Run.open("../run")
+    answer = run.query("bed", threshold=-1)
+    files = write_answer(run, "bed", answer)
     assert answer.score.abs().max() > 0
     assert all(file.stat().st_size for file in files)
 
 
 def test_one_voxel_for_fusing_and_pooling(room_folder: Path, tmp_path: Path) -> None:
-    segment_into(tmp_path / "run", job(room_folder, LABELS, voxel=0.05, affinity="geometric"))
+    run_job(job(room_folder, LABELS, voxel=0.05, affinity="geometric"), tmp_path / "run")
     coarse = read_cloud(tmp_path / "run" / "points.ply").xyz
     cells = np.unique(np.floor(coarse.numpy().astype(np.float64) / 0.05), axis=0)
     assert len(cells) == len(coarse)  # fused at the voxels that are pooled
@@ -251,40 +250,44 @@ def test_a_damaged_file_is_made_again(
     assert (folder / name).read_bytes() == (finished / name).read_bytes()
 
 
-def test_labels_of_a_format_that_is_not_wanted_any_more_go(room_folder: Path, folder: Path) -> None:
-    segment_into(folder, job(room_folder, "scannet20", format="scannet"))
-    assert (folder / "labels.txt").is_file()
-    segment_into(folder, job(room_folder, LABELS))
-    assert not (folder / "labels.txt").exists()
-
-
 def test_answers_go_with_the_features_they_were_made_from(room_folder: Path, folder: Path) -> None:
-    run = Run.finished(folder)
-    backbone = load_backbone(run.job.backbone)
-    ask(run, "bed", backbone)
-    segment_into(folder, job(room_folder, "chair"))  # new labels: the answer still holds
+    run = Run.open(folder)
+    write_answer(run, "bed", run.query("bed"))
+    before = Folder(folder).fingerprint_of("purify")
+    run_job(job(room_folder, "chair"), folder)  # new labels: the answer still holds
     assert (folder / "query-bed.ply").is_file()
     assert (folder / "purified.safetensors").is_file()
-    segment_into(folder, job(room_folder, "chair", rounds=3))
+    run_job(job(room_folder, "chair", rounds=3), folder)
     assert not list(folder.glob("query-*"))
-    assert Run(folder).print_of("purify") != run.print_of("purify")
+    assert Folder(folder).fingerprint_of("purify") != before
 
 
 def test_seconds_are_of_the_stages_that_hold(room_folder: Path, folder: Path) -> None:
-    before = metrics_of(Run(folder))["stages"]
-    segment_into(folder, job(room_folder, "chair"))
-    after = metrics_of(Run(folder))["stages"]
+    before = Run.open(folder).metrics["stages"]
+    run_job(job(room_folder, "chair"), folder)
+    after = Run.open(folder).metrics["stages"]
     assert {name: after[name] for name in ("fuse", "truth", "lift")} == {
         name: before[name] for name in ("fuse", "truth", "lift")
     }
     assert after["purify"] != before["purify"]
 
 
-@pytest.mark.parametrize("text", ["[]", "{", '{"lift": []}', '{"lift": {"files": 3, "fingerprint": "x"}}'])
+@pytest.mark.parametrize(
+    "text", ["[]", "{", '{"lift": []}', '{"lift": {"files": 3, "fingerprint": "x", "made_from": {}}}']
+)
 def test_a_record_edited_by_hand(folder: Path, text: str) -> None:
     (folder / "stages.json").write_text(text)
     with pytest.raises(RunError, match=r"stages\.json"):
-        Run(folder)
+        Folder(folder)
+
+
+def test_a_run_of_an_older_version_is_named_with_the_command_that_makes_it_anew(folder: Path) -> None:
+    record = json.loads((folder / "stages.json").read_text())
+    for entry in record.values():
+        del entry["made_from"]
+    (folder / "stages.json").write_text(json.dumps(record))
+    with pytest.raises(RunError, match=r"older version.*purify3d segment .*room --labels .* -o NEW_FOLDER"):
+        Folder(folder)
 
 
 def test_points_and_features_must_belong_together(folder: Path, tmp_path: Path) -> None:
@@ -297,9 +300,9 @@ def test_points_and_features_must_belong_together(folder: Path, tmp_path: Path) 
     record = json.loads((folder / "stages.json").read_text())
     record["points"]["files"]["points.ply"] = len(shorter)
     (folder / "stages.json").write_text(json.dumps(record))
-    run = Run.finished(folder)
+    run = Run.open(folder)
     with pytest.raises(RunError, match=f"found {count} features .* and {count - 1} points"):
-        ask(run, "bed", load_backbone(run.job.backbone))
+        run.query("bed")
 
 
 # ------------------------------------------------------------------------------------------ who may write
@@ -309,14 +312,15 @@ def test_one_writer_at_a_time(room_folder: Path, folder: Path) -> None:
     """Another process holds the folder: it is named, and nothing is changed."""
     holding = (
         "import sys, time; from purify3d.runs import Run\n"
-        "with Run(sys.argv[1]).writing(): print('mine', flush=True); time.sleep(60)"
+        "from purify3d.runs.folder import Folder\n"
+        "with Folder(sys.argv[1]).writing(): print('mine', flush=True); time.sleep(60)"
     )
     other = subprocess.Popen([sys.executable, "-c", holding, str(folder)], stdout=subprocess.PIPE, text=True)
     try:
         assert other.stdout is not None
         assert other.stdout.readline() == "mine\n"
         with pytest.raises(RunError, match=f"is being written by process {other.pid} on "):
-            segment_into(folder, job(room_folder, "chair"))
+            run_job(job(room_folder, "chair"), folder)
     finally:
         other.kill()
         other.wait()
@@ -325,10 +329,10 @@ def test_one_writer_at_a_time(room_folder: Path, folder: Path) -> None:
 
 def test_partial_files_of_the_living_stay(folder: Path) -> None:
     (folder / ".partial-1-labels.ply").write_text("half")
-    with FileLock(folder / ".lock"), pytest.raises(RunError), Run(folder).writing():
+    with FileLock(folder / ".lock"), pytest.raises(RunError), Folder(folder).writing():
         pass
     assert (folder / ".partial-1-labels.ply").exists()
-    with Run(folder).writing():
+    with Folder(folder).writing():
         pass
     assert not (folder / ".partial-1-labels.ply").exists()
 
@@ -336,7 +340,7 @@ def test_partial_files_of_the_living_stay(folder: Path) -> None:
 def test_files_have_the_permissions_of_new_files(room_folder: Path, tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
-        segment_into(tmp_path / "run", job(room_folder, LABELS, rounds=1))
+        run_job(job(room_folder, LABELS, rounds=1), tmp_path / "run")
     finally:
         os.umask(before)
     modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in (tmp_path / "run").iterdir() if p.suffix}
@@ -355,18 +359,18 @@ def small_files() -> Iterator[None]:
 @pytest.mark.usefixtures("small_files")
 def test_a_full_disk_leaves_nothing_half_written(room_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"cannot write .*points\.ply .*nothing of it was kept"):
-        segment_into(tmp_path / "run", job(room_folder, LABELS))
+        run_job(job(room_folder, LABELS), tmp_path / "run")
     assert {p.name for p in (tmp_path / "run").iterdir()} <= {"config.json", "stages.json", ".lock"}
 
 
 def test_safetensors_on_a_full_disk(folder: Path, room_folder: Path) -> None:
     (folder / "purified.safetensors").unlink()
-    run = Run.finished(folder)
+    run = Run.open(folder)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
     try:
         with pytest.raises(RunError, match=r"cannot write .*purified\.safetensors"):
-            ask(run, "bed", load_backbone(run.job.backbone))
+            run.query("bed")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not list(folder.glob("*.partial*"))
@@ -386,11 +390,11 @@ def test_writable_is_asked_before_the_work(tmp_path: Path) -> None:
 
 def test_names_of_answers_are_distinct() -> None:
     texts = ["bed", "Bed", "bed ", "a bed", "a-bed", "椅子", "стол", "c", "c++", "c#", "", "x" * 50, "x" * 51]
-    names = [file_name(text) for text in texts]
+    names = [name_with_words("query", text) for text in texts]
     assert len(set(names)) == len(names)
     assert names[0] == "query-bed"
     assert all(len(f"{name}.ply".encode()) < 255 for name in names)
-    assert len(f"{file_name('椅' * 200)}.ply".encode()) < 255
+    assert len(f"{name_with_words('query', '椅' * 200)}.ply".encode()) < 255
 
 
 def test_half_of_the_points_unseen_is_said(room_folder: Path, folder: Path, tmp_path: Path) -> None:
@@ -402,16 +406,16 @@ def test_half_of_the_points_unseen_is_said(room_folder: Path, folder: Path, tmp_
     trimesh.PointCloud(np.concatenate([near, far]), [90, 80, 70, 255]).export(tmp_path / "mine.ply")
     wanted = job(room_folder, LABELS, onto=str(tmp_path / "mine.ply"), rounds=2)
     with pytest.warns(PurifyWarning, match="of the points were seen by a camera"):
-        run, _ = segment_into(tmp_path / "onto", wanted)
-    assert 0.05 < metrics_of(run)["seen"] < 0.25
+        run = run_job(wanted, tmp_path / "onto")
+    assert 0.05 < run.metrics["seen"] < 0.25
     label = read_cloud(tmp_path / "onto" / "labels.ply").label.numpy()
     assert (label[len(near) :] == -1).all()
     assert (label[: len(near)] >= 0).mean() > 0.5
     with pytest.warns(PurifyWarning):
-        segment_into(tmp_path / "onto", changed(wanted, {"fill": float("inf")}))
+        run_job(changed(wanted, {"fill": float("inf")}), tmp_path / "onto")
     assert (read_cloud(tmp_path / "onto" / "labels.ply").label.numpy() >= 0).all()
     with pytest.warns(PurifyWarning):
-        segment_into(tmp_path / "onto", changed(wanted, {"fill": 0.2}))
+        run_job(changed(wanted, {"fill": 0.2}), tmp_path / "onto")
     assert (read_cloud(tmp_path / "onto" / "labels.ply").label.numpy()[len(near) :] == -1).all()
 
 

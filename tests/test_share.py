@@ -16,12 +16,14 @@ import torch
 
 from purify3d.backbones import load_backbone
 from purify3d.base.errors import LabelError, RunError
-from purify3d.labels.questions import COMMON_WORDS, query
+from purify3d.labels.questions import COMMON_WORDS
+from purify3d.labels.questions import answer as answer_of
 from purify3d.labels.regions import heat, heat_range
 from purify3d.labels.segmentation import Segmentation
-from purify3d.runs import Run, artefacts, segment_into
+from purify3d.pipeline import run_job
+from purify3d.runs import Run, artefacts
+from purify3d.runs.folder import Folder
 from purify3d.runs.job import job
-from purify3d.runs.objects import objects_of
 from purify3d.types import PointCloud, Vocabulary
 from purify3d.viewing import state
 from purify3d.viewing.boxes import boxes
@@ -36,18 +38,18 @@ LABELS = "wall, floor, chair|stool, table, sofa, cabinet"
 @pytest.fixture(scope="module")
 def finished(room_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("share") / "run"
-    segment_into(folder, job(room_folder, LABELS))
+    run_job(job(room_folder, LABELS), folder)
     return folder
 
 
 @pytest.fixture(scope="module")
 def words(finished: Path) -> Words:
-    return Words(load_backbone(Run(finished).job.backbone))
+    return Words(load_backbone(Folder(finished).job.backbone))
 
 
 @pytest.fixture(scope="module")
 def subject(finished: Path, words: Words) -> Subject:
-    return Subject.of(Run(finished), load_backbone(Run(finished).job.backbone), words)
+    return Subject.of(Run.open(finished), words)
 
 
 class Scripts(HTMLParser):
@@ -152,12 +154,12 @@ def test_colours_labels_truth_and_counts(subject: Subject, shared_page: bytes) -
 @pytest.mark.parametrize(("side", "purified"), [("purified", True), ("raw", False)])
 def test_heat_is_that_of_query(finished: Path, shared_page: bytes, side: str, purified: bool) -> None:
     facts, arrays = opened(shared_page)
-    run = Run(finished)
+    run = Folder(finished)
     points = artefacts.read_scene(run).cloud()
     name = artefacts.PURIFIED if purified else artefacts.FEATURES
     features = artefacts.read_features(run, name, points).within(0)
     for number, text in enumerate(["chair|stool", "airplane"]):
-        answer = query(points, features, text, load_backbone(run.job.backbone))
+        answer = answer_of(points, features, text, load_backbone(run.job.backbone))
         expected = heat(answer.score).numpy()
         assert np.abs(arrays[f"heat {side} {number}"] / 255 - expected).max() <= 0.5 / 255 + 1e-5
         said = facts["words"][number]
@@ -168,8 +170,8 @@ def test_heat_is_that_of_query(finished: Path, shared_page: bytes, side: str, pu
 
 
 def test_objects_are_where_they_are(finished: Path, subject: Subject, words: Words) -> None:
-    objects_of(Run.finished(finished))
-    things = boxes(Run.finished(finished), subject.center + subject.scene.origin)
+    Run.open(finished).objects()
+    things = boxes(Run.open(finished), subject.center + subject.scene.origin)
     facts, arrays = opened(share(subject, words, [], things=things))
     assert len(facts["boxes"]) == len(things) > 0
     edges = arrays["edges"].reshape(-1, 12, 2, 3) + np.array(facts["middle"])

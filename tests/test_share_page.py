@@ -15,9 +15,9 @@ from playwright.sync_api import Page as Tab
 
 from purify3d.backbones import load_backbone
 from purify3d.pictures.palettes import colors_of_labels
-from purify3d.runs import Run, segment_into
+from purify3d.pipeline import run_job
+from purify3d.runs import Run
 from purify3d.runs.job import job
-from purify3d.runs.objects import objects_of
 from purify3d.viewing import state
 from purify3d.viewing.boxes import boxes
 from purify3d.viewing.scene import Subject
@@ -36,16 +36,16 @@ _BACK = np.array([0x14, 0x16, 0x1B])
 @pytest.fixture(scope="module")
 def subject(room_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Subject:
     folder = tmp_path_factory.mktemp("sharing") / "run"
-    segment_into(folder, job(room_folder, LABELS))
-    run = Run.finished(folder)
-    objects_of(run)
+    run_job(job(room_folder, LABELS), folder)
+    run = Run.open(folder)
+    run.objects()
     backbone = load_backbone(run.job.backbone)
     return Subject.of(run, backbone, Words(backbone))
 
 
 @pytest.fixture(scope="module")
 def page(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = Run.finished(next(tmp_path_factory.getbasetemp().glob("sharing*")) / "run")
+    run = Run.open(next(tmp_path_factory.getbasetemp().glob("sharing*")) / "run")
     words = Words(load_backbone(run.job.backbone))
     subject.scene = replace(subject.scene, name=NAME)
     things = boxes(run, subject.center + subject.scene.origin)

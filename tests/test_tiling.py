@@ -291,10 +291,10 @@ def test_a_rooms_estimate_is_within_a_factor_of_two(tmp_path: Path) -> None:
     here = job("synthetic:3?frames=12", "chair, table", rounds=2)
     before = forecast(here.capture.open(), here.method, load_backbone(here.backbone), Geometric())
     script = (
-        "import json, sys; from purify3d.runs.job import job; from purify3d.runs import segment_into\n"
+        "import json, sys; from purify3d.runs.job import job; from purify3d.runs import \n"
         "said = []\n"
         "made = job('synthetic:3?frames=12', 'chair, table', rounds=2)\n"
-        f"segment_into({str(tmp_path / 'run')!r}, made, check=False, tell=said.append)\n"
+        f"run_job(made, {str(tmp_path / 'run')!r}, check=False, report=said.append)\n"
         "print(json.dumps(said))"
     )
     ran = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)

@@ -15,11 +15,11 @@ from playwright.sync_api import Browser, ConsoleMessage, Error
 from playwright.sync_api import Page as Tab
 
 from purify3d.backbones import Backbone, load_backbone
-from purify3d.labels.questions import query
+from purify3d.labels.questions import answer as answer_of
 from purify3d.pictures.palettes import colors_of_labels, heat_colors
-from purify3d.runs import Run, artefacts, segment_into
+from purify3d.pipeline import run_job
+from purify3d.runs import Run, artefacts
 from purify3d.runs.job import job
-from purify3d.runs.objects import objects_of
 from purify3d.viewing.boxes import boxes
 from purify3d.viewing.client import Visitor
 from purify3d.viewing.page import Page
@@ -33,15 +33,15 @@ LABELS = ["wall", "floor", "chair", "table", "sofa", "cabinet", "<script>window.
 @pytest.fixture(scope="module")
 def finished(room_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("page") / "run"
-    segment_into(folder, job(room_folder, LABELS))
+    run_job(job(room_folder, LABELS), folder)
     facts = json.loads((folder / "scene.json").read_text())
     name = "<img src=x onerror=window.broken=1>"
     (folder / "scene.json").write_text(json.dumps(facts | {"name": name}))
     record = json.loads((folder / "stages.json").read_text())
     record["points"]["files"]["scene.json"] = (folder / "scene.json").stat().st_size
     (folder / "stages.json").write_text(json.dumps(record))
-    objects_of(Run.finished(folder))
-    return Run.finished(folder)
+    Run.open(folder).objects()
+    return Run.open(folder)
 
 
 @pytest.fixture(scope="module")
@@ -140,16 +140,16 @@ def test_typed_words_colour_the_right_points(
     until(lambda: has(tab, floor) > 500)  # the browser has drawn it
     field(tab, "Words").press_sequentially("chair", delay=20)
     points = subject.scene.cloud()
-    features = artefacts.read_features(finished, artefacts.PURIFIED, points)
-    answer = query(points, features, "chair", backbone)
+    features = artefacts.read_features(finished.files, artefacts.PURIFIED, points)
+    answer = answer_of(points, features, "chair", backbone)
     expected = heat_colors(answer.heat.numpy())
     until(lambda: np.array_equal(visitor.colors, expected[visitor.index]))
     tab.get_by_text(f"peak {answer.peak:.3f}").wait_for()
     cold = np.array([13, 8, 135])
     until(lambda: has(tab, cold) > 500 and has(tab, floor) < 200)
     field(tab, "Purified").uncheck()
-    raw = artefacts.read_features(finished, artefacts.FEATURES, points).within(0)
-    lifted = heat_colors(query(points, raw, "chair", backbone).heat.numpy())
+    raw = artefacts.read_features(finished.files, artefacts.FEATURES, points).within(0)
+    lifted = heat_colors(answer_of(points, raw, "chair", backbone).heat.numpy())
     assert not np.array_equal(lifted, expected)
     until(lambda: np.array_equal(visitor.colors, lifted[visitor.index]))
 

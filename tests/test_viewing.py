@@ -1,6 +1,7 @@
 """What a page shows of a run: colours, legend, clicks, detail, who may see it; without a browser."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,11 +23,13 @@ import torch
 from purify3d.backbones import embed_vocabulary, load_backbone
 from purify3d.base.errors import LabelError, PurifyError, RunError
 from purify3d.clouds.ply import read_written
-from purify3d.labels.questions import classify, query, scores
+from purify3d.labels.questions import answer as answer_of
+from purify3d.labels.questions import classify, scores
 from purify3d.pictures.palettes import NO_LABEL_COLOR, heat_colors, label_colors
-from purify3d.runs import Run, artefacts, segment_into
+from purify3d.pipeline import run_job
+from purify3d.runs import Run, artefacts
+from purify3d.runs.folder import Folder
 from purify3d.runs.job import job
-from purify3d.runs.objects import objects_of
 from purify3d.types import PointCloud, Scene, Vocabulary
 from purify3d.viewing import state
 from purify3d.viewing.authentication import answer_instead
@@ -45,18 +48,18 @@ LABELS = "wall, floor, chair, table, sofa, cabinet"
 @pytest.fixture(scope="module")
 def finished(room_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("viewing") / "run"
-    segment_into(folder, job(room_folder, LABELS))
+    run_job(job(room_folder, LABELS), folder)
     return folder
 
 
 @pytest.fixture(scope="module")
 def words(finished: Path) -> Words:
-    return Words(load_backbone(Run(finished).job.backbone))
+    return Words(load_backbone(Folder(finished).job.backbone))
 
 
 @pytest.fixture(scope="module")
 def subject(finished: Path, words: Words) -> Subject:
-    return Subject.of(Run(finished), load_backbone(Run(finished).job.backbone), words)
+    return Subject.of(Run.open(finished), words)
 
 
 @pytest.fixture
@@ -71,11 +74,11 @@ def everything(subject: Subject) -> np.ndarray:
 def test_heat_is_that_of_query(
     finished: Path, subject: Subject, words: Words, everything: np.ndarray, purified: bool
 ) -> None:
-    run = Run(finished)
+    run = Folder(finished)
     name = artefacts.PURIFIED if purified else artefacts.FEATURES
     points = artefacts.read_scene(run).cloud()
     features = artefacts.read_features(run, name, points).within(0)
-    answer = query(points, features, "chair|stool", load_backbone(run.job.backbone))
+    answer = answer_of(points, features, "chair|stool", load_backbone(run.job.backbone))
     look = Look("heat", purified=purified, question=words.bank("chair|stool"))
     expected = heat_colors(answer.heat.numpy())
     assert len(np.unique(expected, axis=0)) > 20
@@ -97,7 +100,7 @@ def test_what_is_not_here_is_said(subject: Subject, words: Words) -> None:
 def test_raw_is_lifted_and_purified_is_pooled(
     finished: Path, subject: Subject, words: Words, everything: np.ndarray
 ) -> None:
-    run = Run(finished)
+    run = Folder(finished)
     written = read_written(finished / "labels.ply").points.label.numpy()
     bank = embed_vocabulary(words, Vocabulary.parse(LABELS))
     features = artefacts.read_features(run, artefacts.FEATURES, artefacts.read_scene(run).cloud()).within(0)
@@ -286,9 +289,9 @@ def test_what_is_shown_is_exported(subject: Subject, words: Words, tmp_path: Pat
 
 def test_boxes_lie_around_their_objects(finished: Path, subject: Subject) -> None:
     offset = subject.center + subject.scene.origin
-    assert boxes(Run(finished), offset) == []
-    found, _ = objects_of(Run.finished(finished))
-    shown = boxes(Run(finished), offset)
+    assert boxes(Run.open(finished), offset) == []
+    found = Run.open(finished).objects()
+    shown = boxes(Run.open(finished), offset)
     assert [box.id for box in shown] == [one.id for one in found]
     corners = np.unique(shown[0].segments.reshape(-1, 3), axis=0).astype(float) + offset
     expected = found[0].thing.corners()
@@ -296,24 +299,23 @@ def test_boxes_lie_around_their_objects(finished: Path, subject: Subject) -> Non
     assert shown[0].segments.shape == (12, 2, 3)
     (finished / "objects.json").write_text('{"detections": [{"bbox": 3}]}')
     with pytest.raises(RunError, match=r"objects\.json cannot be used .* repeat 'purify3d objects'"):
-        boxes(Run(finished), offset)
+        boxes(Run.open(finished), offset)
     (finished / "objects.json").unlink()
 
 
 def test_photos_stand_where_they_were_taken(finished: Path, subject: Subject, room: Scene) -> None:
     offset = subject.center + subject.scene.origin
-    seen = photos(Run(finished), offset)
+    seen = photos(Run.open(finished), offset)
     assert len(seen.frames) == 8
     place = seen.frames[0].world_from_camera[:3, 3] + seen.shift + offset
     assert place == pytest.approx(room.frames[0].world_from_camera[:3, 3], abs=1e-4)
 
 
 def test_a_capture_that_has_moved(finished: Path, subject: Subject, tmp_path: Path) -> None:
-    run = Run(finished)
-    (tmp_path / "config.json").write_text(
-        (finished / "config.json").read_text().replace(run.job.capture.path, str(tmp_path / "gone"))
-    )
-    seen = photos(Run(tmp_path), subject.center)
+    moved = Path(shutil.copytree(finished, tmp_path / "run"))
+    text = (moved / "config.json").read_text()
+    (moved / "config.json").write_text(text.replace(Folder(moved).job.capture.path, str(tmp_path / "gone")))
+    seen = photos(Run.open(moved), subject.center)
     assert seen.frames == ()
     assert "cannot be opened" in seen.missing
     assert "gone" in seen.missing
@@ -377,7 +379,7 @@ def _get(address: str, **headers: str) -> tuple[int, str]:
 def test_others_need_the_token(finished: Path, subject: Subject, words: Words) -> None:
     from purify3d.viewing.page import Page
 
-    page = Page(subject, words, photos(Run(finished), subject.center), host="0.0.0.0", port=0)
+    page = Page(subject, words, photos(Run.open(finished), subject.center), host="0.0.0.0", port=0)
     try:
         here = f"http://127.0.0.1:{page.port}/"
         assert page.token is not None
@@ -397,13 +399,13 @@ def test_a_host_that_is_not_ours(subject: Subject, words: Words, finished: Path)
     from purify3d.viewing.page import Page
 
     with pytest.raises(PurifyError, match=r"--host '203\.0\.113\.7', which is no address of this machine"):
-        Page(subject, words, photos(Run(finished), subject.center), host="203.0.113.7", port=0)
+        Page(subject, words, photos(Run.open(finished), subject.center), host="203.0.113.7", port=0)
 
 
 def test_a_scan_is_never_published(subject: Subject, words: Words, finished: Path) -> None:
     from purify3d.viewing.page import Page
 
-    page = Page(subject, words, photos(Run(finished), subject.center), port=0)
+    page = Page(subject, words, photos(Run.open(finished), subject.center), port=0)
     try:
         assert page.token is None
         assert _get(page.address, Host="evil.example")[0] == 403
@@ -426,7 +428,7 @@ def test_a_slow_question_does_not_hold_up_looks(
     subject: Subject, finished: Path, everything: np.ndarray
 ) -> None:
     started, release = threading.Event(), threading.Event()
-    backbone = load_backbone(Run(finished).job.backbone)
+    backbone = load_backbone(Folder(finished).job.backbone)
 
     def encode(texts: list[str]) -> torch.Tensor:
         started.set()

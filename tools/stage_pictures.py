@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from purify3d import affinity, embed_vocabulary, lift, load_backbone, purify, query, scores, with_points
+from purify3d import affinity, answer, embed_vocabulary, lift, load_backbone, purify, scores, with_points
 from purify3d.affinities.purifying import PurifyConfig
 from purify3d.grid.neighbors import spacing
 from purify3d.labels.questions import classify
@@ -74,13 +74,13 @@ def main() -> None:
         assert isinstance(weights, Affinity)
         panels.append((f"whom it hears: {name}", whom(points, near, voxels.of_point, weights, center)))
     sheet(args.output / "stage-affinity.png", panels)
-    answer = query(points, pooled, "somewhere to sit", backbone)
+    found = answer(points, pooled, "somewhere to sit", backbone)
     sheet(
         args.output / "stage-purify.png",
         [
             ("raw", drawn(points, frame, raw.colors(), True)),
             ("purified", drawn(points, frame, purified.colors(), True)),
-            (f'asked: "{answer.text}"', drawn(points, frame, heat_colors(answer.heat.numpy()), True)),
+            (f'asked: "{found.text}"', drawn(points, frame, heat_colors(found.heat.numpy()), True)),
         ],
     )
 

@@ -27,6 +27,7 @@ from .labels.segmentation import Segmentation as Segmentation
 from .pipeline import segment as segment
 from .runs import Run as Run
 from .runs import open_run as open_run
+from .runs import query as query
 from .types import PointCloud as PointCloud
 from .types import PointFeatures as PointFeatures
 from .types import Scene as Scene

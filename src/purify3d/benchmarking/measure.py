@@ -139,7 +139,7 @@ def _results(
     methods: tuple[str, ...],
     command: Sequence[str],
 ) -> dict[str, Any]:
-    names = job.vocabulary().names
+    names = job.vocabulary.names
     label_set = set_name(job.labels)
     groups = table.groups_of(label_set, names)
     overall: dict[str, Any] = {}

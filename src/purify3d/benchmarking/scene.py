@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from purify3d.affinities.embeddings import Embedding, load_embedding
-from purify3d.backbones import Backbone, embed_vocabulary, load_backbone
+from purify3d.backbones import Backbone, load_backbone
 from purify3d.base.devices import find_device
 from purify3d.base.errors import CaptureError
 from purify3d.base.stopwatch import Stopwatch
@@ -23,7 +23,8 @@ from purify3d.captures import is_procedural
 from purify3d.features.labels_from_frames import in_vocabulary
 from purify3d.labels.labelling import SegmentConfig, label_points
 from purify3d.labels.metrics import Confusion
-from purify3d.runs import Prints, artefacts, metrics_of, segment_into
+from purify3d.pipeline import run_job
+from purify3d.runs import Run
 from purify3d.runs.folder import fingerprint
 from purify3d.runs.job import Job, changed
 from purify3d.types import Frame, PointCloud, PointFeatures, Scene, TextBank
@@ -133,41 +134,37 @@ def run_scene(task: SceneTask) -> Facts:
         )
     backbone = _backbone(job.backbone, job.device)
     jobs = {method: job_of(job, method).resolved() for method in task.methods}
-    heard = {m: _embedding(j.method.purify.affinity, job.backbone, job.device) for m, j in jobs.items()}
-    prints = {m: Prints.of(jobs[m], scene, backbone, heard[m]).label for m in task.methods}
-    if VOTE in prints:
-        prints[VOTE] = fingerprint(prints[VOTE], vote_fingerprint())
-    before = {} if task.before is None or task.overwrite else task.before
-    known = {
-        m: old
-        for m, old in before.get("methods", {}).items()
-        if m in prints and old["made_from"] == prints[m]
+    embeddings = {m: _embedding(j.method.purify.affinity, job.backbone, job.device) for m, j in jobs.items()}
+    made_from = {
+        m: Run(jobs[m], scene=scene, backbone=backbone, embedding=embeddings[m]).fingerprint("label")
+        for m in task.methods
     }
+    if VOTE in made_from:
+        made_from[VOTE] = fingerprint(made_from[VOTE], vote_fingerprint())
+    before = {} if task.before is None or task.overwrite else task.before
+    known = {m: old for m, old in before.get("methods", {}).items() if old["made_from"] == made_from.get(m)}
     if len(known) == len(task.methods):
         return Facts({**before, "methods": {m: known[m] for m in task.methods}}, True)
     procedural = is_procedural(job.capture.path)
-    run, _ = segment_into(
-        task.folder,
+    run = run_job(
         job,
+        task.folder,
         scene=_in_memory(scene) if procedural else scene,
         backbone=backbone,
         overwrite=task.overwrite,
         check=task.check and not procedural,
         command=task.command,
     )
-    metrics = metrics_of(run)
-    kept = artefacts.read_scene(run)
-    points, vocabulary = kept.cloud(), job.vocabulary()
-    truth = in_vocabulary(points.label, kept.truth, vocabulary)
+    metrics, points, vocabulary = run.metrics, run.points, job.vocabulary
+    truth = in_vocabulary(points.label, run.scene.truth, vocabulary)
     if not (truth >= 0).any():
         raise CaptureError(
             f"{scene.name}: found no point whose truth is among the {len(vocabulary)} labels; its truth is "
-            f"{', '.join(sorted(set(kept.truth.values()))[:8])}, .... Expected labels with these names"
+            f"{', '.join(sorted(set(run.scene.truth.values()))[:8])}, .... Expected labels with these names"
         )
-    features = artefacts.read_features(run, artefacts.FEATURES, points)
-    bank = embed_vocabulary(backbone, vocabulary)
+    features, bank = run.features, run.text
     device = find_device(job.device)
-    there, heard_there = points.to(device), features.to(device)
+    there, features_there = points.to(device), features.to(device)
     methods: dict[str, dict[str, Any]] = {}
     for method in task.methods:
         if method in known:
@@ -175,15 +172,21 @@ def run_scene(task: SceneTask) -> Facts:
             continue
         watch = Stopwatch()
         if method == job.method.purify.affinity and job.method.purify.rounds > 0:
-            label = artefacts.read_labels(run, kept)[0].label
+            label = run.labels.label
             spent = metrics["stages"]["purify"]
         else:
             with watch(method):
-                label = _labelled(method, there, heard_there, bank, jobs[method].method, heard[method])
+                label = _labelled(
+                    method, there, features_there, bank, jobs[method].method, embeddings[method]
+                )
             spent = watch.stages[method]
         confusion = Confusion(vocabulary.names)
         confusion.add(truth, label)
-        methods[method] = {"made_from": prints[method], **spent, "counts": sparse(confusion.counts.numpy())}
+        methods[method] = {
+            "made_from": made_from[method],
+            **spent,
+            "counts": sparse(confusion.counts.numpy()),
+        }
     values = {
         "capture": task.job.capture.path,
         "frames": len(scene.frames),
@@ -222,21 +225,21 @@ def segment_scene(task: SceneTask) -> Facts:
         PurifyError: the capture cannot be used.
     """
     job = task.job.resolved()
-    run, reused = segment_into(
-        task.folder,
+    run = run_job(
         job,
+        task.folder,
         backbone=_backbone(job.backbone, job.device),
         overwrite=task.overwrite,
         check=task.check,
         command=task.command,
     )
-    metrics = metrics_of(run)
-    none = run.read_json(artefacts.LEGEND)[-1]["points"]
+    metrics = run.metrics
+    none = int((run.labels.label < 0).sum()) + len(run.points.missing)
     seconds = sum(stage["seconds"] for stage in metrics["stages"].values())
     count = metrics["points"]
     given = 1 - none / max(count, 1)
     facts = {"points": count, "given": given, "seen": metrics["seen"], "seconds": seconds}
-    return Facts(facts, True) if "label" in reused else Facts({**facts, "warnings": []}, False)
+    return Facts(facts, True) if "label" in run.reused else Facts({**facts, "warnings": []}, False)
 
 
 def sparse(counts: np.ndarray) -> list[list[int]]:

@@ -72,18 +72,17 @@ def query(run: Path, text: str, top: int, threshold: float | None, device: str, 
     answer is that there is nothing like it. --threshold decides in their place.
     """
     click.echo(f"asking {run}", err=True)
-    from purify3d.backbones import load_backbone
-    from purify3d.runs import Run, ask
-    from purify3d.runs.ask import need_features
+    from purify3d.runs import Run
+    from purify3d.runs.answers import write_answer
 
-    finished = Run.finished(run)
-    need_features(finished)
-    if not finished.whole("purify"):
+    finished = Run.open(run, device=device, progress=show.progress)
+    finished.need_features()
+    if not finished.files.whole("purify"):
         click.echo(
             "the first question pools the features and keeps them; further ones only compare", err=True
         )
-    backbone = load_backbone(finished.job.backbone, device=device)
-    answer, files = ask(finished, text, backbone, limit=top, threshold=threshold, progress=show.progress)
+    answer = finished.query(text, limit=top, threshold=threshold)
+    files = write_answer(finished, text, answer)
     if as_json:
         facts = {
             "text": text,
@@ -102,9 +101,9 @@ def query(run: Path, text: str, top: int, threshold: float | None, device: str, 
 @flags.json
 def evaluate(run: Path, as_json: bool) -> None:
     """Compare a finished RUN with the truth of its capture: IoU and accuracy per class."""
-    from purify3d.runs import Run, scores_of
+    from purify3d.runs import Run
 
-    metrics = scores_of(Run.finished(run))
+    metrics = Run.open(run).scores
     if as_json:
         return click.echo(json.dumps(metrics))
     show.scores(metrics)

@@ -16,7 +16,7 @@ from purify3d.cli import flags, show
 _OTHER = "otherfurniture|other furniture"
 
 
-class BenchmarkCommand(flags.LazyJobOptions):
+class BenchmarkCommand(flags.LazyOptions):
     """Takes the settings of a job that hold for every scene and method as flags."""
 
     but = ("path", "onto", "affinity", "format")

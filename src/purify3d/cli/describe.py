@@ -9,8 +9,7 @@ from purify3d.affinities.student import SHIPPED, Student
 from purify3d.backbones import families, load_backbone
 from purify3d.base.axes import describe_axis
 from purify3d.captures import CaptureConfig
-from purify3d.runs import Run
-from purify3d.runs.folder import RECORD
+from purify3d.runs.folder import RECORD, Folder
 from purify3d.training import facts_of
 
 
@@ -26,7 +25,7 @@ def describe(name: str, *, device: str = "cpu", capture: CaptureConfig | None = 
     if name.partition(":")[0] in families():
         return _backbone(name, device)
     if (Path(name) / RECORD).is_file():
-        return _run(Run.finished(Path(name)))
+        return _run(Folder.finished(Path(name)))
     if name == "student" and not Path(name).exists():
         return _student(SHIPPED)
     if (Path(name) / "model.safetensors").is_file():
@@ -72,15 +71,15 @@ def _student(folder: Path) -> dict[str, Any]:
     }
 
 
-def _run(run: Run) -> dict[str, Any]:
-    job = run.job
+def _run(folder: Folder) -> dict[str, Any]:
+    job = folder.job
     return {
-        "run": str(run.folder),
+        "run": str(folder.path),
         "capture": job.capture.path,
         "backbone": job.backbone,
-        "finished": [stage for stage in run.stages if run.whole(stage)],
-        "labels": ["|".join(words) for words in job.vocabulary().synonyms],
-        "files": sorted(path.name for path in run.folder.iterdir() if not path.name.startswith(".")),
+        "finished": [stage for stage in folder.stages if folder.whole(stage)],
+        "labels": ["|".join(words) for words in job.vocabulary.synonyms],
+        "files": sorted(path.name for path in folder.path.iterdir() if not path.name.startswith(".")),
     }
 
 

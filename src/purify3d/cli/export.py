@@ -46,18 +46,17 @@ def export(
     Positions are those of the capture. rrd, coco and --mesh read its frames, the others the run alone.
     """
     click.echo(f"export of {run}", err=True)
-    from purify3d.exporting import FORMATS, Content, Wishes
-    from purify3d.exporting import export as write
+    from purify3d.exporting import FORMATS, Wishes
     from purify3d.runs import Run
 
     shown = colors or ("heat" if text else "label")
     wishes = flags.checked(
-        lambda: Wishes(shown, text, mesh, features, limit, device)  # type: ignore[arg-type]
+        lambda: Wishes(shown, text, mesh, features, limit)  # type: ignore[arg-type]
     )
-    content = Content(Run.finished(run), wishes, show.progress)
-    name = name_of(content.scene.name) if FORMATS[to].suffix else to
+    finished = Run.open(run, device=device, progress=show.progress)
+    name = name_of(finished.scene.name) if FORMATS[to].suffix else to
     path = flags.folder(output, run / "export" / f"{name}{FORMATS[to].suffix}")
-    made = write(content, to, path, overwrite=overwrite)
+    made = finished.export(to, path, wishes, overwrite=overwrite)
     if as_json:
-        return click.echo(json.dumps({"format": to, "path": str(made), "points": len(content.points)}))
+        return click.echo(json.dumps({"format": to, "path": str(made), "points": len(finished.points)}))
     click.echo(f"wrote {made}")

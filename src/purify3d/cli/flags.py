@@ -34,7 +34,7 @@ class Numbers(click.ParamType):
             self.fail(f"found {value!r}; expected numbers with commas between them", param, ctx)
 
 
-class LazyJobOptions(click.Command):
+class LazyOptions(click.Command):
     """A command whose settings of a job are looked up when it is used, so that help of others stays quick."""
 
     only: Iterable[str] | None = None
@@ -62,7 +62,7 @@ class LazyJobOptions(click.Command):
         return super().get_params(ctx)
 
 
-class TrainCommand(LazyJobOptions):
+class TrainCommand(LazyOptions):
     """Takes the settings of a training and of its student as flags, but what `--student` decides."""
 
     but = ("feature_dim", "blocks", "out_channels", "voxel_size", "words")
@@ -76,20 +76,20 @@ class TrainCommand(LazyJobOptions):
         return [*leaves(COMPACT), *leaves(TrainConfig())]
 
 
-class JobCommand(LazyJobOptions):
+class JobCommand(LazyOptions):
     """Takes every setting of a job as a flag; the path is an argument."""
 
     but = ("path",)
 
 
-class CaptureCommand(LazyJobOptions):
+class CaptureCommand(LazyOptions):
     """Takes the settings of a capture as flags."""
 
     only = ("capture",)
     but = ("path", "onto")
 
 
-class ModelCommand(LazyJobOptions):
+class ModelCommand(LazyOptions):
     """Takes the 2D model and its device as flags."""
 
     only = ("backbone", "device")

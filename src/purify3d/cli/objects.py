@@ -5,65 +5,55 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from purify3d.cli import flags, show
 
 if TYPE_CHECKING:
-    from purify3d.runs.objects import Found
+    from purify3d.labels.objects import Found
 
 
-@click.command()
+class ObjectsCommand(flags.LazyOptions):
+    """Takes the settings of objects as flags."""
+
+    @staticmethod
+    def settings() -> list[Any]:
+        from purify3d.base.settings import leaves
+        from purify3d.labels.objects import ObjectConfig
+
+        return list(leaves(ObjectConfig()))
+
+
+@click.command(cls=ObjectsCommand)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--text", help="Only what fits these words, the best first.")
 @click.option("--top", type=click.IntRange(min=1), help="Objects to list [default: all]; the files hold all.")
-@click.option(
-    "--least", type=click.IntRange(min=1), help="Points of an object; fewer are none [default: 60]."
-)
-@click.option(
-    "--cut",
-    type=float,
-    callback=flags.within(0, 2),
-    help="Cut what holds together less than this, such as 0.01, in two [default: 0, never].",
-)
 @flags.device
 @flags.json
 def objects(
-    run: Path,
-    text: str | None,
-    top: int | None,
-    least: int | None,
-    cut: float | None,
-    device: str,
-    as_json: bool,
+    run: Path, text: str | None, top: int | None, device: str, as_json: bool, **settings: Any
 ) -> None:
     """The single objects of a finished RUN: label, score, upright box, points and the best photos of each.
 
     They are written as JSON (the fields of ROS vision_msgs/Detection3D), as CSV, and as a PLY of boxes, in
     metres and in the coordinates of the capture.
     """
-    click.echo(f"objects of {run}", err=True)
-    from purify3d.backbones import load_backbone
     from purify3d.labels.objects import ObjectConfig
     from purify3d.runs import Run
     from purify3d.runs.objects import as_json as detections
-    from purify3d.runs.objects import objects_of
+    from purify3d.runs.objects import write_fitting
 
-    finished = Run.finished(run)
-    job = finished.job
-    heeds_words = text is not None or job.method.purify.affinity not in (
-        "geometric",
-        "uniform",
-    )
-    backbone = load_backbone(job.backbone, device=device) if heeds_words else None
-    given = {name: value for name, value in (("least", least), ("cut", cut)) if value is not None}
-    config = ObjectConfig(**given)  # type: ignore[arg-type]
-    found, files = objects_of(finished, text=text, backbone=backbone, config=config, progress=show.progress)
+    config = flags.changed(ObjectConfig(), settings)
+    finished = Run.open(run, device=device, progress=show.progress)
+    found = finished.objects(text, config)
+    if text is None:
+        files = [finished.files.path / name for name in finished.files.stages["objects"]["files"]]
+    else:
+        files = write_fitting(finished, text, found)
     if as_json:
-        frame = finished.read_json("scene.json")["name"]
-        facts = detections(found[:top], frame) | {"files": [str(file) for file in files]}
+        facts = detections(found[:top], finished.scene.name) | {"files": [str(file) for file in files]}
         return click.echo(json.dumps(facts))
     _show(found, top)
     for file in files:

@@ -61,26 +61,28 @@ def segment(
 def segment_one(folder: Path, job: Job, *, overwrite: bool, check: bool = True) -> Run:
     """Do a job and say what is reused."""
     from purify3d.base.axes import describe_axis
-    from purify3d.runs import Run, check_writable, segment_into
+    from purify3d.pipeline import run_job
+    from purify3d.runs import check_writable
+    from purify3d.runs.folder import Folder
 
-    Run(folder)
+    Folder(folder)
     check_writable(folder)
     scene = job.capture.open()
     skipped = f", {scene.skipped} skipped (pose not finite)" if scene.skipped else ""
     click.echo(
         f"{scene.name}: {len(scene.frames)} frames{skipped}, up is {describe_axis(scene.up)}", err=True
     )
-    run, reused = segment_into(
-        folder,
+    run = run_job(
         job,
+        folder,
         scene=scene,
         overwrite=overwrite,
         check=check,
         command=["purify3d", *sys.argv[1:]],
-        tell=lambda line: click.echo(line, err=True),
+        report=lambda line: click.echo(line, err=True),
         progress=show.progress,
     )
-    for stage in reused:
+    for stage in run.reused:
         click.echo(f"{stage}: already done in {folder}, not repeated", err=True)
     return run
 

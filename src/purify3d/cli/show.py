@@ -68,10 +68,8 @@ def pairs(facts: dict[str, Any]) -> None:
 
 def report(run: Run, as_json: bool) -> None:
     """What a finished segmentation says of itself."""
-    from purify3d.runs import metrics_of
-
-    metrics, legend = metrics_of(run), run.read_json("labels.json")
-    files = [run.folder / name for name in run.stages["label"]["files"]]
+    metrics, legend = run.metrics, run.files.read_json("labels.json")
+    files = [run.files.path / name for name in run.files.stages["label"]["files"]]
     if as_json:
         click.echo(json.dumps({"metrics": metrics, "labels": legend, "files": [str(f) for f in files]}))
         return

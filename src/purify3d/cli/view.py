@@ -66,7 +66,6 @@ def view(
     click.echo(f"viewing {run}", err=True)
     import torch
 
-    from purify3d.backbones import load_backbone
     from purify3d.base.errors import PurifyError
     from purify3d.runs import Run
     from purify3d.viewing.boxes import boxes
@@ -80,10 +79,9 @@ def view(
         check_place(share)  # before the work
     elif screenshot is None:
         check_installed()
-    finished = Run.finished(run)
-    backbone = load_backbone(finished.job.backbone, device=device)
-    words = Words(backbone)
-    subject = Subject.of(finished, backbone, words, progress=show.progress)
+    finished = Run.open(run, device=device, progress=show.progress)
+    words = Words(finished.backbone)
+    subject = Subject.of(finished, words)
     if screenshot is not None:
         return _screenshot(subject, words, text, screenshot)
     offset = subject.center.astype("float64") + subject.scene.origin

@@ -33,7 +33,7 @@ def write(path: Path, content: Content) -> None:
     rr: Any = require("rerun", "rerun")
     frames = content.capture.frames
     result, scene = content.result, content.scene
-    record = rr.RecordingStream("purify3d", recording_id=f"purify3d-{content.run.folder.resolve().name}")
+    record = rr.RecordingStream("purify3d", recording_id=f"purify3d-{content.name}")
     record.save(path)
     classes = [(0, "(none)", (70, 70, 70))]
     classes += [

@@ -1,30 +1,24 @@
-"""From labelled points to single objects: connected, cut where two of a kind merely touch, boxed."""
+"""From labelled points to single objects: connected components of one label, in upright boxes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import eigh
-from scipy.sparse import coo_array, csr_array, diags_array
+from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from scipy.sparse.linalg import eigsh
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
+from torch import Tensor
 
 from purify3d.base.axes import z_up_from_world
 from purify3d.base.settings import check, setting
 from purify3d.grid.voxels import voxelize
 from purify3d.labels.metrics import BACKGROUND
 from purify3d.labels.segmentation import Segmentation
-from purify3d.types import Affinity, PointCloud, Voxels
+from purify3d.types import PointCloud
 
-_LARGEST = 20_000  # cells of a part that is still looked at for cuts; more is no piece of furniture
-_DENSE = 600  # cells up to which the eigenvectors of a dense matrix are quicker
-_SIDE = 0.25  # of the points at least on each side of a cut: twins are of a size, what is less is a part
 _PART = 0.5  # of what it stands over at most: what is larger is a thing of its own, as books on shelves are
-_BRIDGE = 0.05  # weight between touching cells no voxels of which listen to each other: across a gap
 _SAMPLE = 3000  # points that the yaw of a box is found from
 _NOISE = 0.01  # metres by which points lie off a surface
 _TRIM = 1.0  # percent of the points beyond each side of a box, so that a few stray ones do not stretch it
@@ -38,20 +32,14 @@ class ObjectConfig:
         reach: metres; points of one label belong together across smaller gaps.
         gap: metres; what stands over or under a part of its label, or is a mere crumb, belongs to it across
             gaps as wide as this: the sensor missed what is between.
-        cut: two parts of a label are two objects where the normalised cut between them (what is cut, as a
-            share of all that each side listens to, summed over both sides) is less; 0 never cuts. 0.01 finds
-            more of what touches, and cuts more of what is one: see docs/objects.md.
-        alike: how much the affinity counts in this, 0..1; with 0 only the width of the contact counts.
         stacked: share of the smaller footprint that lies over the other from which two parts are one thing.
         least: points of an object; what has fewer is no object.
     """
 
-    reach: float = setting(0.05, stage="label", above=0, high=10)
-    gap: float = setting(0.12, stage="label", low=0, high=10)
-    cut: float = setting(0.0, stage="label", low=0, high=2)
-    alike: float = setting(0.5, stage="label", low=0, high=1)
-    stacked: float = setting(0.5, stage="label", low=0, high=1)
-    least: int = setting(60, stage="label", low=1, high=10**9)
+    reach: float = setting(0.05, stage="objects", above=0, high=10)
+    gap: float = setting(0.12, stage="objects", low=0, high=10)
+    stacked: float = setting(0.5, stage="objects", low=0, high=1)
+    least: int = setting(60, stage="objects", low=1, high=10**9)
 
     def __post_init__(self) -> None:
         check(self)
@@ -89,36 +77,39 @@ class Object:
         return self.center + Rotation.from_quat(self.orientation).apply(signs * self.size / 2)
 
 
+@dataclass(frozen=True, eq=False)
+class Found:
+    """An object as it is written and printed: with a name, and where the user's coordinates are.
+
+    Attributes:
+        id: its label and a number that starts at 1 with each label.
+        thing: its box, in the world of the capture (`Scene.origin` added).
+        photos: names of the frames that show most of it, the best first.
+    """
+
+    id: str
+    thing: Object
+    photos: tuple[str, ...]
+
+
 def find_objects(
-    points: PointCloud,
-    result: Segmentation,
-    voxels: Voxels,
-    affinity: Affinity,
-    *,
-    up: np.ndarray,
-    config: ObjectConfig | None = None,
+    points: PointCloud, result: Segmentation, *, up: np.ndarray, config: ObjectConfig | None = None
 ) -> list[Object]:
     """The single objects of a labelled cloud, by label and then the best score first.
 
-    Points of one label in touching cells of `reach` are a part, and parts that the sensor tore apart are
-    joined. Walls, floor and ceiling stay whole; other parts are cut in two, again and again, at the weakest
-    contact (spectral normalised cut of the voxels' affinities), unless the pieces stand over each other.
+    Points of one label in touching cells of `reach` are one object, and parts that the sensor tore apart are
+    joined; walls, floor and ceiling are never joined.
 
     Args:
         result: of the N points.
-        voxels: of the same points.
-        affinity: of these voxels; a few neighbours (26) are enough.
         up: (3,) unit vector against gravity.
 
     Raises:
-        ValueError: labels or voxels of another number of points.
+        ValueError: labels of another number of points.
     """
     config = config or ObjectConfig()
-    if not len(points) == len(result) == len(voxels.of_point):
-        raise ValueError(
-            f"found {len(points)} points, {len(result)} labels, voxels of {len(voxels.of_point)} points; "
-            "expected as many"
-        )
+    if len(points) != len(result):
+        raise ValueError(f"found {len(points)} points and {len(result)} labels; expected as many")
     xyz = points.xyz.numpy().astype(np.float64) @ z_up_from_world(up).T
     label, score = result.numpy(), result.score.numpy()
     found = []
@@ -126,10 +117,10 @@ def find_objects(
         chosen = np.nonzero(label == number)[0]
         if len(chosen) < config.least:
             continue
-        graph = _Graph.of(points, xyz, chosen, voxels, affinity, config)
+        cells = _Cells.of(points.xyz[chosen], xyz[chosen], config)
         of_kind = [
             _boxed(name, chosen[members], xyz, score, up)
-            for members in graph.objects(name.lower() in BACKGROUND)
+            for members in cells.objects(joined=name.lower() not in BACKGROUND)
             if len(members) >= config.least
         ]
         found += sorted(of_kind, key=lambda thing: -thing.score)
@@ -154,62 +145,34 @@ def plain_components(points: PointCloud, result: Segmentation, *, cell: float, l
 
 
 @dataclass(frozen=True, eq=False)
-class _Graph:
-    """The points of one label as cells, and how strongly these hold together.
+class _Cells:
+    """The points of one label as cells of `reach`.
 
     `of_point` (P,) is the cell of each point, `place` (n, 3) the mean position of a cell's points with +z up,
-    `count` (n,) how many, `weight` (n, n) symmetric.
+    `count` (n,) how many, `part` (n,) the connected component that it is of.
     """
 
     of_point: np.ndarray
     place: np.ndarray
     count: np.ndarray
-    weight: csr_array
+    part: np.ndarray
     config: ObjectConfig
 
     @staticmethod
-    def of(
-        points: PointCloud,
-        xyz: np.ndarray,
-        chosen: np.ndarray,
-        voxels: Voxels,
-        affinity: Affinity,
-        config: ObjectConfig,
-    ) -> _Graph:
-        cells = voxelize(points.xyz[chosen], config.reach)
-        n, of_point, index = len(cells), cells.of_point.numpy(), cells.index.numpy()
+    def of(points: Tensor, xyz: np.ndarray, config: ObjectConfig) -> _Cells:
+        """Of (P, 3) points, in the world and with +z up."""
+        cells = voxelize(points, config.reach)
+        n, of_point = len(cells), cells.of_point.numpy()
         count = np.bincount(of_point, minlength=n)
-        place = np.stack([np.bincount(of_point, xyz[chosen, i], n) / count for i in range(3)], axis=1)
-        # Voxels are finer than cells: what cells say to each other is what their voxels do, added up.
-        cell = np.full(len(voxels), -1)
-        cell[voxels.of_point.numpy()[chosen]] = of_point
-        rows = np.nonzero(cell >= 0)[0]
-        neighbor, heard = affinity.neighbor.numpy()[rows], affinity.weight.numpy()[rows]
-        distance = np.linalg.norm(voxels.index.numpy()[neighbor] - voxels.index.numpy()[rows, None], axis=2)
-        near = (distance * voxels.size <= config.reach) & (cell[neighbor] >= 0)
-        heard = heard / np.maximum(heard.max(axis=1, keepdims=True, initial=0), 1e-12)
-        strength = (1 - config.alike + config.alike * heard)[near]
-        first = np.broadcast_to(cell[rows, None], neighbor.shape)[near]
-        second = cell[neighbor[near]]
-        a, b = _touching(index)
-        whole = coo_array(
-            (
-                np.concatenate([strength, np.full(len(a), _BRIDGE)]),
-                (np.concatenate([first, a]), np.concatenate([second, b])),
-            ),
-            shape=(n, n),
-        ).tocsr()
-        whole = (whole + whole.T) / 2
-        whole.setdiag(0)
-        whole.eliminate_zeros()
-        return _Graph(of_point, place, count, whole, config)
+        place = np.stack([np.bincount(of_point, xyz[:, i], n) / count for i in range(3)], axis=1)
+        part = _components(n, *_touching(cells.index.numpy()))
+        return _Cells(of_point, place, count, part, config)
 
-    def objects(self, whole: bool) -> list[np.ndarray]:
-        """Numbers of the points of each object; `whole`: nothing is cut."""
-        part = connected_components(self.weight, directed=False)[1]
-        pieces = [np.nonzero(part == i)[0] for i in range(part.max() + 1)]
-        if not whole:
-            pieces = [piece for part in self._joined(pieces) for piece in self._cut(part)]
+    def objects(self, *, joined: bool) -> list[np.ndarray]:
+        """Numbers of the points of each object; `joined`: parts that belong together are one."""
+        pieces = [np.nonzero(self.part == i)[0] for i in range(self.part.max() + 1)]
+        if joined:
+            pieces = self._joined(pieces)
         owner = np.empty(len(self.count), dtype=np.int64)
         for i, piece in enumerate(pieces):
             owner[piece] = i
@@ -240,77 +203,11 @@ class _Graph:
         smaller, larger = sorted(self.count[piece].sum() for piece in (a, b))
         return smaller < self.config.least or (smaller <= _PART * larger and self._stacked(a, b))
 
-    def _cut(self, piece: np.ndarray) -> Iterator[np.ndarray]:
-        """The piece, or what remains when it has been cut as often as it should be."""
-        sides = self._best_cut(piece)
-        if sides is None:
-            yield piece
-        else:
-            for side in sides:
-                yield from self._cut(side)
-
-    def _best_cut(self, piece: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-        """The weakest contact, if it is weaker than `cut` and what it parts are two things."""
-        config, count = self.config, self.count[piece]
-        least = max(config.least, _SIDE * count.sum())
-        if config.cut == 0 or len(piece) < 8 or len(piece) > _LARGEST or count.sum() < 2 * least:
-            return None
-        weight = self.weight[piece][:, piece].tocoo()
-        degree = np.maximum(np.asarray(weight.sum(axis=1)).ravel(), 1e-9)
-        best, sides = config.cut, None
-        for vector in _slow_vectors(weight.tocsr(), degree):
-            order = np.argsort(vector, kind="stable")
-            value, at = _sweep(weight, degree, count, order, least)
-            if value < best:
-                low, high = piece[order[:at]], piece[order[at:]]
-                if not self._stacked(low, high):
-                    best, sides = value, (low, high)
-        return sides
-
     def _stacked(self, a: np.ndarray, b: np.ndarray) -> bool:
         """Whether the smaller of two footprints lies over the other."""
         ground = [np.floor(self.place[part, :2] / self.config.reach).astype(np.int64) for part in (a, b)]
         first, second = ({(x, y) for x, y in cells.tolist()} for cells in ground)
         return len(first & second) >= self.config.stacked * min(len(first), len(second))
-
-
-def _slow_vectors(weight: csr_array, degree: np.ndarray, wanted: int = 3) -> np.ndarray:
-    """The (k, n) smoothest vectors over a graph but for the constant one, each of which orders its nodes from
-    one loosely tied end to the other: eigenvectors of the normalised Laplacian."""
-    n = len(degree)
-    root = 1 / np.sqrt(degree)
-    laplacian = diags_array(np.ones(n)) - diags_array(root) @ weight @ diags_array(root)
-    k = min(wanted + 1, n - 1)
-    if n <= _DENSE:
-        _, vectors = eigh(laplacian.toarray(), subset_by_index=[0, k - 1])
-    else:
-        start = np.random.default_rng(0).standard_normal(n)
-        _, vectors = eigsh(laplacian.tocsc(), k=k, sigma=-1e-3, v0=start)
-    return np.asarray((vectors * root[:, None]).T[1:])
-
-
-def _sweep(
-    weight: coo_array, degree: np.ndarray, count: np.ndarray, order: np.ndarray, least: float
-) -> tuple[float, int]:
-    """The lowest normalised cut between the first and the other nodes of an order, and how many are first.
-
-    Only cuts that leave `least` points on both sides are looked at; infinity where there is none.
-    """
-    n = len(order)
-    rank = np.empty(n, dtype=np.int64)
-    rank[order] = np.arange(n)
-    first, second = rank[weight.row], rank[weight.col]
-    once = first < second
-    step = np.zeros(n)
-    np.add.at(step, first[once], weight.data[once])
-    np.add.at(step, second[once], -weight.data[once])
-    cut = np.cumsum(step)[:-1]  # between rank i and i + 1
-    volume, inside = np.cumsum(degree[order]), np.cumsum(count[order])
-    value = cut / volume[:-1] + cut / (volume[-1] - volume[:-1])
-    allowed = (inside[:-1] >= least) & (inside[-1] - inside[:-1] >= least)
-    value = np.where(allowed, value, np.inf)
-    at = int(value.argmin())
-    return float(value[at]), at + 1
 
 
 def _touching(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

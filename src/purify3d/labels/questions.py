@@ -91,7 +91,7 @@ class Answer:
         return f"Answer({self.text!r}: {said}, peak {self.peak:.3f}, {self.better:.0%} of words fit better)"
 
 
-def query(
+def answer(
     points: PointCloud,
     features: PointFeatures,
     text: str,

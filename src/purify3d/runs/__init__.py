@@ -1,9 +1,6 @@
-"""Runs: a job, and what it made, in a folder."""
+"""Runs: a job and what it makes, in memory or in a folder."""
 
-from purify3d.runs.ask import ask
-from purify3d.runs.folder import Run, check_writable
-from purify3d.runs.notebook import open_run
-from purify3d.runs.report import metrics_of, scores_of
-from purify3d.runs.segment import Prints, segment_into
+from purify3d.runs.folder import check_writable
+from purify3d.runs.run import Run, open_run, query
 
-__all__ = ["Prints", "Run", "ask", "check_writable", "metrics_of", "open_run", "scores_of", "segment_into"]
+__all__ = ["Run", "check_writable", "open_run", "query"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,12 +21,12 @@ from purify3d.clouds.ply import WrittenCloud, read_written, write_ply
 from purify3d.features.codec import Compact, compact, restore
 from purify3d.labels.segmentation import Segmentation
 from purify3d.pictures.palettes import label_colors
-from purify3d.runs.folder import Making, Run
-from purify3d.types import FeatureSpace, PointCloud, PointFeatures, Scene
+from purify3d.runs.folder import Folder, Making
+from purify3d.types import FeatureSpace, PointCloud, PointFeatures, Scene, Vocabulary
 
 POINTS, SCENE = "points.ply", "scene.json"
 FEATURES, PURIFIED = "features.safetensors", "purified.safetensors"
-LABELS, LEGEND, IDS = "labels.ply", "labels.json", "labels.txt"
+LABELS, LEGEND = "labels.ply", "labels.json"
 METRICS, PICTURE = "metrics.json", "picture.png"
 
 
@@ -36,20 +38,22 @@ def write_points(stage: Making, scene: Scene) -> None:
     stage.write_json(SCENE, facts)
 
 
-def read_scene(run: Run) -> Scene:
+def read_scene(folder: Folder) -> Scene:
     """What is known of a run's capture without opening it: name, up, origin, truth names and the points.
 
     Raises:
         RunError: it is missing or not what `write_points` writes.
     """
-    facts = run.read_json(SCENE)
+    facts = folder.read_json(SCENE)
     try:
         truth = {int(number): str(name) for number, name in facts["truth"].items()}
         up, origin = (np.array(facts[name], dtype=np.float64) for name in ("up", "origin"))
-        return Scene(str(facts["name"]), (), up, _written(run, POINTS, origin).points, truth, origin=origin)
+        return Scene(
+            str(facts["name"]), (), up, _written(folder, POINTS, origin).points, truth, origin=origin
+        )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunError(
-            f"{run.folder / SCENE} cannot be used ({error!r}); repeat the run with --overwrite"
+            f"{folder.path / SCENE} cannot be used ({error!r}); repeat the run with --overwrite"
         ) from error
 
 
@@ -70,20 +74,23 @@ def write_labels(
     stage.write_json(LEGEND, legend(result, rows_without_point=len(points.missing)))
 
 
-def read_labels(run: Run, scene: Scene) -> tuple[Segmentation, torch.Tensor]:
+def read_labels(folder: Folder, scene: Scene, vocabulary: Vocabulary) -> tuple[Segmentation, torch.Tensor]:
     """What a run said of each of the N points of its scene, and (N,) int32 how many frames saw each.
 
     Raises:
         RunError: it has said nothing, or of other points.
     """
-    if not run.whole("label"):
-        raise RunError(f"the run in {run.folder} has no whole labels; repeat its 'segment' command")
-    written, vocabulary = _written(run, LABELS, scene.origin), run.job.vocabulary()
+    if not folder.whole("label"):
+        raise RunError(
+            f"the run in {folder.path} has no whole labels: it was stopped before they were written, or a "
+            "file is missing or cut off; repeat its 'segment' command"
+        )
+    written = _written(folder, LABELS, scene.origin)
     label, score, views = written.points.label, written.score, written.views
     fits = len(label) == len(scene.cloud()) and not bool((label >= len(vocabulary)).any())
     if score is None or views is None or not fits:
         raise RunError(
-            f"found {len(label)} points in {run.folder / LABELS} and {len(scene.cloud())} in {POINTS}; "
+            f"found {len(label)} points in {folder.path / LABELS} and {len(scene.cloud())} in {POINTS}; "
             "expected a score, views and a label of the list for as many. Repeat the run with --overwrite"
         )
     return Segmentation(label, score, vocabulary), views
@@ -107,19 +114,30 @@ def legend(result: Segmentation, *, rows_without_point: int = 0) -> list[dict[st
     return [*rows, {"index": -1, "name": "(none)", "synonyms": [], "color": None, "points": count[0]}]
 
 
-def write_benchmark_ids(
-    stage: Making, points: PointCloud, result: Segmentation, dataset_ids: tuple[int, ...]
-) -> None:
-    """labels.txt: the data set's id of each vertex' label, one a line in the order of the file; 0 = none.
+def read_metrics(folder: Folder) -> dict[str, Any]:
+    """metrics.json of a labelled run.
 
-    The submission format of the ScanNet benchmark (one id a vertex of the scene's mesh).
+    Raises:
+        RunError: it is missing or not what `segment` writes.
     """
-    ids = points.file_rows(np.array([*dataset_ids, 0])[result.numpy()], 0)
-    stage.write(IDS, lambda path: np.savetxt(path, ids, fmt="%d"))
+    metrics = folder.read_json(METRICS)
+    if not isinstance(metrics, dict):
+        raise RunError(f"{folder.path / METRICS} is no object; repeat the run with --overwrite")
+    return metrics
 
 
-def write_picture(stage: Making, image: Image.Image, name: str = PICTURE) -> Path:
-    return stage.write(name, image.save)
+def read_picture(folder: Folder) -> Image.Image:
+    """picture.png of a labelled run.
+
+    Raises:
+        RunError: it is missing or damaged.
+    """
+    file = folder.path / PICTURE
+    try:
+        with Image.open(file) as image:
+            return image.convert("RGB")
+    except OSError as error:
+        raise RunError(f"cannot read {file} ({error}); repeat the run with --overwrite") from error
 
 
 def write_features(stage: Making, name: str, features: PointFeatures) -> Compact:
@@ -135,13 +153,13 @@ def write_features(stage: Making, name: str, features: PointFeatures) -> Compact
     return kept
 
 
-def read_features(run: Run, name: str, points: PointCloud) -> PointFeatures:
+def read_features(folder: Folder, name: str, points: PointCloud) -> PointFeatures:
     """Features of these very points.
 
     Raises:
         RunError: missing, not what `write_features` writes, or of another number of points.
     """
-    path = run.folder / name
+    path = folder.path / name
     try:
         tensors = load_file(path)
         with safe_open(path, framework="pt") as file:
@@ -162,8 +180,16 @@ def read_features(run: Run, name: str, points: PointCloud) -> PointFeatures:
     return features
 
 
-def _written(run: Run, name: str, origin: np.ndarray) -> WrittenCloud:
+def name_with_words(kind: str, text: str) -> str:
+    """`KIND-WORDS`; with a few digits of a hash where other texts could have the same words in a name."""
+    words = "-".join(re.findall(r"\w+", text.lower()))[:40]
+    if words.isascii() and words.replace("-", " ") == text:
+        return f"{kind}-{words}"
+    return f"{kind}-{words}-{hashlib.sha256(text.encode()).hexdigest()[:8]}".replace("--", "-")
+
+
+def _written(folder: Folder, name: str, origin: np.ndarray) -> WrittenCloud:
     try:
-        return read_written(run.folder / name, origin=origin)
+        return read_written(folder.path / name, origin=origin)
     except (CaptureError, OSError, ValueError) as error:
         raise RunError(f"{error}; or repeat the run with --overwrite") from error

@@ -1,13 +1,14 @@
-"""The run folder: what a run has made, written so that no file is ever half there and looks whole."""
+"""The folder of a run: what it has made, written so that no file is ever half there and looks whole."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import shlex
 import socket
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
@@ -22,7 +23,7 @@ from purify3d.runs.job import Job
 CONFIG, RECORD = "config.json", "stages.json"
 _LOCK, _HOLDER = ".lock", ".writer"
 #: Part of every fingerprint: raised when a stage's numbers change, so that old results are not reused.
-_REVISION = 4
+_REVISION = 5
 
 
 def fingerprint(*parts: Any) -> str:
@@ -31,7 +32,7 @@ def fingerprint(*parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-class Run:
+class Folder:
     """A folder of results.
 
     `config.json` is the job, `stages.json` says which stages are finished, from what, and which files of
@@ -39,48 +40,53 @@ class Run:
     created before the first write, and only one process writes at a time.
 
     Attributes:
-        folder: where it is.
-        stages: name -> {"fingerprint", "files": name -> bytes, "seconds", "peak_gb", ...}.
+        path: where it is.
+        stages: key -> {"fingerprint", "made_from": stage -> fingerprint, "files": name -> bytes, "watch":
+            name -> seconds and peak_gb, ...}.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, path: str | Path) -> None:
         """
         Raises:
             RunError: the folder holds something that is not a run, or a record that cannot be read.
         """
-        self.folder = Path(folder)
+        self.path = Path(path)
         self.stages: dict[str, dict[str, Any]] = {}
         self._new_job: Job | None = None
-        if not self.folder.exists():
+        self._writers = 0
+        self._read()
+
+    def _read(self) -> None:
+        if not self.path.exists():
             return
-        if not self.folder.is_dir():
-            raise RunError(f"{folder} is a file; expected a folder for the results. Name another --output")
-        if (self.folder / RECORD).is_file():
-            self.stages = _record(self.folder / RECORD)
-        elif any(not entry.name.startswith(".") and entry.name != CONFIG for entry in self.folder.iterdir()):
+        if not self.path.is_dir():
+            raise RunError(f"{self.path} is a file; expected a folder for the results. Name another --output")
+        if (self.path / RECORD).is_file():
+            self.stages = _record(self.path / RECORD)
+        elif any(not entry.name.startswith(".") and entry.name != CONFIG for entry in self.path.iterdir()):
             raise RunError(
-                f"{folder} holds files but no {RECORD}, so it is not a run folder of this version; nothing "
-                "was changed. Name an empty or new --output"
+                f"{self.path} holds files but no {RECORD}, so it is not a run folder of this version; "
+                "nothing was changed. Name an empty or new --output"
             )
 
     @classmethod
-    def finished(cls, folder: str | Path) -> Self:
-        """A run that has features to ask.
+    def finished(cls, path: str | Path) -> Self:
+        """The folder of a run that has features to ask.
 
         Raises:
             RunError: there is no run, or it was stopped before its features were written.
         """
-        if not (Path(folder) / RECORD).is_file():
+        if not (Path(path) / RECORD).is_file():
             raise RunError(
-                f"found no run in {folder} (no {RECORD}); expected the --output of 'purify3d segment'"
+                f"found no run in {path} (no {RECORD}); expected the --output of 'purify3d segment'"
             )
-        run = cls(folder)
-        if not run.whole("lift"):
+        folder = cls(path)
+        if not folder.whole("lift"):
             raise RunError(
-                f"the run in {folder} has no whole features: it was stopped before they were written, or a "
+                f"the run in {path} has no whole features: it was stopped before they were written, or a "
                 "file is missing or cut off; repeat its 'segment' command"
             )
-        return run
+        return folder
 
     @property
     def job(self) -> Job:
@@ -88,9 +94,9 @@ class Run:
         Raises:
             RunError: `config.json` is missing or no job.
         """
-        return Job.read(self.folder / CONFIG)
+        return Job.read(self.path / CONFIG)
 
-    def print_of(self, stage: str) -> str | None:
+    def fingerprint_of(self, stage: str) -> str | None:
         """The fingerprint a stage was finished with."""
         return self.stages.get(stage, {}).get("fingerprint")
 
@@ -98,16 +104,17 @@ class Run:
         """Whether a stage is finished and its files are there with the size recorded."""
         entry = self.stages.get(stage)
         return entry is not None and all(
-            _size(self.folder / name) == size for name, size in entry["files"].items()
+            _size(self.path / name) == size for name, size in entry["files"].items()
         )
 
-    def done(self, stage: str, print_: str) -> bool:
+    def done(self, stage: str, fingerprint: str) -> bool:
         """Whether a stage is finished with this fingerprint, and whole."""
-        return self.print_of(stage) == print_ and self.whole(stage)
+        return self.fingerprint_of(stage) == fingerprint and self.whole(stage)
 
     @contextmanager
     def writing(self, *, patience: float = 0.0) -> Iterator[None]:
-        """Be the only process that writes; a process that died holds nothing.
+        """Be the only process that writes; a process that died holds nothing. The record is read again: it is
+        as the last writer left it. Whoever writes already may ask again.
 
         Args:
             patience: seconds to wait for another one.
@@ -115,61 +122,89 @@ class Run:
         Raises:
             RunError: another process writes, and the message says which; or the folder cannot be written.
         """
-        made = not self.folder.exists()
+        if self._writers:
+            yield
+            return
+        made = not self.path.exists()
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.folder / _LOCK, timeout=patience)
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / _LOCK, timeout=patience)
             lock.acquire()
         except Timeout as error:
             raise RunError(
-                f"{self.folder} is being written by {self._holder()}; wait until it is done, or name another "
+                f"{self.path} is being written by {self._holder()}; wait until it is done, or name another "
                 "--output"
             ) from error
         except (OSError, NotImplementedError) as error:
-            raise RunError(f"cannot write to {self.folder} ({error}); name another --output") from error
+            raise RunError(f"cannot write to {self.path} ({error}); name another --output") from error
+        self._writers = 1
         try:
+            self._read()
             with suppress(OSError):  # who writes is only said to others: nothing depends on it
-                (self.folder / _HOLDER).write_text(f"process {os.getpid()} on {socket.gethostname()}")
-            for leftover in self.folder.glob(f"{PARTIAL}*"):  # the lock is ours: whoever left it is gone
+                (self.path / _HOLDER).write_text(f"process {os.getpid()} on {socket.gethostname()}")
+            for leftover in self.path.glob(f"{PARTIAL}*"):  # the lock is ours: whoever left it is gone
                 with suppress(OSError):
                     leftover.unlink(missing_ok=True)
             yield
         finally:
+            self._writers = 0
             with suppress(OSError):
-                (self.folder / _HOLDER).unlink(missing_ok=True)
+                (self.path / _HOLDER).unlink(missing_ok=True)
             lock.release()
-            if made and not any(entry.name != _LOCK for entry in self.folder.iterdir()):
-                (self.folder / _LOCK).unlink(missing_ok=True)
+            if made and not any(entry.name != _LOCK for entry in self.path.iterdir()):
+                (self.path / _LOCK).unlink(missing_ok=True)
                 with suppress(OSError):
-                    self.folder.rmdir()
+                    self.path.rmdir()
 
     def _holder(self) -> str:
         try:
-            return (self.folder / _HOLDER).read_text() or "another process"
+            return (self.path / _HOLDER).read_text() or "another process"
         except OSError:
             return "another process"
 
     @contextmanager
-    def making(self, stage: str, print_: str, *, drops: Sequence[str] = ()) -> Iterator[Making]:
+    def making(self, stage: str, fingerprint: str, made_from: Mapping[str, str]) -> Iterator[Making]:
         """Make a stage: it is recorded when the block ends well, with the files written in it.
 
-        Files that the stage owned and did not write again go, as do the stages named in `drops` with their
-        files: they were made from what is replaced.
+        Files that the stage owned and did not write again go, as does, with its files, all that was made from
+        what is replaced.
+
+        Args:
+            made_from: fingerprints of the stages that it is made from.
 
         Raises:
             RunError: a file cannot be written; the message says why.
         """
         self.flush()
         was = self.stages.pop(stage, {"files": {}})
-        dropped = {name: self.stages.pop(name) for name in drops if name in self.stages}
+        dropped = [self.stages.pop(name) for name in self._stale(stage, fingerprint)]
         self._save()
         making = Making(self)
         yield making
-        stale = {name for entry in (was, *dropped.values()) for name in entry["files"]} - making.files.keys()
-        for name in stale:
-            (self.folder / name).unlink(missing_ok=True)
-        self.stages[stage] = {"fingerprint": print_, "files": making.files, **making.notes}
+        for name in {name for entry in (was, *dropped) for name in entry["files"]} - making.files.keys():
+            (self.path / name).unlink(missing_ok=True)
+        self.stages[stage] = {
+            "fingerprint": fingerprint,
+            "made_from": dict(made_from),
+            "files": making.files,
+            **making.notes,
+        }
         self._save()
+
+    def _stale(self, stage: str, fingerprint: str) -> list[str]:
+        """What was made from another version of a stage, directly or not, or is to be made again anyway."""
+        stale = [
+            key
+            for key, entry in self.stages.items()
+            if not entry["fingerprint"] or entry["made_from"].get(stage, fingerprint) != fingerprint
+        ]
+        for key in stale:  # grows meanwhile
+            stale += [k for k, e in self.stages.items() if key in e["made_from"] and k not in stale]
+        return stale
+
+    def forget(self) -> None:
+        """Take nothing of what is there for finished."""
+        self.stages = {key: entry | {"fingerprint": ""} for key, entry in self.stages.items()}
 
     def configure(self, job: Job) -> None:
         """Make a job the run's own as soon as something is written: what fails before leaves nothing."""
@@ -187,10 +222,10 @@ class Run:
             RunError: missing or not JSON.
         """
         try:
-            return json.loads((self.folder / name).read_text(encoding="utf-8"))
+            return json.loads((self.path / name).read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
             raise RunError(
-                f"cannot read {self.folder / name} ({error}); repeat the run with --overwrite"
+                f"cannot read {self.path / name} ({error}); repeat the run with --overwrite"
             ) from error
 
     def _save(self) -> None:
@@ -200,10 +235,10 @@ class Run:
     def _write(self, name: str, writer: Callable[[Path], Any]) -> Path:
         """`write_whole` a file of the folder."""
         try:
-            return write_whole(self.folder / name, writer)
+            return write_whole(self.path / name, writer)
         except (OSError, SafetensorError) as error:
             raise RunError(
-                f"cannot write {self.folder / name} ({error}); nothing of it was kept. Free some space or "
+                f"cannot write {self.path / name} ({error}); nothing of it was kept. Free some space or "
                 "name another --output, and repeat the command: finished stages are not repeated"
             ) from error
 
@@ -216,8 +251,8 @@ class Making:
         notes: what else is recorded with the stage.
     """
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
         self.files: dict[str, int] = {}
         self.notes: dict[str, Any] = {}
 
@@ -227,7 +262,7 @@ class Making:
         Raises:
             RunError: it cannot be written.
         """
-        path = self._run._write(name, writer)
+        path = self._folder._write(name, writer)
         self.files[name] = path.stat().st_size
         return path
 
@@ -263,11 +298,25 @@ def _record(path: Path) -> dict[str, dict[str, Any]]:
     except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"cannot read {path} ({error}); restore it, or remove the folder") from error
     for entry in stages.values() if isinstance(stages, dict) else [stages]:
+        if isinstance(entry, dict) and "files" in entry and "made_from" not in entry:
+            raise RunError(f"{path.parent} was made by an older version of purify3d; {_again(path.parent)}")
         good = isinstance(entry, dict) and isinstance(entry.get("files"), dict)
+        good = good and isinstance(entry["made_from"], dict)
         good = good and isinstance(entry.get("fingerprint"), str) and isinstance(entry.get("watch", {}), dict)
         if not good or not all(_is_plain(name) for name in entry["files"]):
             raise RunError(f"{path} is not the record of a run; restore it, or remove the folder")
     return dict(stages)
+
+
+def _again(folder: Path) -> str:
+    """The command that makes a run of an older version anew, as far as its configuration can be read."""
+    capture, labels, backbone = "CAPTURE", "...", ""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        plain = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        capture, labels = plain["capture"]["path"], plain["labels"]
+        labels = labels if isinstance(labels, str) else ", ".join(labels)
+        backbone = f" --backbone {plain['backbone']}"
+    return f"make it anew: purify3d segment {capture} --labels {shlex.quote(labels)}{backbone} -o NEW_FOLDER"
 
 
 def _is_plain(name: str) -> bool:

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from purify3d.affinities.embeddings import NAMES
 from purify3d.base.errors import LabelError, RunError
 from purify3d.base.settings import Leaf, check, from_plain, leaves, setting, to_plain
 from purify3d.captures import CaptureConfig, is_procedural
 from purify3d.labels.labelling import SegmentConfig
 from purify3d.types import Labels, Vocabulary
-from purify3d.types.labelsets import label_set_names, load_label_set, read_labels, set_name
+from purify3d.types.labelsets import load_label_set, read_labels, set_name
 
-_BUILT_IN = {
-    "lite",
-    "geometric",
-    "uniform",
-    "student",
-}  # names that are no paths, whatever lies here
+_BUILT_IN = {"lite", *NAMES}  # names that are no paths, whatever lies here
 
 
 @dataclass(frozen=True)
@@ -29,7 +26,6 @@ class Job:
     Attributes:
         labels: "chair, table, sofa|couch" (a bar joins synonyms), or a set such as scannet20.
         backbone: 2D model, as family:argument.
-        format: scannet adds labels.txt, one benchmark id a line, for a label set that has ids.
         seed: of everything random; the methods of this package draw nothing, a 2D model of your own may.
         device: where all is computed: auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps.
         no_query: keep scores of the labels and no features: the run can be asked nothing else afterwards.
@@ -39,7 +35,6 @@ class Job:
     labels: str | tuple[str, ...] = setting(stage="label")
     backbone: str = setting("segmenter:lite", stage="lift")
     method: SegmentConfig = field(default_factory=SegmentConfig)
-    format: Literal["ply", "scannet"] = setting("ply", stage="label")
     seed: int = setting(0, stage="lift", low=0, high=2**63 - 1)
     device: str = setting("auto")
     no_query: bool = setting(False, stage="lift")
@@ -49,10 +44,9 @@ class Job:
         for name, given in (("backbone", self.backbone), ("affinity", self.method.purify.affinity)):
             if not given.rpartition(":")[2].strip():
                 raise ValueError(f"found {name} = {given!r}; expected a name, or a path behind the colon")
-        self.vocabulary()
-        if self.format == "scannet":
-            self.dataset_ids()
+        self.vocabulary  # labels that cannot be used are an error here  # noqa: B018
 
+    @cached_property
     def vocabulary(self) -> Vocabulary:
         """
         Raises:
@@ -60,20 +54,10 @@ class Job:
         """
         return read_labels(self.labels)
 
-    def dataset_ids(self) -> tuple[int, ...]:
-        """(C,) the data set's id of each label.
-
-        Raises:
-            LabelError: the labels are no set that has ids.
-        """
+    def dataset_ids(self) -> tuple[int, ...] | None:
+        """(C,) the data set's id of each label; None: the labels are no set that has ids."""
         name = set_name(self.labels)
-        ids = None if name is None else load_label_set(name).dataset_ids
-        if ids is None:
-            raise LabelError(
-                f"found the format scannet with labels {self.labels!r}; expected a label set with benchmark "
-                f"ids: {', '.join(n for n in label_set_names() if load_label_set(n).dataset_ids)}"
-            )
-        return ids
+        return None if name is None else load_label_set(name).dataset_ids
 
     def resolved(self) -> Job:
         """The job with paths that hold from any working directory."""
@@ -133,8 +117,17 @@ def job(capture: str | Path, labels: Labels, **settings: Any) -> Job:
         ValueError: no setting of that name, or a value it cannot have.
         LabelError: the labels cannot be used.
     """
+    return changed(job_of(capture, labels), settings)
+
+
+def job_of(capture: str | Path, labels: Labels, method: SegmentConfig | None = None) -> Job:
+    """A job with the usual settings.
+
+    Raises:
+        LabelError: the labels cannot be used.
+    """
     words = labels if isinstance(labels, str) else _words(labels)
-    return changed(Job(CaptureConfig(str(capture)), words), settings)
+    return Job(CaptureConfig(str(capture)), words, method=method or SegmentConfig())
 
 
 def changed(base: Job, settings: dict[str, Any]) -> Job:

@@ -3,109 +3,105 @@
 from __future__ import annotations
 
 import csv
-import math
 import warnings
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from purify3d.affinities.building import affinity
-from purify3d.affinities.embeddings import load_embedding
-from purify3d.backbones import Backbone
 from purify3d.base.errors import PurifyError, PurifyWarning, RunError
-from purify3d.base.progress import Progress, silent
 from purify3d.features.frustum import Blocks
 from purify3d.features.lifting import measured_points
-from purify3d.labels.objects import Object, ObjectConfig, find_objects
+from purify3d.labels.objects import Found, Object, find_objects
 from purify3d.labels.questions import Answer
-from purify3d.labels.segmentation import Segmentation
 from purify3d.pictures.palettes import label_colors
-from purify3d.runs import artefacts
-from purify3d.runs.ask import ask, file_name
-from purify3d.runs.folder import Run, fingerprint
-from purify3d.types import Affinity, Scene
+from purify3d.runs.artefacts import name_with_words
+from purify3d.runs.folder import Making, fingerprint
+from purify3d.types import Scene
 
-_PATIENCE = 30.0  # seconds to wait for another process that writes
+if TYPE_CHECKING:
+    from purify3d.runs.run import Run
+
 _TOLERANCE = 0.05  # a point is in a photo within this share of the depth measured there
-_NEIGHBORS = 26  # voxels that each is held against
 _PHOTOS = 3  # named for each object, at most
 _HALF = 0.5  # of what the best photo shows of an object, the others show at least
 _FIT = 0.5  # mean heat from which an object is what was asked for
 _SIDES = np.array([[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]])
 
 
-@dataclass(frozen=True, eq=False)
-class Found:
-    """An object as it is written and printed: with a name, and where the user's coordinates are.
-
-    Attributes:
-        id: its label and a number that starts at 1 with each label.
-        thing: its box, in the world of the capture (`Scene.origin` added).
-        photos: names of the frames that show most of it, the best first.
-    """
-
-    id: str
-    thing: Object
-    photos: tuple[str, ...]
-
-
-def objects_of(
-    run: Run,
-    *,
-    text: str | None = None,
-    backbone: Backbone | None = None,
-    config: ObjectConfig | None = None,
-    progress: Progress = silent,
-) -> tuple[list[Found], list[Path]]:
-    """The objects of a finished run, and the files they are in.
-
-    Args:
-        text: only the objects that fit these words, the best first, with their mean cosine to them as score;
-            needs `backbone`, the run's 2D model.
-
-    Returns:
-        The objects, by label and then the best score first (with `text`: the best first); objects.json, .csv
-        and .ply, with the words in their names where there are any.
+def find(run: Run) -> list[Found]:
+    """The objects of a run, in the user's coordinates.
 
     Raises:
-        RunError: the run has no labels, no point of it has one, or a file is missing or cannot be written.
-        LabelError, SpaceMismatchError: see `ask`.
+        RunError: no point of it has a label, or a file is missing.
+
+    Warns:
+        PurifyWarning: the capture or some of its frames cannot be read, so that photos are not named.
     """
-    config = config or ObjectConfig()
-    scene = artefacts.read_scene(run)
-    result = _labels(run, scene)
-    things = _things(run, scene, result, backbone, config, progress)
-    if text is not None:
-        if backbone is None:
-            raise ValueError("found words and no backbone; expected the run's own")
-        things = _fitting(things, ask(run, text, backbone, progress=progress)[0])
-    found = _named_things(things, _photos(run, scene, things, progress), scene.origin)
-    name = "objects" if text is None else file_name(text).replace("query-", "objects-", 1)
-    with run.writing(patience=_PATIENCE):
-        print_ = fingerprint(run.print_of("label"), run.print_of("purify"), asdict(config), text)
-        with run.making(name, print_) as stage:
-            files = [
-                stage.write_json(f"{name}.json", as_json(found, scene.name)),
-                stage.write(f"{name}.csv", lambda path: write_csv(path, found)),
-                stage.write(f"{name}.ply", lambda path: write_boxes(path, found, result.names)),
-            ]
-    return found, files
+    if not bool((run.labels.label >= 0).any()):
+        raise RunError(
+            f"no point of the run in {run.folder} has a label, so it has no objects; expected labelled "
+            "points. Repeat 'segment' with other --labels, or with a lower --threshold"
+        )
+    scene = run.scene
+    things = find_objects(scene.cloud(), run.labels, up=scene.up, config=run.object_config)
+    return _named_things(things, _photos(run, scene, things), scene.origin)
+
+
+def fitting(found: Sequence[Found], answer: Answer) -> list[Found]:
+    """The objects that are hot, those that fit best first; none where nothing like this is here."""
+    score, heat = answer.score.numpy(), answer.heat.numpy()
+    hot = [
+        replace(one, thing=replace(one.thing, score=float(score[one.thing.members].mean())))
+        for one in found
+        if answer.found and heat[one.thing.members].mean() >= _FIT
+    ]
+    return _numbered(sorted(hot, key=lambda one: -one.thing.score))
+
+
+def write(making: Making, run: Run, found: Sequence[Found], name: str = "objects") -> list[Path]:
+    """NAME.json, .csv and .ply.
+
+    Raises:
+        RunError: one cannot be written.
+    """
+    return [
+        making.write_json(f"{name}.json", as_json(found, run.scene.name)),
+        making.write(f"{name}.csv", lambda path: write_csv(path, found)),
+        making.write(f"{name}.ply", lambda path: write_boxes(path, found, run.labels.names)),
+    ]
+
+
+def write_fitting(run: Run, text: str, found: Sequence[Found]) -> list[Path]:
+    """What `run.objects(text)` gave, as files with the words in their names.
+
+    Raises:
+        RunError: the run lives in memory, or its folder cannot be written.
+    """
+    name = name_with_words("objects", text)
+    digest = fingerprint(run.fingerprint("objects"), run.fingerprint("purify"), text)
+    return run.keep(name, digest, ("objects", "purify"), lambda making: write(making, run, found, name))
 
 
 def _named_things(
     things: Sequence[Object], photos: Sequence[tuple[str, ...]], origin: np.ndarray
 ) -> list[Found]:
     """Objects with names, in the user's coordinates."""
-    number: dict[str, int] = {}
-    found = []
-    for thing, names in zip(things, photos, strict=True):
-        number[thing.label] = number.get(thing.label, 0) + 1
-        moved = replace(thing, center=thing.center + origin)
-        found.append(Found(f"{thing.label}-{number[thing.label]}", moved, names))
-    return found
+    moved = (replace(thing, center=thing.center + origin) for thing in things)
+    return _numbered([Found("", thing, names) for thing, names in zip(moved, photos, strict=True)])
+
+
+def _numbered(found: Sequence[Found]) -> list[Found]:
+    """With a number behind each label, from 1 on in this order."""
+    number: Counter[str] = Counter()
+    named = []
+    for one in found:
+        number[one.thing.label] += 1
+        named.append(replace(one, id=f"{one.thing.label}-{number[one.thing.label]}"))
+    return named
 
 
 def as_json(found: Sequence[Found], frame: str) -> dict[str, Any]:
@@ -187,55 +183,10 @@ def write_boxes(path: Path, found: Sequence[Found], names: Sequence[str]) -> Non
         file.write(face.tobytes())
 
 
-def _labels(run: Run, scene: Scene) -> Segmentation:
-    """What the run said of each point.
-
-    Raises:
-        RunError: it has said nothing.
-    """
-    result, _ = artefacts.read_labels(run, scene)
-    if not bool((result.label >= 0).any()):
-        raise RunError(
-            f"no point of the run in {run.folder} has a label, so it has no objects; expected labelled "
-            "points. Repeat 'segment' with other --labels, or with a lower --threshold"
-        )
-    return result
-
-
-def _things(
-    run: Run,
-    scene: Scene,
-    result: Segmentation,
-    backbone: Backbone | None,
-    config: ObjectConfig,
-    progress: Progress,
-) -> list[Object]:
-    """Objects by the affinity that the run was purified with; by geometry where that has no neighbours."""
-    points, method = scene.cloud(), run.job.method.purify
-    features = artefacts.read_features(run, artefacts.FEATURES, points).within(method.fill)
-    method = replace(method, neighbors=_NEIGHBORS, confidence=0.0, rounds=1, memory=math.inf)
-    embedding = load_embedding(method.affinity, backbone)
-    voxels, heard = affinity(points, features, method, embedding=embedding, progress=progress)
-    if not isinstance(heard, Affinity):
-        raise TypeError(f"found {heard}; expected neighbours in memory")
-    return find_objects(points, result, voxels, heard, up=scene.up, config=config)
-
-
-def _fitting(things: Sequence[Object], answer: Answer) -> list[Object]:
-    """The objects that are hot, those that fit best first; none where nothing like this is here."""
-    score, heat = answer.score.numpy(), answer.heat.numpy()
-    hot = [
-        replace(thing, score=float(score[thing.members].mean()))
-        for thing in things
-        if answer.found and heat[thing.members].mean() >= _FIT
-    ]
-    return sorted(hot, key=lambda thing: -thing.score)
-
-
-def _photos(run: Run, scene: Scene, things: Sequence[Object], progress: Progress) -> list[tuple[str, ...]]:
+def _photos(run: Run, scene: Scene, things: Sequence[Object]) -> list[tuple[str, ...]]:
     """Names of the frames that show most of each object; none where the capture is not to be had."""
     try:
-        frames = run.job.capture.open().frames
+        frames = run.capture.frames
     except PurifyError as error:
         warnings.warn(f"no photos are named, as the capture cannot be opened: {error}", PurifyWarning, 3)
         frames = ()
@@ -244,7 +195,7 @@ def _photos(run: Run, scene: Scene, things: Sequence[Object], progress: Progress
         owner[thing.members] = i
     shown = np.zeros((len(frames), len(things)), dtype=np.int64)
     unread, blocks = [], Blocks.of(scene.cloud().xyz)
-    for i, frame in enumerate(progress(frames, name="photos", total=len(frames))):
+    for i, frame in enumerate(run.progress(frames, name="photos", total=len(frames))):
         try:
             point, _ = measured_points(blocks, frame, _TOLERANCE, 0)
         except (PurifyError, OSError):

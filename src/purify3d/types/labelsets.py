@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 
 from purify3d.base.errors import LabelError
@@ -71,6 +71,15 @@ def read_labels(labels: Labels) -> Vocabulary:
     Raises:
         LabelError: an empty or duplicate label, or a name like those of the sets that is none.
     """
+    try:
+        return _read(labels if isinstance(labels, str | Vocabulary) else tuple(labels))
+    except TypeError:  # no text at all: the parser says so
+        return Vocabulary.parse(labels)
+
+
+@lru_cache(maxsize=64)
+def _read(labels: Labels) -> Vocabulary:
+    """Read once, however often it is asked for."""
     name = set_name(labels)
     return Vocabulary.parse(labels) if name is None else load_label_set(name).vocabulary
 

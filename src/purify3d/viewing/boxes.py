@@ -9,7 +9,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from purify3d.base.errors import RunError
-from purify3d.runs.folder import Run
+from purify3d.runs import Run
 
 FILE = "objects.json"
 _EDGES = [(a, b) for a in range(8) for b in range(a) if (a ^ b) in (1, 2, 4)]
@@ -35,9 +35,9 @@ def boxes(run: Run, offset: np.ndarray) -> list[Box]:
     Raises:
         RunError: the file is not what `purify3d objects` writes.
     """
-    if not (run.folder / FILE).is_file():
+    if not (run.files.path / FILE).is_file():
         return []
-    written = run.read_json(FILE)
+    written = run.files.read_json(FILE)
     try:
         found = []
         for one in written["detections"]:
@@ -54,5 +54,5 @@ def boxes(run: Run, offset: np.ndarray) -> list[Box]:
         return found
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise RunError(
-            f"{run.folder / FILE} cannot be used ({error!r}); repeat 'purify3d objects'"
+            f"{run.files.path / FILE} cannot be used ({error!r}); repeat 'purify3d objects'"
         ) from error

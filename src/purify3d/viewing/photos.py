@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from purify3d.base.errors import PurifyError, PurifyWarning
-from purify3d.runs.folder import Run
+from purify3d.runs import Run
 from purify3d.types import Frame
 
 _MOST = 150  # cameras drawn; more hide the scene
@@ -34,7 +34,7 @@ def photos(run: Run, offset: np.ndarray) -> Photos:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PurifyWarning)  # they were said when the run was made
-            scene = run.job.capture.open()
+            scene = run.capture
     except (PurifyError, OSError) as error:
         return Photos((), np.zeros(3), f"no photos are shown, as the capture cannot be opened: {error}")
     step = -(-len(scene.frames) // _MOST) or 1

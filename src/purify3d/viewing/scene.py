@@ -11,17 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from purify3d.backbones import Backbone, embed_vocabulary, no_words
-from purify3d.base.progress import Progress, silent
+from purify3d.backbones import embed_vocabulary
 from purify3d.features.labels_from_frames import in_vocabulary
 from purify3d.grid.neighbors import spacing
 from purify3d.labels.questions import classify, scores
 from purify3d.labels.regions import heat
 from purify3d.labels.segmentation import Segmentation
 from purify3d.pictures.principal import pca_colors
-from purify3d.runs import artefacts
-from purify3d.runs.ask import purified_features
-from purify3d.runs.folder import Run
+from purify3d.runs import Run
 from purify3d.types import PointFeatures, Scene, TextBank, Vocabulary
 from purify3d.viewing.detail import fair_order
 from purify3d.viewing.words import Words
@@ -105,17 +102,14 @@ class Subject:
         return len(self.xyz)
 
     @classmethod
-    def of(cls, run: Run, backbone: Backbone, words: Words, *, progress: Progress = silent) -> Subject:
+    def of(cls, run: Run, words: Words) -> Subject:
         """What a finished run holds; pools its features first where no question has done so.
 
         Raises:
             RunError: a file is missing or cannot be read.
             SpaceMismatchError: another backbone.
         """
-        scene = artefacts.read_scene(run)
-        labels = artefacts.read_labels(run, scene)[0]
-        with run.writing(patience=30):
-            pooled = purified_features(run, scene.cloud(), no_words(words), backbone, progress)
+        scene, labels, pooled = run.scene, run.labels, run.purified
         bank = None
 
         def load(purified: bool) -> Version:
@@ -124,8 +118,7 @@ class Subject:
             nonlocal bank
             bank = bank or embed_vocabulary(words, labels.vocabulary)
             method = run.job.method
-            features = artefacts.read_features(run, artefacts.FEATURES, scene.cloud())
-            features = features.within(method.purify.fill)
+            features = run.features.within(method.purify.fill)
             return Version(features, _classified(features, bank, method.threshold))
 
         return cls(scene, labels.vocabulary, pooled.views.numpy(), load)

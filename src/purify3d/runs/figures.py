@@ -17,7 +17,7 @@ from purify3d.types import Scene
 _RIGHT, _WRONG, _UNLABELLED = (222, 226, 230), (213, 94, 0), (0, 114, 178)
 
 
-def labels_picture(scene: Scene, raw: Segmentation, purified: Segmentation) -> Image.Image:
+def labels_figure(scene: Scene, raw: Segmentation, purified: Segmentation) -> Image.Image:
     """Photo, raw and purified labels side by side; with truth also where they differ from it, and itself."""
     points = scene.cloud()
     panels = [("photo", points.rgb.numpy()), ("raw", raw.colors()), ("purified", purified.colors())]
@@ -35,7 +35,7 @@ def _errors(label: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return np.array([NO_LABEL_COLOR, _UNLABELLED, _WRONG, _RIGHT], dtype=np.uint8)[kind]
 
 
-def heat_picture(scene: Scene, answer: Answer) -> Image.Image:
+def heat_figure(scene: Scene, answer: Answer) -> Image.Image:
     """Photo and heat side by side, with a bar of cosines that says if nothing like this was found."""
     points = scene.cloud()
     panels = [("photo", points.rgb.numpy()), (answer.text, heat_colors(answer.heat.numpy()))]

@@ -1,0 +1,42 @@
+"""A run in a notebook."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from typing import TYPE_CHECKING
+
+from purify3d.runs import artefacts
+
+if TYPE_CHECKING:
+    from purify3d.runs.run import Run
+
+_WIDTH = 900  # pixels of the picture
+_DARK = (90, 90, 90)  # of points without a label
+
+
+def of_run(run: Run) -> str:
+    """Capture, 2D model, how many points have each label, and the picture; in memory only what it is.
+
+    Raises:
+        RunError: a file is missing or damaged.
+    """
+    if run.folder is None:
+        return html.escape(repr(run))
+    rows = "".join(
+        f"<tr><td style='text-align:left'><span style='background:rgb{tuple(entry['color'] or _DARK)};"
+        f"padding:0 .6em;margin-right:.5em'></span>{html.escape(str(entry['name']))}</td>"
+        f"<td>{entry['points']:,}</td></tr>"
+        for entry in run.files.read_json(artefacts.LEGEND)
+    )
+    image = run.show()
+    image.thumbnail((_WIDTH, _WIDTH))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=85)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return (
+        f"<b>{html.escape(str(run.folder))}</b>: {html.escape(run.job.capture.path)}, "
+        f"{html.escape(run.job.backbone)}<br><img src='data:image/jpeg;base64,{data}'>"
+        f"<details><summary>labels</summary><table>{rows}</table></details>"
+    )
