@@ -1,8 +1,8 @@
 # The public names: type checkers read this file, and so does `__init__.py` when it runs.
 
-from .affinities.building import AffinityConfig as AffinityConfig
 from .affinities.building import affinity as affinity
-from .affinities.purifying import PurifyConfig as PurifyConfig
+from .affinities.config import AffinityConfig as AffinityConfig
+from .affinities.config import PurifyConfig as PurifyConfig
 from .affinities.purifying import purify as purify
 from .backbones import embed_vocabulary as embed_vocabulary
 from .backbones import load_backbone as load_backbone
@@ -10,11 +10,11 @@ from .base.progress import progress_bars as progress_bars
 from .captures import open_capture as open_capture
 from .checking import check as check
 from .clouds import read_cloud as read_cloud
+from .features.config import LiftConfig as LiftConfig
 from .features.labels_from_frames import fuse_labels as fuse_labels
-from .features.lifting import LiftConfig as LiftConfig
 from .features.lifting import lift as lift
 from .features.surface import with_points as with_points
-from .labels.labelling import SegmentConfig as SegmentConfig
+from .labels.config import SegmentConfig as SegmentConfig
 from .labels.labelling import label_points as label_points
 from .labels.metrics import Confusion as Confusion
 from .labels.metrics import evaluate as evaluate

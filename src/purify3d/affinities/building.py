@@ -2,50 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from torch import Tensor
 
 from purify3d.affinities.budget import tile_size
+from purify3d.affinities.config import AffinityConfig
 from purify3d.affinities.embeddings import Embedding, Learned, load_embedding
 from purify3d.affinities.softmax import exponent_key, softmax_weights
 from purify3d.affinities.tiles import TiledAffinity, part_of, tiled_affinity
 from purify3d.backbones import TextEncoder
 from purify3d.base.memory import free_memory
 from purify3d.base.progress import Progress, silent
-from purify3d.base.settings import check, setting
 from purify3d.grid.neighbors import grid_neighbors
 from purify3d.grid.voxels import voxelize
 from purify3d.types import Affinity, PointCloud, PointFeatures, Voxels
-
-
-@dataclass(frozen=True)
-class AffinityConfig:
-    """Which voxels are neighbours, and what their weights are.
-
-    Attributes:
-        affinity: what neighbours are compared by: student (the one that ships), geometric (normals and
-            colours), uniform, the folder or hub id of a student, or released:FILE.
-        voxel: edge in metres of the voxels that frames are fused at and features are pooled on.
-        neighbors: nearest voxels that each takes from (the paper's K).
-        sharpness: of the softmax over neighbours, for unit embeddings the factor of the cosine; None: what
-            the affinity was made for.
-        confidence: how much more weight neighbours get whose views agree: their confidence to this power; 0
-            is the paper's configuration.
-        memory: GB that neighbours and their weights may take; beyond that they are kept in tiles in a file,
-            with the same result. None: what is free.
-    """
-
-    affinity: str = setting("student", stage="purify")
-    voxel: float = setting(0.02, stage="points", low=0.001, high=10)
-    neighbors: int = setting(96, stage="purify", low=1, high=1000)
-    sharpness: float | None = setting(None, stage="purify", low=0, high=1e4)
-    confidence: float = setting(4.0, stage="purify", low=0, high=100)
-    memory: float | None = setting(None, low=0.001, infinite=True)
-
-    def __post_init__(self) -> None:
-        check(self)
 
 
 def affinity(

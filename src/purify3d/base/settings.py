@@ -19,6 +19,9 @@ from typing import Any, Literal, TypeVar
 
 T = TypeVar("T")
 
+#: What settings are grouped by where people see them, in this order.
+Group = Literal["Input", "2D model", "Pooling", "Output", "Computing", "Student", "Training", "Objects"]
+
 
 def setting(
     default: Any = dataclasses.MISSING,
@@ -28,6 +31,8 @@ def setting(
     high: float = math.inf,
     above: float | None = None,
     infinite: bool = False,
+    group: Group | None = None,
+    common: bool = False,
 ) -> Any:
     """A field of a settings dataclass.
 
@@ -35,8 +40,11 @@ def setting(
         stage: the first stage whose result it can change; None: nothing, it is only recorded.
         low, high: allowed range, ends included; above: an end that is not included.
         infinite: inf is a value.
+        group: where help shows it; None: with the others of its dataclass, whose `GROUP` is set.
+        common: most people need it, so that short help shows it too.
     """
     metadata = {"stage": stage, "low": low, "high": high, "above": above, "infinite": infinite}
+    metadata |= {"group": group, "common": common}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -124,13 +132,16 @@ class Leaf:
         kinds: types it may have beside None.
         help: its words in the docstring of its dataclass.
         stage: see `setting`.
-        value: of the settings it was found in.
+        group, common: see `setting`.
+        value: of the settings it was found in; of a class the default, None where there is none.
     """
 
     path: tuple[str, ...]
     kinds: tuple[Any, ...]
     help: str
     stage: str | None
+    group: Group
+    common: bool
     value: Any
 
     @property
@@ -139,16 +150,22 @@ class Leaf:
 
 
 def leaves(settings: Any, *, path: tuple[str, ...] = ()) -> Iterator[Leaf]:
-    """Every setting of nested dataclasses, in the order of their fields."""
-    words = documented(type(settings))
-    for field in dataclasses.fields(settings):
-        value = getattr(settings, field.name)
-        if dataclasses.is_dataclass(value):
-            yield from leaves(value, path=(*path, field.name))
+    """Every setting of nested dataclasses, in the order of their fields; of a class its defaults."""
+    kind: Any = settings if isinstance(settings, type) else type(settings)
+    words = documented(kind)
+    for field in dataclasses.fields(kind):
+        nested = _hints(kind)[field.name]
+        if settings is kind:
+            value = None if field.default is dataclasses.MISSING else field.default
         else:
-            kinds = _kinds(settings, field.name)
-            stage = field.metadata["stage"]  # a field that does not say what it changes is an error
-            yield Leaf((*path, field.name), kinds, words.get(field.name, ""), stage, value)
+            value = getattr(settings, field.name)
+        if dataclasses.is_dataclass(nested):
+            yield from leaves(nested if settings is kind else value, path=(*path, field.name))
+            continue
+        rule = field.metadata  # a field that does not say what it changes is an error
+        group = rule["group"] or kind.GROUP
+        found = words.get(field.name, ""), rule["stage"], group, rule["common"], value
+        yield Leaf((*path, field.name), _kinds(kind, field.name), *found)
 
 
 @functools.cache

@@ -9,19 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 
+from purify3d.captures.config import Convention, Direction
 from purify3d.captures.reading import images
 from purify3d.grid import projection
 from purify3d.types import Frame, Scene
-
-Convention = Literal["opencv", "opengl"]
-Direction = Literal["camera-to-world", "world-to-camera"]
-
-#: Metres. Depth cameras of phones, headsets and desks end before; what 16 bits hold at most is 65 m.
-MAX_DEPTH = 20.0
 
 _FAR = 1000.0  # metres from the origin, where 32-bit numbers are 0.06 mm apart
 

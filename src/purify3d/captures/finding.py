@@ -6,11 +6,13 @@ import inspect
 import zipfile
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from purify3d.base.errors import CaptureError
-from purify3d.types import Scene
+
+if TYPE_CHECKING:
+    from purify3d.types import Scene
 
 #: Every format by name, in the order in which they are tried; a module is imported when it is needed.
 FORMATS = {

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from purify3d.base.axes import describe_axis
-from purify3d.captures.conventions import MAX_DEPTH, Stored
+from purify3d.captures.config import MAX_DEPTH
+from purify3d.captures.conventions import Stored
 from purify3d.checking.agreement import Agreement, Views, agreement, look
 from purify3d.checking.search import GOOD, Found, search
 from purify3d.types import Frame, Scene

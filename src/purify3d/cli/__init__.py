@@ -18,6 +18,7 @@ import click
 
 from purify3d import __version__
 from purify3d.base.errors import PurifyWarning
+from purify3d.captures import CaptureConfig
 from purify3d.cli import flags, show
 from purify3d.cli.benchmark import benchmark, compare
 from purify3d.cli.check import check
@@ -28,6 +29,7 @@ from purify3d.cli.prepare import prepare
 from purify3d.cli.segment import segment, segment_one
 from purify3d.cli.training import select, train
 from purify3d.cli.view import view
+from purify3d.runs.job import job
 
 
 def main() -> None:
@@ -58,11 +60,24 @@ def program() -> None:
     """Open-vocabulary 3D segmentation of posed RGB-D scans."""
 
 
-@program.command()
+@program.command(
+    cls=flags.Command,
+    examples=[
+        'purify3d query runs/room "something to sit on"',
+        'purify3d query runs/room "traffic light" --top 3 --json',
+    ],
+)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("text")
-@click.option("--top", default=5, show_default=True, type=click.IntRange(min=1), help="Regions to list.")
-@click.option("--threshold", type=float, callback=flags.cosine, help="Cosine that counts as found.")
+@click.option(
+    "--top", default=5, show_default=True, type=click.IntRange(min=1), help="List at most so many regions."
+)
+@click.option(
+    "--threshold",
+    type=float,
+    callback=flags.cosine,
+    help="Mean cosine of the hottest points, -1 to 1, from which TEXT counts as found.",
+)
 @flags.device
 @flags.json
 def query(run: Path, text: str, top: int, threshold: float | None, device: str, as_json: bool) -> None:
@@ -96,11 +111,13 @@ def query(run: Path, text: str, top: int, threshold: float | None, device: str, 
     show.answer(answer, files)
 
 
-@program.command("eval")
+@program.command(
+    "eval", cls=flags.Command, examples=["purify3d eval runs/room", "purify3d eval runs/demo/run --json"]
+)
 @click.argument("run", type=click.Path(path_type=Path))
 @flags.json
 def evaluate(run: Path, as_json: bool) -> None:
-    """Compare a finished RUN with the truth of its capture: IoU and accuracy per class."""
+    """Compare a finished RUN with the ground truth of its capture: IoU and accuracy per class."""
     from purify3d.runs import Run
 
     metrics = Run.open(run).scores
@@ -109,13 +126,20 @@ def evaluate(run: Path, as_json: bool) -> None:
     show.scores(metrics)
 
 
-@program.command(cls=flags.CaptureCommand)
+@program.command(
+    cls=flags.Command,
+    examples=[
+        'purify3d info "synthetic:7?frames=24"',
+        "purify3d info segmenter:lite --json",
+        "purify3d info runs/room",
+    ],
+)
 @click.argument("path")
 @flags.device
 @flags.json
+@flags.capture
 def info(path: str, device: str, as_json: bool, **capture: Any) -> None:
-    """What is PATH? A capture, a run folder, or a backbone such as segmenter:lite."""
-    from purify3d.captures import CaptureConfig
+    """What is PATH? A capture, a run folder, a student, or a 2D model such as segmenter:lite."""
     from purify3d.cli.describe import describe
 
     given = {name: value for name, value in capture.items() if value is not None}
@@ -125,15 +149,29 @@ def info(path: str, device: str, as_json: bool, **capture: Any) -> None:
     show.pairs(facts)
 
 
-@program.command(cls=flags.ModelCommand)
-@click.option("--frames", default=48, show_default=True, type=click.IntRange(2, 5000), help="Views of it.")
-@click.option("--room", default=7, show_default=True, type=click.IntRange(0, 10**9), help="Which room.")
-@flags.output
+@program.command(
+    cls=flags.Command, examples=["purify3d demo", "purify3d demo --room 9 --frames 24 -o runs/room-9"]
+)
+@click.option(
+    "--frames",
+    default=48,
+    show_default=True,
+    type=click.IntRange(2, 5000),
+    help="Frames that the room is filmed in.",
+)
+@click.option(
+    "--room",
+    default=7,
+    show_default=True,
+    type=click.IntRange(0, 10**9),
+    help="Number of the room; each is furnished differently.",
+)
+@click.option("-o", "--output", help="Folder for the capture and the run [default: runs/demo].")
+@flags.model
 def demo(frames: int, room: int, output: str | None, **model: Any) -> None:
-    """Furnish a room, film it, lift, purify, and compare with the truth: offline, in minutes."""
+    """Furnish a room, film it, lift, purify, and compare with the ground truth: offline, in minutes."""
     from purify3d.captures.formats.nerfstudio import write_nerfstudio
     from purify3d.rooms import CLASSES, synthetic_scene
-    from purify3d.runs.job import job
 
     folder = flags.folder(output, Path("runs/demo"))
     capture = folder / f"room-{room}-{frames}"

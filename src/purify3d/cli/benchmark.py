@@ -11,35 +11,45 @@ from typing import Any
 
 import click
 
+from purify3d.captures import CaptureConfig
 from purify3d.cli import flags, show
+from purify3d.labels.config import SegmentConfig
+from purify3d.runs.job import PRESETS, Job, changed
 
 _OTHER = "otherfurniture|other furniture"
 
 
-class BenchmarkCommand(flags.LazyOptions):
-    """Takes the settings of a job that hold for every scene and method as flags."""
-
-    but = ("path", "onto", "affinity", "format")
-
-
-@click.command(cls=BenchmarkCommand)
+@click.command(
+    cls=flags.Command,
+    examples=[
+        'purify3d benchmark "synthetic:0..1?frames=8" --labels "wall, floor, chair" -o runs/benchmark',
+        "purify3d benchmark prepared --labels scannet20 --preset paper --methods raw,geometric -o results",
+    ],
+)
 @click.argument("dataset", nargs=-1, required=True)
 @click.option(
     "--methods",
     default="raw,student",
     show_default=True,
-    help="raw (nothing is pooled), region-vote (whole regions are), and values of --affinity: student, ....",
+    help="What is measured, with commas: raw (nothing is pooled), region-vote (whole regions are), student, "
+    "geometric, uniform, the folder or hub id of a student, or released:FILE.",
 )
 @click.option("-o", "--output", required=True, help="Folder of the results; the same again goes on there.")
-@click.option("--other-furniture", is_flag=True, help="Count scannet20's 20th class too.")
+@click.option("--other-furniture", is_flag=True, help="Count the 20th class of scannet20 too.")
 @click.option("--jobs", type=click.IntRange(1, 1024), default=1, show_default=True, help="Scenes at a time.")
-@click.option("--ray", help="Spread scenes over a Ray cluster at this address, or local.")
+@click.option("--ray", help="Address of a Ray cluster that scenes are spread over, or local.")
 @click.option(
-    "--pictures", type=click.IntRange(0, 10_000), default=12, show_default=True, help="Of the worst scenes."
+    "--pictures",
+    type=click.IntRange(0, 10_000),
+    default=12,
+    show_default=True,
+    help="Of how many scenes the page has pictures, the worst first.",
 )
-@click.option("--no-check", is_flag=True, help="Do not look whether the frames agree with each other.")
+@flags.preset
+@flags.no_check
 @flags.overwrite
 @flags.json
+@flags.of(Job, but=("path", "onto", "affinity"))
 def benchmark(
     dataset: tuple[str, ...],
     methods: str,
@@ -48,12 +58,13 @@ def benchmark(
     jobs: int,
     ray: str | None,
     pictures: int,
+    preset: str | None,
     no_check: bool,
     overwrite: bool,
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Measure methods on every scene of a DATASET with truth: mIoU, mAcc, per class and per scene.
+    """Measure methods on every scene of a DATASET with ground truth: mIoU, mAcc, per class and per scene.
 
     DATASET is a folder of captures, such as 'purify3d prepare' makes, several captures, or procedural rooms:
     synthetic:val, synthetic:test, synthetic:0..9. --labels is a set, names, or a file with one label a line.
@@ -63,8 +74,6 @@ def benchmark(
     from purify3d.benchmarking import PAGE, RESULTS
     from purify3d.benchmarking import benchmark as benchmark_
     from purify3d.benchmarking.datasets.listing import captures_of
-    from purify3d.captures import CaptureConfig
-    from purify3d.runs.job import Job, changed
 
     chosen = flags.checked(lambda: workers(jobs, ray))
     given = {name: value for name, value in settings.items() if value is not None}
@@ -73,7 +82,8 @@ def benchmark(
     labels = _labels(given.pop("labels"), other_furniture)
     asked = [method.strip() for method in methods.split(",") if method.strip()]
     folder = flags.folder(output, Path("benchmark"))
-    job = flags.checked(lambda: changed(Job(CaptureConfig("."), labels), given))
+    method = SegmentConfig() if preset is None else PRESETS[preset]
+    job = flags.checked(lambda: changed(Job(CaptureConfig("."), labels, method=method), given))
     _check_methods(job, asked)
     captures = captures_of(dataset, job.capture.reader)
     click.echo(f"{len(captures)} scenes, {len(asked)} methods", err=True)
@@ -103,9 +113,21 @@ def benchmark(
         sys.exit(1)
 
 
-@click.command()
+@click.command(
+    cls=flags.Command,
+    examples=[
+        "purify3d compare runs/benchmark",
+        "purify3d compare runs/benchmark@raw runs/benchmark@student --json",
+    ],
+)
 @click.argument("results", nargs=-1, required=True)
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31), help="Of the intervals.")
+@click.option(
+    "--seed",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0, 2**31),
+    help="Of the random draws of scenes that the intervals come from.",
+)
 @flags.json
 def compare(results: tuple[str, ...], seed: int, as_json: bool) -> None:
     """What differs between RESULTS of benchmarks on the same scenes, per class and overall.

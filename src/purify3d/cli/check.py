@@ -10,15 +10,25 @@ from typing import Any
 import click
 
 from purify3d.base.files import name_of
+from purify3d.captures import CaptureConfig
 from purify3d.cli import flags, show
 
 
-@click.command(cls=flags.CaptureCommand)
+@click.command(
+    cls=flags.Command,
+    examples=[
+        'purify3d check "synthetic:7?frames=24"',
+        "purify3d check my_scan --depth-unit 0.001 --fix my_scan_fixed",
+    ],
+)
 @click.argument("path")
-@click.option("--onto", help="Cloud or mesh that is to be labelled: does it lie where the frames see it?")
+@click.option(
+    "--onto", help="Cloud or mesh that is to be labelled: see whether it lies where the frames show it."
+)
 @click.option("-o", "--output", help="Picture of overlaid views [default: runs/NAME-check.png].")
 @click.option("--fix", help="Folder to write a corrected capture to, if a mistake was found.")
 @flags.json
+@flags.capture
 def check(
     path: str, onto: str | None, output: str | None, fix: str | None, as_json: bool, **capture: Any
 ) -> None:
@@ -28,7 +38,6 @@ def check(
     capture (transforms.json, images as JPEG of quality 95, depth in millimetres).
     """
     from purify3d import checking
-    from purify3d.captures import CaptureConfig
 
     given = {name: value for name, value in capture.items() if value is not None}
     config = flags.checked(lambda: CaptureConfig(path, onto=onto, **given))

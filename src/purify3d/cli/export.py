@@ -14,15 +14,29 @@ _FORMATS = ("ply", "las", "laz", "glb", "rrd", "npz", "scannet", "coco")
 _COLORS = ("label", "photo", "heat", "pca")
 
 
-@click.command()
+@click.command(
+    cls=flags.Command,
+    examples=[
+        "purify3d export runs/room --to ply -o room.ply",
+        'purify3d export runs/room --to glb --mesh --text "bed"',
+    ],
+)
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--to", required=True, type=click.Choice(_FORMATS), help="The format.")
+@click.option("--to", required=True, type=click.Choice(_FORMATS), help="Format to write.")
 @click.option("-o", "--output", help="File, or folder of scannet and coco [default: in RUN/export].")
-@click.option("--colors", type=click.Choice(_COLORS), help="Of points [default: label, with --text heat].")
+@click.option(
+    "--colors",
+    type=click.Choice(_COLORS),
+    help="What points are coloured by [default: label; heat with --text].",
+)
 @click.option("--text", help="Words whose heat is exported too (ply, npz) or shown as colour.")
 @click.option("--mesh", is_flag=True, help="glb: make a mesh of the frames where the run has none.")
-@click.option("--features", is_flag=True, help="npz: purified features too.")
-@click.option("--limit", type=click.IntRange(min=1), help="coco, rrd, --mesh: frames at most [default: all].")
+@click.option("--features", is_flag=True, help="npz: pooled features too.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    help="coco, rrd, --mesh: use at most so many frames [default: all].",
+)
 @click.option("--overwrite", is_flag=True, help="Replace what an earlier export left there.")
 @flags.device
 @flags.json

@@ -1,25 +1,114 @@
-"""Flags that several commands share: the same name means the same everywhere.
+"""Flags, and help that shows them in groups: those of the command itself first, rare ones only on demand.
 
-Those of a job are made from its settings: name, type, default and words stand beside the code they belong to.
+The same name means the same everywhere. Flags of settings are made from their declarations: name, type,
+default, words and group stand beside the code they belong to.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import click
 
-Command = Callable[..., Any]
+from purify3d.base.settings import Group, Leaf, leaves
+from purify3d.captures import CaptureConfig
+from purify3d.runs.job import PRESETS, Job
+
 T = TypeVar("T")
 
+#: The group of what belongs to a command and to no setting.
+OWN = "Options"
+_ORDER = (OWN, *typing.get_args(Group))
+
+
+class Flag(click.Option):
+    """A flag that knows where help shows it.
+
+    Attributes:
+        group: the heading it stands under.
+        common: short help shows it too.
+    """
+
+    def __init__(self, *args: Any, group: str = OWN, common: bool = True, **extra: Any) -> None:
+        super().__init__(*args, **extra)
+        self.group, self.common = group, common
+
+
+class Command(click.Command):
+    """A command whose help has groups and examples, and a long form if any of its flags is rare.
+
+    Attributes:
+        examples: whole commands that work.
+    """
+
+    def __init__(self, *args: Any, examples: Sequence[str] = (), **extra: Any) -> None:
+        super().__init__(*args, **extra)
+        self.examples = examples
+        self.params.sort(key=lambda param: _ORDER.index(_group(param)))
+        if not all(getattr(param, "common", True) for param in self.params):
+            self.params.append(_HELP_ALL)
+
+    def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> click.Context:
+        if {_group(param) for param in self.params} != {OWN} and not {"-h", "--help", "--help-all"} & set(
+            args
+        ):
+            click.echo(f"purify3d {info_name}", err=True)  # before imports that take a second
+        return super().make_context(info_name, args, *rest, **extra)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            shown = isinstance(param, click.Option) and (ctx.meta.get(_ALL) or getattr(param, "common", True))
+            if shown and (record := param.get_help_record(ctx)):
+                groups.setdefault(_group(param), []).append(record)
+        for group, records in groups.items():
+            with formatter.section(group):
+                formatter.write_dl(records)
+        if self.examples:
+            formatter.write("\nExamples:\n")
+            formatter.write("".join(f"  {line}\n" for line in self.examples))
+
+
+def _group(param: click.Parameter) -> str:
+    return getattr(param, "group", OWN)
+
+
+def _help_all(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.meta[_ALL] = True
+        click.echo(ctx.get_help())
+        ctx.exit()
+
+
+_ALL = "purify3d.help-all"
+_HELP_ALL = click.Option(
+    ["--help-all"],
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_help_all,
+    help="Show every flag and exit.",
+)
+
 output = click.option("-o", "--output", help="Folder for the results [default: runs/NAME].")
-overwrite = click.option("--overwrite", is_flag=True, help="Do all stages again; replace another run.")
+overwrite = click.option("--overwrite", is_flag=True, help="Do everything again; replace what is there.")
 json = click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
-device = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
+device = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    help="Where to compute: auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps.",
+)
+no_check = click.option("--no-check", is_flag=True, help="Do not look first whether the frames agree.")
+preset = click.option(
+    "--preset",
+    type=click.Choice(list(PRESETS)),
+    help="Settings of a method by name; flags beside it win. paper: those of the paper.",
+)
 
 
 class Numbers(click.ParamType):
@@ -34,81 +123,72 @@ class Numbers(click.ParamType):
             self.fail(f"found {value!r}; expected numbers with commas between them", param, ctx)
 
 
-class LazyOptions(click.Command):
-    """A command whose settings of a job are looked up when it is used, so that help of others stays quick."""
+def of(
+    kind: Any, *, only: Iterable[str] = (), but: Iterable[str] = ()
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A decorator that takes settings as flags; what is not given is None.
 
-    only: Iterable[str] | None = None
-    but: Iterable[str] = ()
+    Args:
+        kind: the settings, or their class.
+        only: names of settings, or of the groups of settings they are in; none: all.
+        but: names of settings that are left out.
+    """
+    # What stands directly in the settings is asked for more often than what is nested in them.
+    taken = [
+        leaf
+        for leaf in sorted(leaves(kind), key=lambda leaf: len(leaf.path))
+        if leaf.name not in but and (not only or {leaf.path[0], leaf.name} & set(only))
+    ]
 
-    @staticmethod
-    def settings() -> list[Any]:
-        from purify3d.runs.job import options
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        for leaf in reversed(taken):
+            function = _flag(leaf)(function)
+        return function
 
-        return options()
-
-    def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> click.Context:
-        if not {"-h", "--help"} & set(args):
-            click.echo(f"purify3d {info_name}", err=True)  # before the imports
-        return super().make_context(info_name, args, *rest, **extra)
-
-    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        if not any(getattr(p, "of_job", False) for p in self.params):
-            for leaf in self.settings():
-                wanted = self.only is None or leaf.path[0] in self.only or leaf.name in self.only
-                if wanted and leaf.name not in self.but:
-                    option = _option(leaf)
-                    option.of_job = True  # type: ignore[attr-defined]
-                    self.params.append(option)
-        return super().get_params(ctx)
+    return add
 
 
-class TrainCommand(LazyOptions):
-    """Takes the settings of a training and of its student as flags, but what `--student` decides."""
-
-    but = ("feature_dim", "blocks", "out_channels", "voxel_size", "words")
-
-    @staticmethod
-    def settings() -> list[Any]:
-        from purify3d.affinities.student import COMPACT
-        from purify3d.base.settings import leaves
-        from purify3d.training.config import TrainConfig
-
-        return [*leaves(COMPACT), *leaves(TrainConfig())]
+#: Flags of a capture, whose path is an argument, and of the 2D model.
+capture = of(CaptureConfig, but=("path", "onto"))
+model = of(Job, only=("backbone", "device"))
 
 
-class JobCommand(LazyOptions):
-    """Takes every setting of a job as a flag; the path is an argument."""
-
-    but = ("path",)
+_TYPES: dict[Any, Any] = {int: click.INT, float: click.FLOAT, bool: None}
 
 
-class CaptureCommand(LazyOptions):
-    """Takes the settings of a capture as flags."""
-
-    only = ("capture",)
-    but = ("path", "onto")
-
-
-class ModelCommand(LazyOptions):
-    """Takes the 2D model and its device as flags."""
-
-    only = ("backbone", "device")
-
-
-def _option(leaf: Any) -> click.Option:
-    kind = leaf.kinds[0]
-    if typing.get_origin(kind) is Literal:
-        type_: Any = click.Choice([str(choice) for choice in typing.get_args(kind)])
+def _flag(leaf: Leaf) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    kind, name = leaf.kinds[0], f"--{leaf.name.replace('_', '-')}"
+    words, default = described(leaf)
+    names, type_ = name, _TYPES.get(kind, click.STRING)
+    if kind is bool:  # a switch, and its opposite for what --config says
+        opposite = name.replace("no-", "", 1) if name.startswith("--no-") else name.replace("--", "--no-", 1)
+        names = f"{name}/{opposite}"
+    elif typing.get_origin(kind) is Literal:
+        type_ = click.Choice([str(choice) for choice in typing.get_args(kind)])
     elif typing.get_origin(kind) is tuple:
         type_ = Numbers()
-    else:
-        type_ = {int: int, float: float, bool: bool}.get(kind, str)
-    default = "" if leaf.value is None or leaf.name == "labels" else f" [default: {leaf.value}]"
-    words = leaf.help if "," in leaf.help.split()[0] else leaf.help[:1].upper() + leaf.help[1:]
-    flag, words = f"--{leaf.name.replace('_', '-')}", words + default
-    if kind is bool and flag.startswith("--no-"):  # a switch, and its opposite for what --config says
-        return click.Option([f"{flag}/{flag.replace('no-', '', 1)}", leaf.name], default=None, help=words)
-    return click.Option([flag, leaf.name], type=type_, help=words)
+    return click.option(
+        names,
+        leaf.name,
+        cls=Flag,
+        type=type_,
+        default=None,
+        help=f"{words} [default: {default}]" if default else words,
+        group=leaf.group,
+        common=leaf.common,
+    )
+
+
+def described(leaf: Leaf) -> tuple[str, str]:
+    """What a setting does and what it is by default, "" if that goes without saying, as people read it."""
+    words, _, default = leaf.help.partition("; none: ")
+    words = words.rstrip(".") + "."
+    if leaf.value is not None and not isinstance(leaf.value, bool):
+        default = f"{leaf.value:g}" if isinstance(leaf.value, float) else str(leaf.value)
+    elif leaf.value:
+        default = "yes"
+    first = words.split()[0]
+    return words if "," in first else words[:1].upper() + words[1:], default.rstrip(".")
 
 
 def cosine(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
@@ -142,13 +222,6 @@ def changed(config: T, given: dict[str, Any]) -> T:
     known = {field.name for field in dataclasses.fields(config)}  # type: ignore[arg-type]
     values = {name: value for name, value in given.items() if name in known and value is not None}
     return checked(lambda: dataclasses.replace(config, **values))  # type: ignore[type-var]
-
-
-def plain(settings: Any) -> dict[str, Any]:
-    """Settings as JSON holds them."""
-    from purify3d.base.settings import to_plain
-
-    return to_plain(settings)
 
 
 def folder(text: str | None, otherwise: Path) -> Path:

@@ -10,28 +10,24 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from purify3d.cli import flags, show
+from purify3d.labels.config import ObjectConfig
 
 if TYPE_CHECKING:
     from purify3d.labels.objects import Found
 
 
-class ObjectsCommand(flags.LazyOptions):
-    """Takes the settings of objects as flags."""
-
-    @staticmethod
-    def settings() -> list[Any]:
-        from purify3d.base.settings import leaves
-        from purify3d.labels.objects import ObjectConfig
-
-        return list(leaves(ObjectConfig()))
-
-
-@click.command(cls=ObjectsCommand)
+@click.command(
+    cls=flags.Command,
+    examples=["purify3d objects runs/room --top 10", 'purify3d objects runs/room --text "bed" --json'],
+)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--text", help="Only what fits these words, the best first.")
-@click.option("--top", type=click.IntRange(min=1), help="Objects to list [default: all]; the files hold all.")
+@click.option(
+    "--top", type=click.IntRange(min=1), help="List at most so many; the files hold all [default: all]."
+)
 @flags.device
 @flags.json
+@flags.of(ObjectConfig())
 def objects(
     run: Path, text: str | None, top: int | None, device: str, as_json: bool, **settings: Any
 ) -> None:
@@ -40,7 +36,6 @@ def objects(
     They are written as JSON (the fields of ROS vision_msgs/Detection3D), as CSV, and as a PLY of boxes, in
     metres and in the coordinates of the capture.
     """
-    from purify3d.labels.objects import ObjectConfig
     from purify3d.runs import Run
     from purify3d.runs.objects import as_json as detections
     from purify3d.runs.objects import write_fitting

@@ -15,13 +15,25 @@ if TYPE_CHECKING:
     from purify3d.benchmarking.datasets import Prepared
 
 
-@click.command()
+@click.command(
+    cls=flags.Command,
+    examples=[
+        "purify3d prepare scannet scans --split val -o prepared",
+        "purify3d prepare matterport houses --labels matterport160 --jobs 4 -o prepared-160",
+    ],
+)
 @click.argument("benchmark", type=click.Choice(["scannet", "matterport"]))
 @click.argument("root")
 @click.option("-o", "--output", required=True, help="Folder of the prepared scenes.")
-@click.option("--labels", help="Truth of the points [default: scannet20, matterport21].")
-@click.option("--split", help="Only a list's scenes: val, train (scannet); test, train (matterport).")
-@click.option("--every", type=click.IntRange(min=1), help="Keep every n-th frame [default: 20; 1].")
+@click.option("--labels", help="Label set of the ground truth [default: scannet20, matterport21].")
+@click.option(
+    "--split", help="Only scenes of a published list: val, train (scannet); test, train (matterport)."
+)
+@click.option(
+    "--every",
+    type=click.IntRange(min=1),
+    help="Keep every n-th frame [default: 20 (scannet), 1 (matterport)].",
+)
 @click.option("--jobs", type=click.IntRange(1, 1024), default=1, show_default=True, help="Scenes at a time.")
 @flags.json
 def prepare(
@@ -36,7 +48,8 @@ def prepare(
 ) -> None:
     """Make a folder of captures from a BENCHMARK that was downloaded to ROOT.
 
-    Each scene becomes a folder in OUTPUT that the other commands read, with the benchmark's points and truth.
+    Each scene becomes a folder in OUTPUT that the other commands read, with the benchmark's points and ground
+    truth.
     The same command again goes on where it was stopped. prepared.json says what was skipped, and why.
     """
     click.echo(f"preparing {root}", err=True)

@@ -12,31 +12,43 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from purify3d.base.files import name_of
+from purify3d.captures import CaptureConfig
 from purify3d.cli import flags, show
+from purify3d.labels.config import SegmentConfig
+from purify3d.runs.job import PRESETS, Job, changed
 
 if TYPE_CHECKING:
     from purify3d.runs import Run
-    from purify3d.runs.job import Job
 
 
-@click.command(cls=flags.JobCommand)
+@click.command(
+    cls=flags.Command,
+    examples=[
+        'purify3d segment "synthetic:7?frames=24" --labels "wall, floor, bed, chair, table" -o runs/room',
+        "purify3d segment --config runs/room/config.json --rounds 6 -o runs/room",
+        "purify3d segment my_scan --labels scannet20 --preset paper --affinity geometric",
+    ],
+)
 @click.argument("captures", nargs=-1)
-@click.option("--config", type=click.Path(path_type=Path), help="config.json of a run to repeat.")
 @flags.output
+@flags.preset
+@click.option("--config", type=click.Path(path_type=Path), help="config.json of a run to repeat.")
 @flags.overwrite
-@click.option("--no-check", is_flag=True, help="Do not look whether the frames agree with each other.")
+@flags.no_check
 @click.option(
     "--jobs",
     default=1,
     show_default=True,
     type=click.IntRange(1, 256),
-    help="Of several captures at a time.",
+    help="How many of several captures at a time.",
 )
 @flags.json
+@flags.of(Job, but=("path",))
 def segment(
     captures: tuple[str, ...],
-    config: Path | None,
     output: str | None,
+    preset: str | None,
+    config: Path | None,
     overwrite: bool,
     no_check: bool,
     jobs: int,
@@ -52,8 +64,9 @@ def segment(
     """
     paths = [path for capture in captures for path in _matching(capture)]
     if len(paths) > 1:
-        return _many(paths, config, output, overwrite, no_check, jobs, as_json, settings)
-    job = _job(paths[0] if paths else None, config, settings)
+        job = _job(paths[0], preset, config, settings)
+        return _many(paths, job, output, overwrite, no_check, jobs, as_json)
+    job = _job(paths[0] if paths else None, preset, config, settings)
     folder = flags.folder(output, Path("runs") / name_of(job.capture.path))
     show.report(segment_one(folder, job, overwrite=overwrite, check=not no_check), as_json)
 
@@ -89,20 +102,18 @@ def segment_one(folder: Path, job: Job, *, overwrite: bool, check: bool = True) 
 
 def _many(
     paths: list[str],
-    config: Path | None,
+    job: Job,
     output: str | None,
     overwrite: bool,
     no_check: bool,
     jobs: int,
     as_json: bool,
-    settings: dict[str, Any],
 ) -> None:
     """Several captures, each into a folder of its own; one summary."""
     from purify3d.base.workers import Outcome, workers
     from purify3d.benchmarking.datasets.listing import captures_of
     from purify3d.benchmarking.scene import Facts, SceneTask, attempt_scenes, segment_scene
 
-    job = _job(paths[0], config, settings)
     if job.capture.onto is not None:
         raise click.UsageError("found --onto and several captures; expected one capture for one cloud")
     named = captures_of(paths, job.capture.reader)
@@ -149,19 +160,18 @@ def _matching(capture: str) -> list[str]:
     return found
 
 
-def _job(capture: str | None, config: Path | None, settings: dict[str, Any]) -> Job:
-    """What the flags ask for, on top of a configuration where one is named."""
-    from purify3d.captures import CaptureConfig
-    from purify3d.runs.job import Job, changed
-
+def _job(capture: str | None, preset: str | None, config: Path | None, settings: dict[str, Any]) -> Job:
+    """What the flags ask for, on top of a preset, on top of a configuration, where they are named."""
     given = {name: value for name, value in settings.items() if value is not None}
     if capture is not None:
         given["path"] = capture
     if config is not None:
-        return flags.checked(lambda: Job.read(config, **given))
+        base = flags.checked(lambda: Job.read(config, **given))
+        return base if preset is None else changed(replace(base, method=PRESETS[preset]), given)
     if capture is None:
         raise click.UsageError("found no CAPTURE; expected one, or --config with the settings of a run")
     if "labels" not in given:
         raise click.UsageError('found no --labels; expected names ("chair, table, sofa|couch") or a set')
-    base = flags.checked(lambda: Job(CaptureConfig(capture), given["labels"]))
+    method = SegmentConfig() if preset is None else PRESETS[preset]
+    base = flags.checked(lambda: Job(CaptureConfig(capture), given["labels"], method=method))
     return flags.checked(lambda: changed(base, given))

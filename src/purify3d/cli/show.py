@@ -23,30 +23,21 @@ T = TypeVar("T")
 
 
 def progress(items: Iterable[T], *, name: str, total: int) -> Iterable[T]:
-    """One bar a stage on a terminal; elsewhere one plain line when it is over."""
-    if sys.stderr.isatty():
-        yield from progress_bars(items, name=name, total=total)
-        return
-    start = time.perf_counter()
-    yield from items
-    seconds = time.perf_counter() - start
-    click.echo(f"{name}: {total} steps in {seconds:.1f} s ({total / max(seconds, 1e-9):.1f}/s)", err=True)
-
-
-def training(items: Iterable[T], *, name: str, total: int) -> Iterable[T]:
-    """A bar on a terminal; elsewhere a line about every minute, with an estimate of what is left."""
+    """A bar for each stage on a terminal; elsewhere a line when it is over, and on the way about every minute
+    one with what is left, by the pace so far."""
     if sys.stderr.isatty():
         yield from progress_bars(items, name=name, total=total)
         return
     start = said = time.perf_counter()
     for number, item in enumerate(items):
         now = time.perf_counter()
-        if now - said > 60 and number:
-            said = now
-            left = (now - start) / number * (total - number)
+        if number and now - said > 60:
+            said, left = now, (now - start) / number * (total - number)
             click.echo(f"{name}: step {number} of {total}, {left / 60:.1f} minutes left", err=True)
         yield item
-    click.echo(f"{name}: {total} steps in {time.perf_counter() - start:.1f} s", err=True)
+    seconds = time.perf_counter() - start
+    steps = f"{total} step{'s' if total != 1 else ''}"
+    click.echo(f"{name}: {steps} in {seconds:.1f} s ({total / max(seconds, 1e-9):.1f}/s)", err=True)
 
 
 def student(folder: Path, as_json: bool) -> None:

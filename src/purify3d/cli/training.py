@@ -10,46 +10,89 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from purify3d.affinities.config import COMPACT, PAPER
+from purify3d.base.settings import to_plain
 from purify3d.cli import flags, show
+from purify3d.training.config import PAPER_TRAINING, TrainConfig
 
 if TYPE_CHECKING:
     from purify3d.base.workers import Workers
     from purify3d.training.preparing import Making
 
 
-@click.command(cls=flags.TrainCommand)
+@click.command(
+    cls=flags.Command,
+    examples=[
+        "purify3d train synthetic:2000..2019 --minutes 20 -o runs/student",
+        "purify3d train prepared/* --teacher sonata --hold-out 5 -o runs/student-sonata",
+    ],
+)
 @click.argument("captures", nargs=-1, required=True)
 @click.option("-o", "--output", required=True, help="Folder of the student.")
-@click.option("--teacher", default="geometric", show_default=True, help="sonata[:WEIGHTS], geometric, truth.")
+@click.option(
+    "--teacher",
+    default="geometric",
+    show_default=True,
+    help="What it learns from: sonata[:WEIGHTS], geometric, or truth (labels).",
+)
 @click.option(
     "--student",
     "shape",
     type=click.Choice(["compact", "paper"]),
     default="compact",
     show_default=True,
-    help="compact reads words and serves every 2D model; paper is 512 wide and reads features of one.",
+    help="Network: compact reads evidence for words and serves every 2D model; paper is 512 wide and reads "
+    "the features of one.",
 )
-@click.option("--backbone", default="segmenter:lite", show_default=True, help="2D model it hears, or none.")
-@click.option("--steps", type=click.IntRange(min=1), help="Steps of training.")
 @click.option(
-    "--minutes", type=float, callback=flags.within(0.01, 10**5), help="As many steps as fit [default: 20]."
+    "--backbone",
+    default="segmenter:lite",
+    show_default=True,
+    help="2D model whose features it reads beside the geometry, or none.",
 )
-@click.option("--hold-out", type=click.IntRange(min=0), help="The last n captures only measure [a tenth].")
-@click.option("--cache", help="Folder for prepared scenes [default: OUTPUT/scenes].")
+@click.option("--steps", type=click.IntRange(min=1), help="Train for so many steps, whatever the time.")
 @click.option(
-    "--cache-limit", type=float, callback=flags.within(0.01, 1e6), default=20.0, show_default=True, help="GB."
+    "--minutes",
+    type=float,
+    callback=flags.within(0.01, 10**5),
+    help="Train for as many steps as fit [default: 20].",
+)
+@click.option(
+    "--hold-out",
+    type=click.IntRange(min=0),
+    help="Keep the last n captures for measuring [default: a tenth].",
+)
+@click.option(
+    "--cache", cls=flags.Flag, common=False, help="Folder for prepared scenes [default: OUTPUT/scenes]."
+)
+@click.option(
+    "--cache-limit",
+    cls=flags.Flag,
+    common=False,
+    type=float,
+    callback=flags.within(0.01, 1e6),
+    default=20.0,
+    show_default=True,
+    help="GB that prepared scenes may take.",
 )
 @click.option(
     "--jobs",
     type=click.IntRange(1, 1024),
     default=1,
     show_default=True,
-    help="Captures made ready at a time.",
+    help="How many captures are made ready at a time.",
 )
-@click.option("--ray", help="Make captures ready on a Ray cluster at this address, or local.")
+@click.option(
+    "--ray",
+    cls=flags.Flag,
+    common=False,
+    help="Address of a Ray cluster that captures are made ready on, or local.",
+)
 @flags.device
 @flags.overwrite
 @flags.json
+@flags.of(COMPACT, but=("feature_dim", "blocks", "out_channels", "voxel_size", "words"))
+@flags.of(TrainConfig)
 def train(
     captures: tuple[str, ...],
     output: str,
@@ -74,10 +117,10 @@ def train(
     same command again goes on where a training was stopped, and ends with the same weights.
     """
     from purify3d.affinities.embeddings import words_of
-    from purify3d.affinities.student import COMPACT, PAPER, Student
+    from purify3d.affinities.student import Student
     from purify3d.base.devices import find_device
     from purify3d.base.workers import workers
-    from purify3d.training import PAPER_TRAINING, TrainConfig, parallel, train, write_report
+    from purify3d.training import parallel, train, write_report
     from purify3d.training.loop import LOG, STATE
     from purify3d.training.preparing import Making, loaded, model_anywhere
 
@@ -137,7 +180,7 @@ def train(
             steps=steps,
             minutes=minutes,
             device=device,
-            progress=show.training if parallel.rank() == 0 else lambda items, **_: items,
+            progress=show.progress if parallel.rank() == 0 else lambda items, **_: items,
         )
         if parallel.rank() != 0:
             return
@@ -156,7 +199,7 @@ def train(
             "backbone": None if model is None else model.space.id,
             "device": device,
             "processes": parallel.size(),
-            "settings": flags.plain(config),
+            "settings": to_plain(config),
             "command": ["purify3d", *sys.argv[1:]],
         }
         write_report(folder, network, facts, folder / LOG)
@@ -165,7 +208,13 @@ def train(
         show.student(folder, as_json)
 
 
-@click.command()
+@click.command(
+    cls=flags.Command,
+    examples=[
+        "purify3d select synthetic:2000..2003 --count 2 --frames 4",
+        "purify3d select prepared/* --by geometry --json",
+    ],
+)
 @click.argument("captures", nargs=-1, required=True)
 @click.option("--count", default=20, show_default=True, type=click.IntRange(min=1), help="How many to take.")
 @click.option(
@@ -173,11 +222,23 @@ def train(
     type=click.Choice(["words", "geometry", "labels"]),
     default="words",
     show_default=True,
-    help="What scenes are compared by; labels reads their truth, as the paper does.",
+    help="What scenes are compared by; labels reads their ground truth, as the paper does.",
 )
 @click.option("--backbone", default="segmenter:lite", show_default=True, help="2D model, for --by words.")
-@click.option("--frames", default=24, show_default=True, type=click.IntRange(min=1), help="Of each scene.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31), help="Of the clusters.")
+@click.option(
+    "--frames",
+    default=24,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Look at so many frames of each scene.",
+)
+@click.option(
+    "--seed",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0, 2**31),
+    help="Of the random draws in clustering.",
+)
 @flags.device
 @flags.json
 def select(

@@ -1,6 +1,5 @@
 """Runs: a job and what it makes, in memory or in a folder."""
 
-from purify3d.runs.folder import check_writable
-from purify3d.runs.run import Run, open_run, query
+import lazy_loader
 
-__all__ = ["Run", "check_writable", "open_run", "query"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from purify3d.affinities.embeddings import NAMES
+from purify3d.affinities.config import NAMES, PurifyConfig
 from purify3d.base.errors import LabelError, RunError
 from purify3d.base.settings import Leaf, check, from_plain, leaves, setting, to_plain
 from purify3d.captures import CaptureConfig, is_procedural
-from purify3d.labels.labelling import SegmentConfig
-from purify3d.types import Labels, Vocabulary
-from purify3d.types.labelsets import load_label_set, read_labels, set_name
+from purify3d.features.config import LiftConfig
+from purify3d.labels.config import SegmentConfig
+
+if TYPE_CHECKING:  # so that help of flags, which are made from a job, is shown without torch
+    from purify3d.types import Labels, Vocabulary
+
+#: The paper's configuration: consensus of views, confidence weighs nothing, unseen points copy from anywhere.
+#: With its own student it is `affinity="released:FILE"`.
+PAPER = SegmentConfig(
+    lift=LiftConfig(fusion="consensus", top_views=3),
+    purify=PurifyConfig(voxel=0.02, neighbors=96, rounds=19, confidence=0.0, fill=math.inf),
+)
+#: Methods by name, for whoever does not want to set each of their settings.
+PRESETS = {"paper": PAPER}
 
 _BUILT_IN = {"lite", *NAMES}  # names that are no paths, whatever lies here
 
@@ -24,20 +36,22 @@ class Job:
     """A run before it runs. `config.json` of a run folder is this value.
 
     Attributes:
-        labels: "chair, table, sofa|couch" (a bar joins synonyms), or a set such as scannet20.
-        backbone: 2D model, as family:argument.
-        seed: of everything random; the methods of this package draw nothing, a 2D model of your own may.
+        labels: what points are labelled with: "chair, table, sofa|couch" (a bar joins synonyms), or a set:
+            scannet20, scannet200, matterport21, matterport40, matterport80, matterport160.
+        backbone: 2D model that looks at the images, as family:argument.
+        seed: of a 2D model that draws random numbers; nothing of this package does.
         device: where all is computed: auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps.
-        no_query: keep scores of the labels and no features: the run can be asked nothing else afterwards.
+        no_query: keep only what the labels need: smaller, with the same labels, but the run can be asked
+            and viewed no more.
     """
 
     capture: CaptureConfig
-    labels: str | tuple[str, ...] = setting(stage="label")
-    backbone: str = setting("segmenter:lite", stage="lift")
+    labels: str | tuple[str, ...] = setting(stage="label", group="Input", common=True)
+    backbone: str = setting("segmenter:lite", stage="lift", group="2D model", common=True)
     method: SegmentConfig = field(default_factory=SegmentConfig)
-    seed: int = setting(0, stage="lift", low=0, high=2**63 - 1)
-    device: str = setting("auto")
-    no_query: bool = setting(False, stage="lift")
+    seed: int = setting(0, stage="lift", low=0, high=2**63 - 1, group="Computing")
+    device: str = setting("auto", group="Computing", common=True)
+    no_query: bool = setting(False, stage="lift", group="Output")
 
     def __post_init__(self) -> None:
         check(self)
@@ -52,10 +66,14 @@ class Job:
         Raises:
             LabelError: the labels cannot be used.
         """
+        from purify3d.types.labelsets import read_labels
+
         return read_labels(self.labels)
 
     def dataset_ids(self) -> tuple[int, ...] | None:
         """(C,) the data set's id of each label; None: the labels are no set that has ids."""
+        from purify3d.types.labelsets import load_label_set, set_name
+
         name = set_name(self.labels)
         return None if name is None else load_label_set(name).dataset_ids
 
@@ -151,10 +169,12 @@ def changed(base: Job, settings: dict[str, Any]) -> Job:
 
 def options() -> list[Leaf]:
     """Every setting of a job, for whoever makes flags of them."""
-    return list(leaves(Job(CaptureConfig("."), "label")))
+    return list(leaves(Job))
 
 
 def _words(labels: Labels) -> tuple[str, ...]:
+    from purify3d.types import Vocabulary
+
     return tuple("|".join(words) for words in Vocabulary.parse(labels).synonyms)
 
 

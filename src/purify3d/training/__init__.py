@@ -1,17 +1,5 @@
 """Distilling a student: scenes made ready once, one loss a step, checkpoints that are whole."""
 
-from purify3d.training.config import PAPER_TRAINING, TrainConfig
-from purify3d.training.loop import train
-from purify3d.training.report import facts_of, write_report
-from purify3d.training.scenes import Cache, Recipe, prepare
+import lazy_loader
 
-__all__ = [
-    "PAPER_TRAINING",
-    "Cache",
-    "Recipe",
-    "TrainConfig",
-    "facts_of",
-    "prepare",
-    "train",
-    "write_report",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
-from purify3d.base.settings import check, setting
+from purify3d.base.settings import Group, check, setting
 
 
 @dataclass(frozen=True)
@@ -13,18 +13,18 @@ class TrainConfig:
     """How a student is trained. The schedule follows steps, never the clock.
 
     Attributes:
-        loss: `mass` (of a voxel's weight what stays on its own group; for teachers that give groups) or
-            `pairs` (the paper's: InfoNCE on a positive and mined negatives); none: what suits the teacher.
-        scenes: that one step looks at, shared among processes.
+        loss: mass (of a voxel's weights the share on its own group; for teachers that give groups) or pairs
+            (the paper's: InfoNCE on a positive and mined negatives); none: what suits the teacher.
+        scenes: how many a step looks at, shared among processes.
         crop: voxels of a scene that a step looks at; 0: all.
         anchors: voxels of a scene that the loss is taken at.
         neighbors: nearest voxels of an anchor (the paper's K).
         lr: peak learning rate of AdamW.
         weight_decay: of AdamW.
         warmup: share of the steps in which the rate rises; then it falls along a cosine.
-        evenness: weight of how unevenly an anchor listens within its own group, for `mass`.
-        macro: negatives from the whole scene, for `pairs`.
-        micro: negatives among the neighbours, for `pairs`.
+        evenness: how much uneven weights within an anchor's own group cost, for mass.
+        macro: negatives from the whole scene, for pairs.
+        micro: negatives among the neighbours, for pairs.
         temperature: of the softmax over pairs.
         turns: turn and mirror scenes by the 48 symmetries of the grid.
         jitter: deviation of colour and light between steps, 0..1.
@@ -32,6 +32,8 @@ class TrainConfig:
         drop_words: share of the steps without words, so that the student also serves where there are none.
         seed: of weights and everything drawn.
     """
+
+    GROUP: ClassVar[Group] = "Training"
 
     loss: Literal["mass", "pairs"] | None = setting(None)
     scenes: int = setting(1, low=1, high=1024)
