@@ -362,7 +362,7 @@ def test_a_run_is_repeated_from_its_config(
 def test_all_settings_of_a_job_are_flags(purify3d: Program) -> None:
     from purify3d.runs.job import options
 
-    _, out, _ = purify3d("segment", "--help")
+    _, out, _ = purify3d("segment", "--help-all")
     for leaf in options():
         assert leaf.name == "path" or f"--{leaf.name.replace('_', '-')} " in out
 
@@ -527,7 +527,8 @@ def test_a_student_decides_who_belongs_together(
     """A small random student that reads features and geometry, as a folder and as the released file."""
     import torch
 
-    from purify3d.affinities.student import Student, StudentConfig
+    from purify3d.affinities.config import StudentConfig
+    from purify3d.affinities.student import Student
 
     torch.manual_seed(0)
     student = Student(StudentConfig(feature_dim=384, width=8, blocks=1, out_channels=4))

@@ -28,6 +28,7 @@ from .pipeline import segment as segment
 from .runs import Run as Run
 from .runs import open_run as open_run
 from .runs import query as query
+from .runs.job import PAPER as PAPER
 from .types import PointCloud as PointCloud
 from .types import PointFeatures as PointFeatures
 from .types import Scene as Scene

@@ -39,8 +39,8 @@ class CaptureConfig:
             (x right, y up, z back); none: the format's.
         pose_direction: what stored poses map, camera-to-world or world-to-camera; none: the format's.
         scale: metres per unit of the stored poses, and of the capture's own cloud.
-        interpolate: give images between two poses at most 0.1 s apart one in between, for formats whose
-            images and poses have times of their own (tum).
+        interpolate: give an image between two poses, if they follow within 0.1 s, a pose in between; for
+            formats whose images and poses have times of their own (tum).
     """
 
     GROUP: ClassVar[Group] = "Input"

@@ -36,7 +36,13 @@ _OTHER = "otherfurniture|other furniture"
 )
 @click.option("-o", "--output", required=True, help="Folder of the results; the same again goes on there.")
 @click.option("--other-furniture", is_flag=True, help="Count the 20th class of scannet20 too.")
-@click.option("--jobs", type=click.IntRange(1, 1024), default=1, show_default=True, help="Scenes at a time.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 1024),
+    default=1,
+    show_default=True,
+    help="How many scenes at a time, each in a process of its own.",
+)
 @click.option("--ray", help="Address of a Ray cluster that scenes are spread over, or local.")
 @click.option(
     "--pictures",

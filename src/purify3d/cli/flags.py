@@ -48,23 +48,25 @@ class Command(click.Command):
     def __init__(self, *args: Any, examples: Sequence[str] = (), **extra: Any) -> None:
         super().__init__(*args, **extra)
         self.examples = examples
-        self.params.sort(key=lambda param: _ORDER.index(_group(param)))
         if not all(getattr(param, "common", True) for param in self.params):
             self.params.append(_HELP_ALL)
+        self.params.sort(key=lambda param: _ORDER.index(group_of(param)))
 
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> click.Context:
-        if {_group(param) for param in self.params} != {OWN} and not {"-h", "--help", "--help-all"} & set(
+        if {group_of(param) for param in self.params} != {OWN} and not {"-h", "--help", "--help-all"} & set(
             args
         ):
             click.echo(f"purify3d {info_name}", err=True)  # before imports that take a second
         return super().make_context(info_name, args, *rest, **extra)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rare = ctx.meta.get(SHOWN_ALL, False)
         groups: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
-            shown = isinstance(param, click.Option) and (ctx.meta.get(_ALL) or getattr(param, "common", True))
-            if shown and (record := param.get_help_record(ctx)):
-                groups.setdefault(_group(param), []).append(record)
+            if not isinstance(param, click.Option) or not (rare or getattr(param, "common", True)):
+                continue
+            if record := param.get_help_record(ctx):
+                groups.setdefault(group_of(param), []).append(record)
         for group, records in groups.items():
             with formatter.section(group):
                 formatter.write_dl(records)
@@ -73,18 +75,19 @@ class Command(click.Command):
             formatter.write("".join(f"  {line}\n" for line in self.examples))
 
 
-def _group(param: click.Parameter) -> str:
+def group_of(param: click.Parameter) -> str:
+    """The heading that a flag stands under."""
     return getattr(param, "group", OWN)
 
 
 def _help_all(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if value:
-        ctx.meta[_ALL] = True
+        ctx.meta[SHOWN_ALL] = True
         click.echo(ctx.get_help())
         ctx.exit()
 
 
-_ALL = "purify3d.help-all"
+SHOWN_ALL = "purify3d.help-all"
 _HELP_ALL = click.Option(
     ["--help-all"],
     is_flag=True,

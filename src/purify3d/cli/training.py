@@ -251,7 +251,7 @@ def select(
     device: str,
     as_json: bool,
 ) -> None:
-    """Which COUNT of many CAPTURES are worth training on? Prints one a line, ready for `purify3d train`."""
+    """Which COUNT of many CAPTURES are worth training on? Lists one a line, ready for `purify3d train`."""
     import numpy as np
 
     from purify3d.backbones import load_backbone
