@@ -52,7 +52,7 @@ class CaptureConfig:
     every: int | None = setting(None, stage="points", low=1, high=10**6, common=True)
     limit: int | None = setting(None, stage="points", low=1, high=10**6, common=True)
     onto: str | None = setting(None, stage="points", common=True)
-    depth_unit: float | None = setting(None, stage="points", above=0, high=1e3)
+    depth_unit: float | None = setting(None, stage="points", above=0, high=1e3, common=True)
     max_depth: float = setting(MAX_DEPTH, stage="points", above=0, high=1e6)
     pose_convention: Convention | None = setting(None, stage="points")
     pose_direction: Direction | None = setting(None, stage="points")

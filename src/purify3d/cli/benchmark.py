@@ -132,7 +132,7 @@ def benchmark(
     default=0,
     show_default=True,
     type=click.IntRange(0, 2**31),
-    help="Of the random draws of scenes that the intervals come from.",
+    help="Seed of the random draws of scenes that the intervals come from.",
 )
 @flags.json
 def compare(results: tuple[str, ...], seed: int, as_json: bool) -> None:

@@ -147,7 +147,7 @@ def train(
             network = replace(network, words=())
         if network.words and model is not None and words_of(network, model) is None:
             click.echo(
-                f"warning: {backbone} knows only words of a table, so the student hears none and learns from "
+                f"warning: {backbone} knows only words of a table, so the student reads none and learns from "
                 "geometry alone; --backbone none says the same",
                 err=True,
             )
@@ -237,7 +237,7 @@ def train(
     default=0,
     show_default=True,
     type=click.IntRange(0, 2**31),
-    help="Of the random draws in clustering.",
+    help="Seed of the random draws in clustering.",
 )
 @flags.device
 @flags.json

@@ -26,7 +26,7 @@ class LiftConfig:
 
     GROUP: ClassVar[Group] = "2D model"
 
-    fusion: Fusion = setting("mean", stage="lift", common=True)
+    fusion: Fusion = setting("mean", stage="lift")
     tolerance: float = setting(0.05, stage="lift", above=0, high=1)
     margin: int = setting(10, stage="lift", low=0, high=1000)
     top_views: int = setting(3, stage="lift", low=1, high=100)

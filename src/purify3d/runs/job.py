@@ -39,7 +39,7 @@ class Job:
         labels: what points are labelled with: "chair, table, sofa|couch" (a bar joins synonyms), or a set:
             scannet20, scannet200, matterport21, matterport40, matterport80, matterport160.
         backbone: 2D model that looks at the images, as family:argument.
-        seed: of a 2D model that draws random numbers; nothing of this package does.
+        seed: seed of a 2D model that draws random numbers; nothing of this package does.
         device: where all is computed: auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps.
         no_query: keep only what the labels need: smaller, with the same labels, but the run can be asked
             and viewed no more.

@@ -13,24 +13,25 @@ class TrainConfig:
     """How a student is trained. The schedule follows steps, never the clock.
 
     Attributes:
-        loss: mass (of a voxel's weights the share on its own group; for teachers that give groups) or pairs
-            (the paper's: InfoNCE on a positive and mined negatives); none: what suits the teacher.
-        scenes: how many a step looks at, shared among processes.
+        loss: what is trained: mass (the share of a voxel's weights on its own group; for teachers that give
+            groups) or pairs (the paper's: InfoNCE on a positive and mined negatives); none: what suits the
+            teacher.
+        scenes: how many scenes a step looks at, shared among processes.
         crop: voxels of a scene that a step looks at; 0: all.
         anchors: voxels of a scene that the loss is taken at.
         neighbors: nearest voxels of an anchor (the paper's K).
         lr: peak learning rate of AdamW.
-        weight_decay: of AdamW.
+        weight_decay: weight decay of AdamW.
         warmup: share of the steps in which the rate rises; then it falls along a cosine.
-        evenness: how much uneven weights within an anchor's own group cost, for mass.
-        macro: negatives from the whole scene, for pairs.
-        micro: negatives among the neighbours, for pairs.
-        temperature: of the softmax over pairs.
+        evenness: how much uneven weights within an anchor's own group cost, for the loss of mass.
+        macro: negatives from the whole scene, for the loss of pairs.
+        micro: negatives among the neighbours, for the loss of pairs.
+        temperature: temperature of the softmax over pairs.
         turns: turn and mirror scenes by the 48 symmetries of the grid.
         jitter: deviation of colour and light between steps, 0..1.
         drop_normals: share of the steps without normals.
         drop_words: share of the steps without words, so that the student also serves where there are none.
-        seed: of weights and everything drawn.
+        seed: seed of the first weights and of everything drawn.
     """
 
     GROUP: ClassVar[Group] = "Training"
