@@ -13,6 +13,7 @@ import pytest
 from purify3d.affinities.config import COMPACT
 from purify3d.base.settings import leaves
 from purify3d.cli import flags, program
+from purify3d.cli.training import SHAPE
 from purify3d.labels.config import ObjectConfig
 from purify3d.runs.job import PAPER, Job
 from purify3d.training.config import TrainConfig
@@ -85,7 +86,7 @@ def test_own_flags_come_first_and_rare_ones_are_shown_on_demand(command: str) ->
         ("segment", Job, {"path"}),
         ("objects", ObjectConfig, set()),
         ("train", TrainConfig, set()),
-        ("train", COMPACT, {"feature_dim", "blocks", "out_channels", "voxel_size", "words"}),
+        ("train", COMPACT, set(SHAPE)),
     ],
 )
 def test_each_setting_is_one_flag_of_one_group(command: str, kind: object, but: set[str]) -> None:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from purify3d.training.preparing import Making
 
 
+#: Settings of a student that `--student` decides.
+SHAPE = ("feature_dim", "blocks", "out_channels", "voxel_size", "words")
+
+
 @click.command(
     cls=flags.Command,
     examples=[
@@ -91,7 +95,7 @@ if TYPE_CHECKING:
 @flags.device
 @flags.overwrite
 @flags.json
-@flags.of(COMPACT, but=("feature_dim", "blocks", "out_channels", "voxel_size", "words"))
+@flags.of(COMPACT, but=SHAPE)
 @flags.of(TrainConfig)
 def train(
     captures: tuple[str, ...],
