@@ -95,6 +95,11 @@ def test_each_setting_is_one_flag_of_one_group(command: str, kind: object, but: 
         assert found == ([] if leaf.name in but else [leaf.group])
 
 
+def test_the_list_of_commands_says_each_in_a_whole_sentence() -> None:
+    text = click.Context(program, info_name="purify3d", terminal_width=80).get_help()
+    assert "..." not in text.partition("Commands:")[2]
+
+
 def test_what_is_needed_first_is_about_a_dozen_settings() -> None:
     assert 10 <= sum(leaf.common for leaf in leaves(Job)) <= 14
 

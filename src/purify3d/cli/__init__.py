@@ -81,10 +81,11 @@ def program() -> None:
 @flags.device
 @flags.json
 def query(run: Path, text: str, top: int, threshold: float | None, device: str, as_json: bool) -> None:
-    """Where in a finished RUN is TEXT? Heat per point, and the regions that stand out.
+    """Where in a finished RUN is TEXT?
 
-    TEXT is held against common words: where it fits no better than words of things that are not there, the
-    answer is that there is nothing like it. --threshold decides in their place.
+    The answer is heat per point, and the regions that stand out. TEXT is held against common words: where it
+    fits no better than words of things that are not there, the answer is that there is nothing like it.
+    --threshold decides in their place.
     """
     click.echo(f"asking {run}", err=True)
     from purify3d.runs import Run
@@ -117,7 +118,10 @@ def query(run: Path, text: str, top: int, threshold: float | None, device: str, 
 @click.argument("run", type=click.Path(path_type=Path))
 @flags.json
 def evaluate(run: Path, as_json: bool) -> None:
-    """Compare a finished RUN with the ground truth of its capture: IoU and accuracy per class."""
+    """Compare a finished RUN with the ground truth of its capture.
+
+    IoU and accuracy of each class and their means, before and after pooling.
+    """
     from purify3d.runs import Run
 
     metrics = Run.open(run).scores
@@ -139,7 +143,10 @@ def evaluate(run: Path, as_json: bool) -> None:
 @flags.json
 @flags.capture
 def info(path: str, device: str, as_json: bool, **capture: Any) -> None:
-    """What is PATH? A capture, a run folder, a student, or a 2D model such as segmenter:lite."""
+    """What is PATH?
+
+    A capture, a run folder, a student, or a 2D model such as segmenter:lite.
+    """
     from purify3d.cli.describe import describe
 
     given = {name: value for name, value in capture.items() if value is not None}
@@ -169,7 +176,10 @@ def info(path: str, device: str, as_json: bool, **capture: Any) -> None:
 @click.option("-o", "--output", help="Folder for the capture and the run [default: runs/demo].")
 @flags.model
 def demo(frames: int, room: int, output: str | None, **model: Any) -> None:
-    """Furnish a room, film it, lift, purify, and compare with the ground truth: offline, in minutes."""
+    """Label a procedural room and compare with its ground truth.
+
+    The room is furnished, filmed, lifted and purified, offline, in minutes.
+    """
     from purify3d.captures.formats.nerfstudio import write_nerfstudio
     from purify3d.rooms import CLASSES, synthetic_scene
 

@@ -70,11 +70,12 @@ def benchmark(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Measure methods on every scene of a DATASET with ground truth: mIoU, mAcc, per class and per scene.
+    """Measure methods on many scenes with ground truth.
 
-    DATASET is a folder of captures, such as 'purify3d prepare' makes, several captures, or procedural rooms:
-    synthetic:val, synthetic:test, synthetic:0..9. --labels is a set, names, or a file with one label a line.
-    A scene that fails is named with its reason, the others go on, and the exit code is 1.
+    The result is mIoU and mAcc, per class and per scene. DATASET is a folder of captures, such as 'purify3d
+    prepare' makes, several captures, or procedural rooms: synthetic:val, synthetic:test, synthetic:0..9.
+    --labels is a set, names, or a file with one label a line. A scene that fails is named with its reason,
+    the others go on, and the exit code is 1.
     """
     from purify3d.base.workers import workers
     from purify3d.benchmarking import PAGE, RESULTS
@@ -136,10 +137,11 @@ def benchmark(
 )
 @flags.json
 def compare(results: tuple[str, ...], seed: int, as_json: bool) -> None:
-    """What differs between RESULTS of benchmarks on the same scenes, per class and overall.
+    """What differs between RESULTS of benchmarks on the same scenes.
 
-    A RESULT is a folder of 'purify3d benchmark' or its results.json, with @METHOD for another method than the
-    last that pools. A single RESULT compares its methods. Each is held against the first.
+    Per class and overall. A RESULT is a folder of 'purify3d benchmark' or its results.json, with @METHOD for
+    another method than the last that pools. A single RESULT compares its methods. Each is held against the
+    first.
     """
     from purify3d.benchmarking.compare import compare as compare_
 

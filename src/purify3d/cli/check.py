@@ -32,10 +32,11 @@ from purify3d.cli import flags, show
 def check(
     path: str, onto: str | None, output: str | None, fix: str | None, as_json: bool, **capture: Any
 ) -> None:
-    """Look at a capture before an hour is lost: frames, units, axes, and whether the frames agree.
+    """Look whether the frames of a capture agree with each other.
 
-    Exit code 1 if something is wrong. With --fix the capture without the mistake is written as a nerfstudio
-    capture (transforms.json, images as JPEG of quality 95, depth in millimetres).
+    Wrong units, axes or poses are named before an hour is lost. Exit code 1 if something is wrong. With --fix
+    the capture without the mistake is written as a nerfstudio capture (transforms.json, images as JPEG of
+    quality 95, depth in millimetres).
     """
     from purify3d import checking
 

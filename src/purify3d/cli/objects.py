@@ -31,10 +31,11 @@ if TYPE_CHECKING:
 def objects(
     run: Path, text: str | None, top: int | None, device: str, as_json: bool, **settings: Any
 ) -> None:
-    """The single objects of a finished RUN: label, score, upright box, points and the best photos of each.
+    """The single objects of a finished RUN, in upright boxes.
 
-    They are written as JSON (the fields of ROS vision_msgs/Detection3D), as CSV, and as a PLY of boxes, in
-    metres and in the coordinates of the capture.
+    Each has a label, a score, a box, points and the photos that show it best. They are written as JSON (the
+    fields of ROS vision_msgs/Detection3D), as CSV, and as a PLY of boxes, in metres and in the coordinates of
+    the capture.
     """
     from purify3d.runs import Run
     from purify3d.runs.objects import as_json as detections

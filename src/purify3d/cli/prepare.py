@@ -48,7 +48,7 @@ def prepare(
     jobs: int,
     as_json: bool,
 ) -> None:
-    """Make a folder of captures from a BENCHMARK that was downloaded to ROOT.
+    """Make captures of a BENCHMARK that was downloaded to ROOT.
 
     Each scene becomes a folder in OUTPUT that the other commands read, with the benchmark's points and ground
     truth.

@@ -115,10 +115,11 @@ def train(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Train a student on CAPTURES, without labels, from a teacher that knows geometry.
+    """Train a student on CAPTURES, without labels.
 
-    CAPTURES are folders in known formats, or procedural rooms (synthetic:2000, synthetic:2000..2019). The
-    same command again goes on where a training was stopped, and ends with the same weights.
+    It learns from a teacher that knows geometry. CAPTURES are folders in known formats, or procedural rooms
+    (synthetic:2000, synthetic:2000..2019). The same command again goes on where a training was stopped, and
+    ends with the same weights.
     """
     from purify3d.affinities.embeddings import words_of
     from purify3d.affinities.student import Student
@@ -255,7 +256,10 @@ def select(
     device: str,
     as_json: bool,
 ) -> None:
-    """Which COUNT of many CAPTURES are worth training on? Lists one a line, ready for `purify3d train`."""
+    """Which of many CAPTURES are worth training on?
+
+    Lists --count of them, one a line, ready for `purify3d train`.
+    """
     import numpy as np
 
     from purify3d.backbones import load_backbone
