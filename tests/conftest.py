@@ -1,14 +1,14 @@
 """Small captures that the tests build themselves."""
 
-import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
+from fakes import LABELS, write_scannet
+from filelock import FileLock
 
 from purify3d.types import Scene
 
@@ -83,29 +83,47 @@ def room() -> Scene:
 
 
 @pytest.fixture(scope="session")
-def room_folder(room: Scene, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("captures") / "room"
-    for name in ("color", "depth", "label", "pose", "intrinsic"):
-        (folder / name).mkdir(parents=True)
-    camera = room.frames[0].camera
-    matrix = np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]])
-    for kind in ("color", "depth"):
-        np.savetxt(folder / "intrinsic" / f"intrinsic_{kind}.txt", matrix)
-    for i, frame in enumerate(room.frames):
-        assert frame.label is not None
-        Image.fromarray(frame.color()).save(folder / "color" / f"{i}.jpg", quality=95)
-        Image.fromarray((frame.depth() * 1000).round().astype(np.uint16)).save(folder / "depth" / f"{i}.png")
-        Image.fromarray((frame.label() + 1).astype(np.uint16)).save(folder / "label" / f"{i}.png")
-        np.savetxt(folder / "pose" / f"{i}.txt", frame.world_from_camera)
-    names = {"0": "unlabeled"} | {str(i + 1): name for i, name in room.truth.items()}
-    (folder / "labels.json").write_text(json.dumps(names))
-    return folder
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """A folder that `make` fills, once for all workers of pytest-xdist."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        folder, done = base / name, base / f"{name}.made"
+        with FileLock(base / f"{name}.lock"):
+            if not done.exists():
+                make(folder)
+                done.touch()
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def room_folder(room: Scene, once: Callable[..., Path]) -> Path:
+    """The room as a ScanNet-style folder, to be read alone; see `capture`."""
+    return once("room", lambda folder: write_scannet(room, folder))
 
 
 @pytest.fixture
 def capture(room_folder: Path, tmp_path: Path) -> Path:
     """The room as a ScanNet-style folder, to be spoilt at will."""
     return Path(shutil.copytree(room_folder, tmp_path / "room"))
+
+
+@pytest.fixture(scope="session")
+def finished(room_folder: Path, once: Callable[..., Path]) -> Path:
+    """A finished run of the room with LABELS, to be read alone; see `run`."""
+    from purify3d.pipeline import run_job
+    from purify3d.runs.job import job
+
+    return once("finished", lambda folder: run_job(job(room_folder, LABELS), folder))
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """The folder of a finished run, to be spoilt at will; its capture is where it was."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
 @pytest.fixture

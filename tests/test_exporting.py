@@ -14,6 +14,7 @@ import laspy
 import numpy as np
 import pytest
 import trimesh
+from fakes import LABELS, NAMES
 from PIL import Image
 
 from purify3d.base.errors import CaptureError, PurifyWarning, RunError
@@ -21,9 +22,9 @@ from purify3d.cli.export import _COLORS, _FORMATS
 from purify3d.clouds.ply import read_written, write_ply
 from purify3d.exporting import FORMATS, Content, Wishes, export
 from purify3d.exporting.coco import rgb_of_ids, segments_info
+from purify3d.exporting.file_stems import file_stem, file_stems
 from purify3d.exporting.glb import linear, write_glb
 from purify3d.exporting.mesh import mesh_of_frames
-from purify3d.exporting.naming import plain_name, plain_names
 from purify3d.exporting.pixels import PointLookup, on_color, points_of_pixels
 from purify3d.pictures.palettes import NO_LABEL_COLOR, label_colors
 from purify3d.pictures.principal import pca_colors
@@ -34,24 +35,8 @@ from purify3d.runs.job import job
 from purify3d.types import Camera, FeatureSpace, Frame, PointFeatures, Scene
 from purify3d.types.labelsets import load_label_set
 
-LABELS = "wall, floor, chair, table, cabinet, bed|mattress"
-NAMES = ["wall", "floor", "chair", "table", "cabinet", "bed"]
 ORIGIN = np.array([500_000.0, 5_400_000.0, 100.0])
 Export = Callable[..., Path]
-
-
-@pytest.fixture(scope="module")
-def finished(room_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("exporting")
-    capture = shutil.copytree(room_folder, folder / "room")
-    run_job(job(capture, LABELS), folder / "run")
-    return folder
-
-
-@pytest.fixture
-def run(finished: Path, tmp_path: Path) -> Path:
-    """A finished run of a capture that is still where it was."""
-    return Path(shutil.copytree(finished / "run", tmp_path / "run"))
 
 
 def content(run: Path, **wishes: Any) -> Content:
@@ -138,8 +123,10 @@ def test_npz_is_in_the_coordinates_of_the_user(run: Path) -> None:
     assert np.abs(far["xyz"] - ORIGIN - near["xyz"]).max() < 1e-3
 
 
-def test_rows_that_are_no_points_stay_in_their_place(finished: Path, tmp_path: Path) -> None:
-    xyz = read_written(finished / "run" / "points.ply").points.xyz.numpy()[::5].astype(float)
+def test_rows_that_are_no_points_stay_in_their_place(
+    finished: Path, room_folder: Path, tmp_path: Path
+) -> None:
+    xyz = read_written(finished / "points.ply").points.xyz.numpy()[::5].astype(float)
     xyz[[0, 7]] = np.nan
     table = "".join(f"{x} {y} {z} 90 90 90\n" for x, y, z in xyz)
     fields = "".join(f"property float {axis}\n" for axis in "xyz")
@@ -147,7 +134,7 @@ def test_rows_that_are_no_points_stay_in_their_place(finished: Path, tmp_path: P
     cloud = tmp_path / "own.ply"
     cloud.write_text(f"ply\nformat ascii 1.0\nelement vertex {len(xyz)}\n{fields}end_header\n{table}")
     with pytest.warns(PurifyWarning, match="not finite"):
-        run_job(job(finished / "room", LABELS, onto=str(cloud)), tmp_path / "run")
+        run_job(job(room_folder, LABELS, onto=str(cloud)), tmp_path / "run")
     made = np.load(exported(tmp_path / "run", "npz"))
     assert np.flatnonzero(np.isnan(made["xyz"]).any(axis=1)).tolist() == [0, 7]
     assert made["label"][[0, 7]].tolist() == [-1, -1]
@@ -238,8 +225,10 @@ def test_glb_of_frames_is_a_mesh_in_the_colors_of_its_labels(run: Path) -> None:
     assert (normal[flat, 2] > 0).mean() > 0.99  # the floor faces the cameras
 
 
-def test_glb_has_the_faces_of_the_mesh_that_was_labelled(finished: Path, tmp_path: Path) -> None:
-    cloud = read_written(finished / "run" / "points.ply").points
+def test_glb_has_the_faces_of_the_mesh_that_was_labelled(
+    finished: Path, room_folder: Path, tmp_path: Path
+) -> None:
+    cloud = read_written(finished / "points.ply").points
     xyz, rgb = cloud.xyz.numpy()[:2000], cloud.rgb.numpy()[:2000]
     faces = np.random.default_rng(1).permutation(2000)[:300].reshape(100, 3)
     lines = [
@@ -250,7 +239,7 @@ def test_glb_has_the_faces_of_the_mesh_that_was_labelled(finished: Path, tmp_pat
     trimesh.Trimesh(xyz, faces, vertex_colors=rgb, process=False).export(tmp_path / "own.ply")
     for name in ("own.obj", "own.ply"):
         run = tmp_path / f"run-{name}" / "run"
-        run_job(job(finished / "room", LABELS, onto=str(tmp_path / name)), run)
+        run_job(job(room_folder, LABELS, onto=str(tmp_path / name)), run)
         _, (place, _, corners) = parsed(exported(run, "glb"))
         assert place == pytest.approx(xyz, abs=1e-6)
         assert (corners.reshape(-1, 3) == faces).all()
@@ -324,8 +313,8 @@ def test_frames_without_depth_have_no_mesh() -> None:
 # ---------------------------------------------------------------------------------------------- benchmarks
 
 
-def test_scannet_ids_and_masks(finished: Path, tmp_path: Path) -> None:
-    run_job(job(finished / "room", "scannet20"), tmp_path / "run")
+def test_scannet_ids_and_masks(room_folder: Path, tmp_path: Path) -> None:
+    run_job(job(room_folder, "scannet20"), tmp_path / "run")
     folder = exported(tmp_path / "run", "scannet")
     want = content(tmp_path / "run")
     ids = np.loadtxt(folder / "labels.txt", dtype=int)
@@ -408,7 +397,7 @@ def test_coco_panoptic(run: Path, room: Scene) -> None:
     tree = json.loads((folder / "panoptic.json").read_text())
     jsonschema.validate(tree, PANOPTIC)
     assert [entry["name"] for entry in tree["categories"]] == NAMES
-    assert [entry["isthing"] for entry in tree["categories"]] == [0, 0, 1, 1, 1, 1]
+    assert [entry["isthing"] for entry in tree["categories"]] == [0, 0, 1, 1, 1, 1, 1]
     assert len(tree["images"]) == len(tree["annotations"]) == 8
     agreed = []
     owners: dict[int, int] = {}
@@ -627,9 +616,7 @@ def test_a_capture_that_has_moved_is_not_needed(run: Path, to: str) -> None:
     assert exported(run, to).is_file()
 
 
-def test_damaged_frames_are_left_out_and_named(finished: Path, tmp_path: Path) -> None:
-    capture = shutil.copytree(finished / "room", tmp_path / "room")
-    run = Path(shutil.copytree(finished / "run", tmp_path / "run"))
+def test_damaged_frames_are_left_out_and_named(run: Path, capture: Path, tmp_path: Path) -> None:
     changed(run, path=str(capture))
     for kind in ("coco", "rrd", "glb"):
         want = content(run, mesh=True)
@@ -658,8 +645,8 @@ def test_labels_that_were_cut_off(run: Path) -> None:
         exported(run, "ply")
 
 
-def test_names_with_odd_characters(finished: Path, tmp_path: Path) -> None:
-    capture = shutil.copytree(finished / "room", tmp_path / "Büro №3 / plan".replace("/", "-"))
+def test_names_with_odd_characters(room_folder: Path, tmp_path: Path) -> None:
+    capture = shutil.copytree(room_folder, tmp_path / "Büro №3 / plan".replace("/", "-"))
     labels = 'wall, floor, "chair" & co, tab/le, 机'
     run = tmp_path / "run"
     run_job(job(capture, labels), run)
@@ -672,6 +659,6 @@ def test_names_with_odd_characters(finished: Path, tmp_path: Path) -> None:
     coco = json.loads((exported(run, "coco") / "panoptic.json").read_text(encoding="utf-8"))
     assert [entry["name"] for entry in coco["categories"]] == list(want.names)
     assert np.load(exported(run, "npz"))["names"].tolist() == list(want.names)
-    assert plain_name("../a/b:c?.x") == "-a-b-c-.x"
-    assert plain_name("...") == "scene"
-    assert plain_names(["a/b", "a-b", "A b", "c"]) == ["a-b", "a-b-2", "A-b-3", "c"]
+    assert file_stem("../a/b:c?.x") == "-a-b-c-.x"
+    assert file_stem("...") == "scene"
+    assert file_stems(["a/b", "a-b", "A b", "c"]) == ["a-b", "a-b-2", "A-b-3", "c"]

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +13,17 @@ import purify3d
 from purify3d.backbones import load_backbone
 from purify3d.base.errors import RunError
 from purify3d.pipeline import run_job
-from purify3d.runs.job import job
+from purify3d.runs.job import changed
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
-def folder(room_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("notebook") / "run"
-    run_job(job(room_folder, ["wall", "floor", "<script>alert(1)</script>"], rounds=2), folder)
+def folder(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with a label that a page could take for its own."""
+    folder = Path(shutil.copytree(finished, tmp_path_factory.mktemp("notebook") / "run"))
+    labels = ["wall", "floor", "<script>alert(1)</script>"]
+    run_job(changed(purify3d.open_run(folder).job, {"labels": labels}), folder)
     return folder
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,8 @@ import trimesh
 from scipy.spatial.transform import Rotation
 
 from purify3d.base.errors import PurifyWarning, RunError
-from purify3d.labels.objects import Object, ObjectConfig, box, find_objects
+from purify3d.labels.config import ObjectConfig
+from purify3d.labels.objects import Object, box, find_objects
 from purify3d.labels.segmentation import Segmentation
 from purify3d.pipeline import run_job
 from purify3d.runs import Run
@@ -184,20 +184,6 @@ def test_boxes_are_closed_meshes_at_their_place(tmp_path: Path) -> None:
     assert near.min(axis=0) == pytest.approx([0.8, 1.7, 2.55])
     assert near.max(axis=0) == pytest.approx([1.2, 2.3, 3.45])
     assert mesh.vertices[8:].mean(axis=0) == pytest.approx([500_000.25, 5_400_000.5, 3.0], abs=1e-6)
-
-
-@pytest.fixture(scope="module")
-def finished(room_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("objects")
-    capture = shutil.copytree(room_folder, folder / "room")
-    run_job(job(capture, "wall, floor, chair, table, cabinet, bed|mattress"), folder / "run")
-    return folder
-
-
-@pytest.fixture
-def run(finished: Path, tmp_path: Path) -> Path:
-    """A finished run of a capture that is still where it was."""
-    return Path(shutil.copytree(finished / "run", tmp_path / "run"))
 
 
 def test_objects_of_a_run(run: Path, purify3d: Callable[..., tuple[int, str, str]]) -> None:

@@ -14,16 +14,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fakes import LABELS, write_scannet
 from filelock import FileLock
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
+from purify3d.affinities.config import StudentConfig
 from purify3d.affinities.embeddings import load_embedding
-from purify3d.affinities.student import Student, StudentConfig
+from purify3d.affinities.student import Student
 from purify3d.backbones import load_backbone
 from purify3d.base.errors import PurifyWarning, RunError
 from purify3d.clouds import read_cloud
 from purify3d.pipeline import run_job
+from purify3d.rooms import synthetic_scene
 from purify3d.runs import Run, check_writable
 from purify3d.runs.answers import write_answer
 from purify3d.runs.artefacts import name_with_words
@@ -32,19 +35,27 @@ from purify3d.runs.forecast import forecast
 from purify3d.runs.job import Job, changed, job, options
 from purify3d.types import Scene
 
-LABELS = "wall, floor, chair, table, bed|mattress"
+
+@pytest.fixture
+def folder(run: Path) -> Path:
+    return run
 
 
 @pytest.fixture(scope="module")
-def finished(room_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    run_job(job(room_folder, LABELS), folder)
+def small(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """A run that takes no time: small images, and features that are stored."""
+    folder = tmp_path_factory.mktemp("small")
+    scene = synthetic_scene(3, frames=6, width=112, height=84)
+    capture = write_scannet(scene, folder / "room")
+    maps = stored_maps(folder / "maps", capture)
+    return job(capture, "wall, floor", backbone=maps, affinity="geometric", margin=4)
+
+
+@pytest.fixture(scope="module")
+def small_run(small: Job, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("small") / "run"
+    run_job(small, folder)
     return folder
-
-
-@pytest.fixture
-def folder(finished: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
 def repeated(folder: Path, wanted: Job, **options: Any) -> set[str]:
@@ -61,9 +72,9 @@ CHANGES: dict[str, tuple[Any, set[str]]] = {
     "path": (None, {"points", "lift", "label"}),  # another folder, made in the test
     "reader": ("scannet", {"points", "lift", "label"}),
     "up": ("-y", {"points", "lift", "label"}),
-    "intrinsics": ([150, 150, 79.5, 59.5], {"points", "lift", "label"}),
+    "intrinsics": ([105, 105, 55.5, 41.5], {"points", "lift", "label"}),
     "every": (2, {"points", "lift", "label"}),
-    "limit": (5, {"points", "lift", "label"}),
+    "limit": (4, {"points", "lift", "label"}),
     "onto": (None, {"points", "lift", "label"}),  # a file, made in the test
     "depth_unit": (0.002, {"points", "lift", "label"}),
     "max_depth": (2.5, {"points", "lift", "label"}),
@@ -72,10 +83,10 @@ CHANGES: dict[str, tuple[Any, set[str]]] = {
     "scale": (0.9, {"points", "lift", "label"}),
     "interpolate": (None, {"points", "lift", "label"}),  # a format with a clock, in the test
     "voxel": (0.03, {"points", "lift", "label"}),
-    "backbone": (None, {"lift", "label"}),  # a features folder, made in the test
+    "backbone": ("segmenter:lite", {"lift", "label"}),
     "fusion": ("consensus", {"lift", "label"}),
     "tolerance": (0.1, {"lift", "label"}),
-    "margin": (4, {"lift", "label"}),
+    "margin": (2, {"lift", "label"}),
     "top_views": (2, {"lift", "label"}),
     "seed": (1, {"lift", "label"}),
     "affinity": ("uniform", {"label"}),
@@ -93,17 +104,12 @@ CHANGES: dict[str, tuple[Any, set[str]]] = {
 }
 
 
-def intrinsics_of(room: Scene) -> tuple[float, ...]:
-    camera = room.frames[0].camera
-    return camera.fx, camera.fy, camera.cx, camera.cy
-
-
-def tum_folder(room: Scene, folder: Path) -> Path:
-    """The room as a TUM sequence, a pose every 20 ms and an image every 40."""
+def tum_folder(scene: Scene, folder: Path) -> Path:
+    """A scene as a TUM sequence, a pose every 20 ms and an image every 40."""
     lists: dict[str, list[str]] = {"rgb": [], "depth": [], "groundtruth": []}
     for name in ("rgb", "depth"):
         (folder / name).mkdir(parents=True)
-    for number, frame in enumerate(room.frames):
+    for number, frame in enumerate(scene.frames):
         at = number * 0.04
         Image.fromarray(frame.color()).save(folder / "rgb" / f"{number}.png")
         Image.fromarray((frame.depth() * 5000).round().astype(np.uint16)).save(
@@ -121,21 +127,20 @@ def tum_folder(room: Scene, folder: Path) -> Path:
 
 @pytest.mark.parametrize("leaf", options(), ids=lambda leaf: leaf.name)
 def test_each_setting_repeats_the_stages_that_it_can_change(
-    leaf: Any, room: Scene, room_folder: Path, folder: Path, tmp_path: Path
+    leaf: Any, small: Job, small_run: Path, tmp_path: Path
 ) -> None:
     value, stages = CHANGES[leaf.name]
-    base = job(room_folder, LABELS)
+    base, folder = small, Path(shutil.copytree(small_run, tmp_path / "run"))
     if leaf.name == "path":
-        value = str(shutil.copytree(room_folder, tmp_path / "other"))
+        value = str(shutil.copytree(small.capture.path, tmp_path / "other"))
     elif leaf.name == "onto":
         value = str(shutil.copy(folder / "points.ply", tmp_path / "mesh.ply"))
-    elif leaf.name == "backbone":
-        value = stored_maps(tmp_path / "maps", room_folder)
-    elif leaf.name == "voxel":
-        base = changed(base, {"affinity": "geometric"})  # the student knows one size
-        run_job(base, folder)
     elif leaf.name == "interpolate":
-        base = job(tum_folder(room, tmp_path / "tum"), LABELS, intrinsics=intrinsics_of(room), up="+z")
+        scene = small.capture.open()
+        camera = scene.frames[0].camera
+        intrinsics = (camera.fx, camera.fy, camera.cx, camera.cy)
+        capture = tum_folder(scene, tmp_path / "tum")
+        base = changed(base, {"path": str(capture), "intrinsics": intrinsics, "up": "+z"})
         run_job(base, folder, overwrite=True)
         value = True
     wanted = changed(base, {leaf.name: value})
@@ -151,17 +156,21 @@ def test_each_setting_repeats_the_stages_that_it_can_change(
     else:
         assert repeated(folder, wanted) == stages
         assert Folder(folder).job == wanted.resolved()
-    assert repeated(folder, wanted, overwrite=True) == {"points", "lift", "label"}
+
+
+def test_overwriting_repeats_every_stage(small: Job, small_run: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(small_run, tmp_path / "run")
+    assert repeated(folder, small, overwrite=True) == {"points", "lift", "label"}
 
 
 def stored_maps(folder: Path, capture: Path) -> str:
     folder.mkdir()
-    words = ["wall", "floor", "chair", "table", "bed", "mattress"]
-    np.savez(folder / "text.npz", names=np.array(words), embeddings=np.eye(6, dtype=np.float32))
-    (folder / "space.json").write_text(json.dumps({"id": "test", "dim": 6, "logit_scale": 10}))
+    words = LABELS.replace("|", ", ").split(", ")
+    np.savez(folder / "text.npz", names=np.array(words), embeddings=np.eye(len(words), dtype=np.float32))
+    (folder / "space.json").write_text(json.dumps({"id": "test", "dim": len(words), "logit_scale": 10}))
     rng = np.random.default_rng(0)
     for color in (capture / "color").iterdir():
-        np.save(folder / f"{color.stem}.npy", rng.random((6, 3, 4), dtype=np.float32))
+        np.save(folder / f"{color.stem}.npy", rng.random((len(words), 3, 4), dtype=np.float32))
     return f"features:{folder}"
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fakes import NAMES
 
 from purify3d.backbones import load_backbone
 from purify3d.base.errors import LabelError, RunError
@@ -20,26 +21,15 @@ from purify3d.labels.questions import COMMON_WORDS
 from purify3d.labels.questions import answer as answer_of
 from purify3d.labels.regions import heat, heat_range
 from purify3d.labels.segmentation import Segmentation
-from purify3d.pipeline import run_job
 from purify3d.runs import Run, artefacts
 from purify3d.runs.folder import Folder
-from purify3d.runs.job import job
 from purify3d.types import PointCloud, Vocabulary
 from purify3d.viewing import state
 from purify3d.viewing.boxes import boxes
-from purify3d.viewing.scene import Subject, Version
+from purify3d.viewing.scene import Version, ViewedScene
 from purify3d.viewing.share.single_file import questions, share, write_page
 from purify3d.viewing.state import Look
 from purify3d.viewing.words import Words
-
-LABELS = "wall, floor, chair|stool, table, sofa, cabinet"
-
-
-@pytest.fixture(scope="module")
-def finished(room_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("share") / "run"
-    run_job(job(room_folder, LABELS), folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +38,8 @@ def words(finished: Path) -> Words:
 
 
 @pytest.fixture(scope="module")
-def subject(finished: Path, words: Words) -> Subject:
-    return Subject.of(Run.open(finished), words)
+def viewed(finished: Path, words: Words) -> ViewedScene:
+    return ViewedScene.of(Run.open(finished), words)
 
 
 class Scripts(HTMLParser):
@@ -93,34 +83,34 @@ def opened(page: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return facts, arrays
 
 
-def grown(subject: Subject, count: int, **changes: Any) -> Subject:
+def grown(viewed: ViewedScene, count: int, **changes: Any) -> ViewedScene:
     """A cloud of so many points in random order, near those of another."""
     rng = np.random.default_rng(0)
-    index = torch.from_numpy(rng.integers(len(subject), size=count))
-    points = subject.scene.cloud()
+    index = torch.from_numpy(rng.integers(len(viewed), size=count))
+    points = viewed.scene.cloud()
     near = points.xyz[index] + torch.from_numpy(rng.normal(0, 0.01, (count, 3)).astype(np.float32))
     cloud = PointCloud(near, points.rgb[index], points.normal[index], points.label[index])
 
     def load(purified: bool) -> Version:
-        version = subject.version(purified)
+        version = viewed.version(purified)
         old, said = version.features, version.labels
         features = old.at(index)
         return Version(features, Segmentation(said.label[index], said.score[index], said.vocabulary))
 
-    scene = replace(subject.scene, points=cloud, **changes)
-    return Subject(scene, subject.vocabulary, subject.views[index.numpy()], load)
+    scene = replace(viewed.scene, points=cloud, **changes)
+    return ViewedScene(scene, viewed.vocabulary, viewed.views[index.numpy()], load)
 
 
 # ------------------------------------------------------------------------------------------------- content
 
 
 @pytest.fixture(scope="module")
-def shared_page(subject: Subject, words: Words) -> bytes:
-    return share(subject, words, questions(subject, words, ["chair|stool", "airplane"]))
+def shared_page(viewed: ViewedScene, words: Words) -> bytes:
+    return share(viewed, words, questions(viewed, words, ["chair|stool", "airplane"]))
 
 
-def test_positions_are_those_of_the_capture(subject: Subject, words: Words) -> None:
-    far = grown(subject, 5000, origin=np.array([4_000_000.0, -500_000.0, 120.0]))
+def test_positions_are_those_of_the_capture(viewed: ViewedScene, words: Words) -> None:
+    far = grown(viewed, 5000, origin=np.array([4_000_000.0, -500_000.0, 120.0]))
     facts, arrays = opened(share(far, words, []))
     place = np.stack([arrays[axis] for axis in "xyz"], axis=1).astype(float) * facts["step"] + facts["middle"]
     expected = far.scene.cloud().xyz.double().numpy() + far.scene.origin
@@ -131,21 +121,23 @@ def test_positions_are_those_of_the_capture(subject: Subject, words: Words) -> N
     assert error.max() > extent.min() / 65534 / 8  # they are rounded, not something else
 
 
-def test_colours_labels_truth_and_counts(subject: Subject, shared_page: bytes) -> None:
+def test_colours_labels_truth_and_counts(viewed: ViewedScene, shared_page: bytes) -> None:
     facts, arrays = opened(shared_page)
     rgb = np.stack([arrays[name] for name in ("red", "green", "blue")], axis=1)
-    assert np.array_equal(rgb, subject.scene.cloud().rgb.numpy())
-    assert facts["names"] == ["wall", "floor", "chair", "table", "sofa", "cabinet", "(no label)"]
+    assert np.array_equal(rgb, viewed.scene.cloud().rgb.numpy())
+    assert facts["names"] == [*NAMES, "(no label)"]
     looks = {"label purified": Look(), "label raw": Look(purified=False), "truth": Look("truth")}
     for name, look in looks.items():
-        expected = state.assigned(subject, look)
-        assert np.array_equal(np.where(arrays[name] == 6, -1, arrays[name].astype(int)), expected), name
-        counts = {index: (arrays[name] == index).sum() for index in range(7)}
+        expected = state.assigned(viewed, look)
+        assert np.array_equal(np.where(arrays[name] == len(NAMES), -1, arrays[name].astype(int)), expected), (
+            name
+        )
+        counts = {index: (arrays[name] == index).sum() for index in range(len(NAMES) + 1)}
         legend = facts["legends"][name.removeprefix("label ")]
         assert dict(map(tuple, legend)) == {i: n for i, n in counts.items() if n}
     assert (arrays["label purified"] != arrays["label raw"]).any()
-    assert facts["points"] == len(subject) == len(arrays["x"])
-    score = subject.version(True).labels.score.numpy()
+    assert facts["points"] == len(viewed) == len(arrays["x"])
+    score = viewed.version(True).labels.score.numpy()
     low, high = np.quantile(score[score != 0], [0.01, 0.99])
     share_of = np.where(score == 0, 0, np.clip((score - low) / (high - low), 0, 1))
     assert np.abs(arrays["score purified"] / 255 - share_of).max() <= 0.5 / 255 + 1e-4
@@ -169,13 +161,13 @@ def test_heat_is_that_of_query(finished: Path, shared_page: bytes, side: str, pu
         assert said[side]["verdict"].startswith(f"{start}: peak {answer.peak:.3f}")
 
 
-def test_objects_are_where_they_are(finished: Path, subject: Subject, words: Words) -> None:
-    Run.open(finished).objects()
-    things = boxes(Run.open(finished), subject.center + subject.scene.origin)
-    facts, arrays = opened(share(subject, words, [], things=things))
+def test_objects_are_where_they_are(run: Path, viewed: ViewedScene, words: Words) -> None:
+    Run.open(run).objects()
+    things = boxes(Run.open(run), viewed.center + viewed.scene.origin)
+    facts, arrays = opened(share(viewed, words, [], things=things))
     assert len(facts["boxes"]) == len(things) > 0
     edges = arrays["edges"].reshape(-1, 12, 2, 3) + np.array(facts["middle"])
-    written = json.loads((finished / "objects.json").read_text())["detections"]
+    written = json.loads((run / "objects.json").read_text())["detections"]
     for box, drawn, one in zip(facts["boxes"], edges, written, strict=True):
         center = [one["bbox"]["center"]["position"][axis] for axis in "xyz"]
         assert drawn.reshape(-1, 3).mean(axis=0) == pytest.approx(center, abs=1e-3)
@@ -186,50 +178,50 @@ def test_objects_are_where_they_are(finished: Path, subject: Subject, words: Wor
         assert np.sort(lengths) == pytest.approx(np.sort(size * 4), abs=1e-3)
 
 
-def test_many_points_are_a_fair_sample(subject: Subject, words: Words) -> None:
-    facts, arrays = opened(share(subject, words, [], budget=4000))
+def test_many_points_are_a_fair_sample(viewed: ViewedScene, words: Words) -> None:
+    facts, arrays = opened(share(viewed, words, [], budget=4000))
     assert len(arrays["x"]) == len(arrays["label purified"]) == len(arrays["truth"]) == 4000
-    assert facts["points"] == len(subject) > 4000
-    all_of_them = np.bincount(state.assigned(subject, Look()) % 7, minlength=7) / len(subject)
-    some = np.bincount(arrays["label purified"], minlength=7) / 4000
+    assert facts["points"] == len(viewed) > 4000
+    all_of_them = np.bincount(state.assigned(viewed, Look()) % 8, minlength=8) / len(viewed)
+    some = np.bincount(arrays["label purified"], minlength=8) / 4000
     assert np.abs(some - all_of_them).max() < 0.03
-    assert dict(map(tuple, facts["legends"]["purified"]))[1] == (state.assigned(subject, Look()) == 1).sum()
-    assert share(subject, words, [], budget=4000) == share(subject, words, [], budget=4000)
+    assert dict(map(tuple, facts["legends"]["purified"]))[1] == (state.assigned(viewed, Look()) == 1).sum()
+    assert share(viewed, words, [], budget=4000) == share(viewed, words, [], budget=4000)
 
 
-def test_300_labels(subject: Subject, words: Words) -> None:
+def test_300_labels(viewed: ViewedScene, words: Words) -> None:
     vocabulary = Vocabulary.parse([f"thing {i}" for i in range(300)])
     label = torch.arange(600, dtype=torch.int32) % 301 - 1
 
     def load(purified: bool) -> Version:
-        version = grown(subject, 600).version(purified)
+        version = grown(viewed, 600).version(purified)
         return Version(version.features, Segmentation(label, version.labels.score, vocabulary))
 
-    few = grown(subject, 600, truth={})
-    facts, arrays = opened(share(Subject(few.scene, vocabulary, few.views, load), words, []))
+    few = grown(viewed, 600, truth={})
+    facts, arrays = opened(share(ViewedScene(few.scene, vocabulary, few.views, load), words, []))
     assert np.array_equal(np.where(arrays["label raw"] == 300, -1, arrays["label raw"].astype(int)), label)
     assert facts["names"][299:] == ["thing 299", "(no label)"]
     assert len(facts["colors"]) == 301
 
 
-def test_no_truth_no_truth(subject: Subject, words: Words) -> None:
-    facts, arrays = opened(share(grown(subject, 500, truth={}), words, []))
+def test_no_truth_no_truth(viewed: ViewedScene, words: Words) -> None:
+    facts, arrays = opened(share(grown(viewed, 500, truth={}), words, []))
     assert "truth" not in arrays
     assert set(facts["meanings"]) == {"photo", "label", "heat", "score"}
     assert set(facts["legends"]) == {"purified", "raw"}
 
 
 @pytest.mark.parametrize("up", [[0, 0, 1], [0, 1, 0], [0, -1, 0], [1, 0, 0], [0.6, 0, -0.8]])
-def test_the_camera_turns_around_up(subject: Subject, words: Words, up: list[float]) -> None:
-    facts, _ = opened(share(grown(subject, 50, up=np.array(up, dtype=float)), words, []))
+def test_the_camera_turns_around_up(viewed: ViewedScene, words: Words, up: list[float]) -> None:
+    facts, _ = opened(share(grown(viewed, 50, up=np.array(up, dtype=float)), words, []))
     east, north, top = np.array(facts["frame"])
     assert top == pytest.approx(up)
     assert np.cross(east, north) == pytest.approx(top)
     assert np.linalg.norm([east, north], axis=1) == pytest.approx(1)
 
 
-def test_200_000_points_in_random_order_stay_small(subject: Subject, words: Words) -> None:
-    many = grown(subject, 200_000)
+def test_200_000_points_in_random_order_stay_small(viewed: ViewedScene, words: Words) -> None:
+    many = grown(viewed, 200_000)
     page = share(many, words, questions(many, words))
     facts, arrays = opened(page)
     assert len(arrays["x"]) == 200_000
@@ -240,23 +232,23 @@ def test_200_000_points_in_random_order_stay_small(subject: Subject, words: Word
 # --------------------------------------------------------------------------------------------------- words
 
 
-def test_words_are_the_labels_and_a_few_common_ones(subject: Subject, words: Words) -> None:
-    asked = [question.text for question in questions(subject, words)]
-    labels = {"wall", "floor", "chair | stool", "table", "sofa", "cabinet"}
-    found = {subject.vocabulary.names[row.index] for row in state.legend(subject, Look()) if row.index >= 0}
+def test_words_are_the_labels_and_a_few_common_ones(viewed: ViewedScene, words: Words) -> None:
+    asked = [question.text for question in questions(viewed, words)]
+    labels = {"wall", "floor", "chair | stool", "table", "sofa", "cabinet", "bed | mattress"}
+    found = {viewed.vocabulary.names[row.index] for row in state.legend(viewed, Look()) if row.index >= 0}
     assert set(asked[:-4]) == {label for label in labels if label.split(" | ")[0] in found}
     assert set(asked[-4:]) <= set(COMMON_WORDS) - labels - {"chair"}
-    assert [q.text for q in questions(subject, words, ["lamp", "a bed", "lamp"])] == ["lamp", "a bed"]
+    assert [q.text for q in questions(viewed, words, ["lamp", "a bed", "lamp"])] == ["lamp", "a bed"]
     with pytest.raises(LabelError):
-        questions(subject, words, [" "])
+        questions(viewed, words, [" "])
 
 
 # ------------------------------------------------------------------------------------------------- escaping
 
 
-def test_names_stay_text(subject: Subject, words: Words) -> None:
+def test_names_stay_text(viewed: ViewedScene, words: Words) -> None:
     name = "</script><script>window.broken=1</script><!-- {{DATA}} {{SCRIPT}} \u2028 \U0001f4a3 & \\u003c"
-    page = share(grown(subject, 50, name=name), words, [])
+    page = share(grown(viewed, 50, name=name), words, [])
     scripts = Scripts(page)
     assert [attrs.get("type") for attrs, _ in scripts.found] == ["application/json", "text/plain", None]
     assert opened(page)[0]["name"] == name

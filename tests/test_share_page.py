@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -17,10 +18,10 @@ from purify3d.backbones import load_backbone
 from purify3d.pictures.palettes import colors_of_labels
 from purify3d.pipeline import run_job
 from purify3d.runs import Run
-from purify3d.runs.job import job
+from purify3d.runs.job import changed
 from purify3d.viewing import state
 from purify3d.viewing.boxes import boxes
-from purify3d.viewing.scene import Subject
+from purify3d.viewing.scene import ViewedScene
 from purify3d.viewing.share.single_file import questions, share, write_page
 from purify3d.viewing.state import Look
 from purify3d.viewing.words import Words
@@ -34,24 +35,32 @@ _BACK = np.array([0x14, 0x16, 0x1B])
 
 
 @pytest.fixture(scope="module")
-def subject(room_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Subject:
-    folder = tmp_path_factory.mktemp("sharing") / "run"
-    run_job(job(room_folder, LABELS), folder)
-    run = Run.open(folder)
+def relabelled(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = Path(shutil.copytree(finished, tmp_path_factory.mktemp("sharing") / "run"))
+    run = run_job(changed(Run.open(folder).job, {"labels": LABELS}), folder)
     run.objects()
-    backbone = load_backbone(run.job.backbone)
-    return Subject.of(run, backbone, Words(backbone))
+    return run
 
 
 @pytest.fixture(scope="module")
-def page(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = Run.open(next(tmp_path_factory.getbasetemp().glob("sharing*")) / "run")
-    words = Words(load_backbone(run.job.backbone))
-    subject.scene = replace(subject.scene, name=NAME)
-    things = boxes(run, subject.center + subject.scene.origin)
+def words(relabelled: Run) -> Words:
+    return Words(load_backbone(relabelled.job.backbone))
+
+
+@pytest.fixture(scope="module")
+def viewed(relabelled: Run, words: Words) -> ViewedScene:
+    return ViewedScene.of(relabelled, words)
+
+
+@pytest.fixture(scope="module")
+def page(
+    relabelled: Run, viewed: ViewedScene, words: Words, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    viewed.scene = replace(viewed.scene, name=NAME)
+    things = boxes(relabelled, viewed.center + viewed.scene.origin)
     things = [replace(box, label=f"{EVIL}{box.label}") for box in things]
-    asked = questions(subject, words, ["chair", "floor", EVIL])
-    made = share(subject, words, asked, things=things, budget=20_000)
+    asked = questions(viewed, words, ["chair", "floor", EVIL])
+    made = share(viewed, words, asked, things=things, budget=20_000)
     return write_page(tmp_path_factory.mktemp("pages") / "a page.html", made)
 
 
@@ -111,17 +120,17 @@ def row(tab: Tab, name: str) -> list:
     return line.get_by_role("button").all()
 
 
-def test_it_draws_from_a_file_without_a_network(opened: Callable[..., Tab], subject: Subject) -> None:
+def test_it_draws_from_a_file_without_a_network(opened: Callable[..., Tab], viewed: ViewedScene) -> None:
     tab = opened()
     shot = picture(tab)
     filled = (np.abs(shot - _BACK).max(2) > 6).mean()
     assert 0.15 < filled < 0.95
     assert tab.title() == NAME
     assert tab.locator("summary").inner_text() == NAME
-    left = len(subject) - 20_000
-    tab.get_by_text(f"20,000 of {len(subject):,} points are here. {left:,} are left out").wait_for()
+    left = len(viewed) - 20_000
+    tab.get_by_text(f"20,000 of {len(viewed):,} points are here. {left:,} are left out").wait_for()
     names = tab.locator(".row b").all_inner_texts()
-    said = state.legend(subject, Look())
+    said = state.legend(viewed, Look())
     assert names == [line.name for line in said]
     assert tab.locator(".row span").all_inner_texts() == [f"{line.points:,}" for line in said]
 
@@ -140,12 +149,12 @@ def test_the_legend_hides_and_isolates(opened: Callable[..., Tab]) -> None:
     until(lambda: (has(tab, FLOOR), has(tab, WALL)) == (floor, wall))
 
 
-def test_purified_and_words_change_the_colours(opened: Callable[..., Tab], subject: Subject) -> None:
+def test_purified_and_words_change_the_colours(opened: Callable[..., Tab], viewed: ViewedScene) -> None:
     tab = opened()
     purified = picture(tab)
     tab.locator("#purified").uncheck()
     until(lambda: (np.abs(picture(tab) - purified).max(2) > 6).sum() > 50)
-    raw = state.legend(subject, Look(purified=False))
+    raw = state.legend(viewed, Look(purified=False))
     assert tab.locator(".row span").all_inner_texts() == [f"{line.points:,}" for line in raw]
     tab.locator("#purified").check()
     until(lambda: bool((picture(tab) == purified).all()))

@@ -1,7 +1,6 @@
 """What a page shows of a run: colours, legend, clicks, detail, who may see it; without a browser."""
 
 import json
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,17 +18,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fakes import LABELS
 
 from purify3d.backbones import embed_vocabulary, load_backbone
 from purify3d.base.errors import LabelError, PurifyError, RunError
 from purify3d.clouds.ply import read_written
 from purify3d.labels.questions import answer as answer_of
 from purify3d.labels.questions import classify, scores
-from purify3d.pictures.palettes import NO_LABEL_COLOR, heat_colors, label_colors
-from purify3d.pipeline import run_job
+from purify3d.pictures.palettes import NO_LABEL_COLOR, RIGHT, UNLABELLED, WRONG, heat_colors, label_colors
 from purify3d.runs import Run, artefacts
 from purify3d.runs.folder import Folder
-from purify3d.runs.job import job
 from purify3d.types import PointCloud, Scene, Vocabulary
 from purify3d.viewing import state
 from purify3d.viewing.authentication import answer_instead
@@ -38,18 +36,9 @@ from purify3d.viewing.detail import Eye, chosen, fair_order, left_out
 from purify3d.viewing.names import harmless
 from purify3d.viewing.photos import photos
 from purify3d.viewing.picks import pick
-from purify3d.viewing.scene import Subject
+from purify3d.viewing.scene import ViewedScene
 from purify3d.viewing.state import Look
 from purify3d.viewing.words import Words
-
-LABELS = "wall, floor, chair, table, sofa, cabinet"
-
-
-@pytest.fixture(scope="module")
-def finished(room_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("viewing") / "run"
-    run_job(job(room_folder, LABELS), folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +47,13 @@ def words(finished: Path) -> Words:
 
 
 @pytest.fixture(scope="module")
-def subject(finished: Path, words: Words) -> Subject:
-    return Subject.of(Run.open(finished), words)
+def viewed(finished: Path, words: Words) -> ViewedScene:
+    return ViewedScene.of(Run.open(finished), words)
 
 
 @pytest.fixture
-def everything(subject: Subject) -> np.ndarray:
-    return np.arange(len(subject))
+def everything(viewed: ViewedScene) -> np.ndarray:
+    return np.arange(len(viewed))
 
 
 # ------------------------------------------------------------------------------------------------- colours
@@ -72,83 +61,84 @@ def everything(subject: Subject) -> np.ndarray:
 
 @pytest.mark.parametrize("purified", [True, False])
 def test_heat_is_that_of_query(
-    finished: Path, subject: Subject, words: Words, everything: np.ndarray, purified: bool
+    finished: Path, viewed: ViewedScene, words: Words, everything: np.ndarray, purified: bool
 ) -> None:
     run = Folder(finished)
     name = artefacts.PURIFIED if purified else artefacts.FEATURES
     points = artefacts.read_scene(run).cloud()
     features = artefacts.read_features(run, name, points).within(0)
     answer = answer_of(points, features, "chair|stool", load_backbone(run.job.backbone))
-    look = Look("heat", purified=purified, question=words.bank("chair|stool"))
+    look = Look("heat", purified=purified, question=words.embed("chair|stool"))
     expected = heat_colors(answer.heat.numpy())
     assert len(np.unique(expected, axis=0)) > 20
-    assert np.array_equal(state.colors(subject, look, everything), expected)
+    assert np.array_equal(state.colors(viewed, look, everything), expected)
     some = everything[::7]
-    assert np.array_equal(state.colors(subject, look, some), expected[::7])
-    said = state.verdict(subject, look, words)
+    assert np.array_equal(state.colors(viewed, look, some), expected[::7])
+    said = state.verdict(viewed, look, words)
     assert f"peak {answer.peak:.3f}, {answer.better:.0%} of common words" in said
     assert said.startswith("found" if answer.found else "nothing like this here")
 
 
-def test_what_is_not_here_is_said(subject: Subject, words: Words) -> None:
-    assert state.verdict(subject, Look(question=words.bank("airplane")), words).startswith(
+def test_what_is_not_here_is_said(viewed: ViewedScene, words: Words) -> None:
+    assert state.verdict(viewed, Look(question=words.embed("airplane")), words).startswith(
         "nothing like this"
     )
-    assert state.verdict(subject, Look(), words) == ""
+    assert state.verdict(viewed, Look(), words) == ""
 
 
 def test_raw_is_lifted_and_purified_is_pooled(
-    finished: Path, subject: Subject, words: Words, everything: np.ndarray
+    finished: Path, viewed: ViewedScene, words: Words, everything: np.ndarray
 ) -> None:
     run = Folder(finished)
     written = read_written(finished / "labels.ply").points.label.numpy()
-    bank = embed_vocabulary(words, Vocabulary.parse(LABELS))
+    text_embeddings = embed_vocabulary(words, Vocabulary.parse(LABELS))
     features = artefacts.read_features(run, artefacts.FEATURES, artefacts.read_scene(run).cloud()).within(0)
-    lifted = classify(scores(features, bank), bank).numpy()
-    assert np.array_equal(state.assigned(subject, Look(purified=True)), written)
-    assert np.array_equal(state.assigned(subject, Look(purified=False)), lifted)
+    lifted = classify(scores(features, text_embeddings), text_embeddings).numpy()
+    assert np.array_equal(state.assigned(viewed, Look(purified=True)), written)
+    assert np.array_equal(state.assigned(viewed, Look(purified=False)), lifted)
     assert (written != lifted).mean() > 0.001
-    table = np.vstack([label_colors(subject.vocabulary.names), [NO_LABEL_COLOR]])
-    assert np.array_equal(state.colors(subject, Look(purified=False), everything), table[lifted])
+    table = np.vstack([label_colors(viewed.vocabulary.names), [NO_LABEL_COLOR]])
+    assert np.array_equal(state.colors(viewed, Look(purified=False), everything), table[lifted])
 
 
-def test_colder_points_are_gray(subject: Subject, words: Words, everything: np.ndarray) -> None:
-    bank = words.bank("chair")
-    assert bank is not None
-    warmth = subject.warmth(bank, True)[1].numpy()
-    shown = state.colors(subject, Look("heat", question=bank, least_heat=0.5), everything)
+def test_colder_points_are_gray(viewed: ViewedScene, words: Words, everything: np.ndarray) -> None:
+    text_embeddings = words.embed("chair")
+    assert text_embeddings is not None
+    warmth = viewed.warmth(text_embeddings, True)[1].numpy()
+    shown = state.colors(viewed, Look("heat", question=text_embeddings, least_heat=0.5), everything)
     assert 0 < (warmth >= 0.5).sum() < len(warmth)
     assert (shown[warmth < 0.5].max(1) == shown[warmth < 0.5].min(1)).all()
     assert np.array_equal(shown[warmth >= 0.5], heat_colors(warmth[warmth >= 0.5]))
 
 
-def test_other_colourings(subject: Subject, everything: np.ndarray) -> None:
-    scene = subject.scene
-    assert np.array_equal(state.colors(subject, Look("photo"), everything), scene.cloud().rgb.numpy())
-    views = state.colors(subject, Look("views"), everything)
-    most = int(subject.views.argmax())
+def test_other_colourings(viewed: ViewedScene, everything: np.ndarray) -> None:
+    scene = viewed.scene
+    assert np.array_equal(state.colors(viewed, Look("photo"), everything), scene.cloud().rgb.numpy())
+    views = state.colors(viewed, Look("views"), everything)
+    most = int(viewed.views.argmax())
     assert tuple(views[most]) == (240, 249, 33)
-    assert (views[subject.views == 0] == (13, 8, 135)).all()
-    principal = state.colors(subject, Look("features"), everything)
+    assert (views[viewed.views == 0] == (13, 8, 135)).all()
+    principal = state.colors(viewed, Look("features"), everything)
     assert principal.std(axis=0).min() > 10
-    assert subject.truth is not None
-    truth = subject.truth
+    assert viewed.truth is not None
+    truth = viewed.truth
     assert np.array_equal(
-        state.colors(subject, Look("truth"), everything)[truth >= 0],
-        label_colors(subject.vocabulary.names)[truth[truth >= 0]],
+        state.colors(viewed, Look("truth"), everything)[truth >= 0],
+        label_colors(viewed.vocabulary.names)[truth[truth >= 0]],
     )
-    errors = state.colors(subject, Look("errors"), everything)
-    said = state.assigned(subject, Look())
-    assert (errors[(truth >= 0) & (truth == said)] == state.RIGHT).all()
-    assert (errors[(truth >= 0) & (truth != said)] == state.WRONG).all()
+    errors = state.colors(viewed, Look("errors"), everything)
+    said = state.assigned(viewed, Look())
+    assert (errors[(truth >= 0) & (truth == said)] == RIGHT).all()
+    assert (errors[(truth >= 0) & (said >= 0) & (truth != said)] == WRONG).all()
+    assert (errors[(truth >= 0) & (said < 0)] == UNLABELLED).all()
     assert (errors[truth < 0] == NO_LABEL_COLOR).all()
-    assert f"right ({((truth >= 0) & (truth == said)).sum():,})" in state.meaning(subject, Look("errors"))
-    assert all(state.meaning(subject, Look(kind)) for kind in state.COLORINGS)
+    assert f"right ({((truth >= 0) & (truth == said)).sum():,})" in state.meaning(viewed, Look("errors"))
+    assert all(state.meaning(viewed, Look(kind)) for kind in state.COLORINGS)
 
 
-def test_score_colours_run_from_low_to_high(subject: Subject, everything: np.ndarray) -> None:
-    score = subject.version(True).labels.score.numpy()
-    shown = state.colors(subject, Look("score"), everything).astype(int)
+def test_score_colours_run_from_low_to_high(viewed: ViewedScene, everything: np.ndarray) -> None:
+    score = viewed.version(True).labels.score.numpy()
+    shown = state.colors(viewed, Look("score"), everything).astype(int)
     low, high = np.quantile(score[score != 0], [0.01, 0.99])
     assert (shown[score >= high] == (240, 249, 33)).all()
     assert (shown[(score <= low)] == (13, 8, 135)).all()
@@ -157,31 +147,31 @@ def test_score_colours_run_from_low_to_high(subject: Subject, everything: np.nda
 # --------------------------------------------------------------------------------------------------- legend
 
 
-def test_legend_counts_all_points(finished: Path, subject: Subject) -> None:
+def test_legend_counts_all_points(finished: Path, viewed: ViewedScene) -> None:
     written = json.loads((finished / "labels.json").read_text())
     counts = {row["index"]: row["points"] for row in written if row["points"]}
-    rows = state.legend(subject, Look())
+    rows = state.legend(viewed, Look())
     assert {row.index: row.points for row in rows} == counts
     assert rows[-1].index == -1
     assert [row.points for row in rows[:-1]] == sorted((row.points for row in rows[:-1]), reverse=True)
 
 
-def test_hidden_and_isolated(subject: Subject) -> None:
-    said = state.assigned(subject, Look())
+def test_hidden_and_isolated(viewed: ViewedScene) -> None:
+    said = state.assigned(viewed, Look())
     look = state.toggled(Look(), 1, False)
-    assert np.array_equal(state.kept(subject, look), said != 1)
-    assert state.kept(subject, state.toggled(look, 1, True)).all()
-    alone = state.isolated(subject, look, -1)
-    assert np.array_equal(state.kept(subject, alone), said == -1)
-    assert state.legend(subject, alone) == state.legend(subject, Look())  # counts stay
+    assert np.array_equal(state.kept(viewed, look), said != 1)
+    assert state.kept(viewed, state.toggled(look, 1, True)).all()
+    alone = state.isolated(viewed, look, -1)
+    assert np.array_equal(state.kept(viewed, alone), said == -1)
+    assert state.legend(viewed, alone) == state.legend(viewed, Look())  # counts stay
 
 
-def test_a_least_score_takes_labels_away(subject: Subject) -> None:
-    score = subject.version(True).labels.score.numpy()
+def test_a_least_score_takes_labels_away(viewed: ViewedScene) -> None:
+    score = viewed.version(True).labels.score.numpy()
     least = float(np.median(score))
-    said = state.assigned(subject, Look(least_score=least))
+    said = state.assigned(viewed, Look(least_score=least))
     assert (said[score < least] == -1).all()
-    assert np.array_equal(said[score >= least], state.assigned(subject, Look())[score >= least])
+    assert np.array_equal(said[score >= least], state.assigned(viewed, Look())[score >= least])
 
 
 # --------------------------------------------------------------------------------------------------- detail
@@ -225,9 +215,9 @@ def test_more_is_sent_of_what_is_before_a_camera_that_rests() -> None:
     assert np.isin(nearest, few).all()
 
 
-def test_positions_are_centred_float32(subject: Subject) -> None:
-    assert subject.xyz.dtype == np.float32
-    assert np.abs(subject.xyz.max(0) + subject.xyz.min(0)).max() < 1e-3
+def test_positions_are_centred_float32(viewed: ViewedScene) -> None:
+    assert viewed.xyz.dtype == np.float32
+    assert np.abs(viewed.xyz.max(0) + viewed.xyz.min(0)).max() < 1e-3
 
 
 # ------------------------------------------------------------------------------------------- clicked points
@@ -242,80 +232,78 @@ def test_the_nearest_surface_is_picked() -> None:
     assert pick(xyz[:0], *ray, radius=0.01) is None
 
 
-def test_facts_and_distance_are_in_users_coordinates(subject: Subject) -> None:
-    known = state.facts(subject, Look(), 11)
-    place = subject.scene.cloud().xyz[11].numpy() + subject.scene.origin
+def test_facts_and_distance_are_in_users_coordinates(viewed: ViewedScene) -> None:
+    known = state.facts(viewed, Look(), 11)
+    place = viewed.scene.cloud().xyz[11].numpy() + viewed.scene.origin
     assert [float(value) for value in known["place"].split()[:3]] == pytest.approx(place, abs=2e-3)
-    label = int(subject.version(True).labels.label[11])
-    assert known["label"] == (*subject.vocabulary.names, "(no label)")[label]
-    a, b = subject.scene.cloud().xyz[[11, 400]].numpy()
-    assert state.distance(subject, 11, 400) == pytest.approx(float(np.linalg.norm(a - b)), abs=1e-5)
+    label = int(viewed.version(True).labels.label[11])
+    assert known["label"] == (*viewed.vocabulary.names, "(no label)")[label]
+    a, b = viewed.scene.cloud().xyz[[11, 400]].numpy()
+    assert state.distance(viewed, 11, 400) == pytest.approx(float(np.linalg.norm(a - b)), abs=1e-5)
 
 
-def test_far_origins_are_added(subject: Subject) -> None:
-    far = replace(subject.scene, origin=np.array([500_000.0, 5_400_000.0, 0.0]))
-    moved = Subject(far, subject.vocabulary, subject.views, subject.version)
+def test_far_origins_are_added(viewed: ViewedScene) -> None:
+    far = replace(viewed.scene, origin=np.array([500_000.0, 5_400_000.0, 0.0]))
+    moved = ViewedScene(far, viewed.vocabulary, viewed.views, viewed.version)
     place = moved.users(moved.xyz[3])
-    assert place - far.origin == pytest.approx(subject.scene.cloud().xyz[3].numpy(), abs=1e-5)
+    assert place - far.origin == pytest.approx(viewed.scene.cloud().xyz[3].numpy(), abs=1e-5)
 
 
-def test_more_like_this(subject: Subject) -> None:
-    score = subject.version(True).labels.score.numpy()
+def test_more_like_this(viewed: ViewedScene) -> None:
+    score = viewed.version(True).labels.score.numpy()
     point = int(score.argmax())
-    bank = state.like(subject, Look(), point)
-    assert bank is not None
-    warmth = subject.warmth(bank, True)[1].numpy()
-    said = state.assigned(subject, Look())
+    text_embeddings = state.like(viewed, Look(), point)
+    assert text_embeddings is not None
+    warmth = viewed.warmth(text_embeddings, True)[1].numpy()
+    said = state.assigned(viewed, Look())
     assert warmth[point] > 0.9
     assert warmth[said == said[point]].mean() > warmth[said != said[point]].mean() + 0.3
-    unknown = np.nonzero(subject.views == 0)[0]
-    assert all(state.like(subject, Look(), int(i)) is None for i in unknown[:1])
+    unknown = np.nonzero(viewed.views == 0)[0]
+    assert all(state.like(viewed, Look(), int(i)) is None for i in unknown[:1])
 
 
-def test_what_is_shown_is_exported(subject: Subject, words: Words, tmp_path: Path) -> None:
-    look = replace(state.isolated(subject, Look(), 1), coloring="heat", question=words.bank("floor"))
-    (tmp_path / "shown.ply").write_bytes(state.as_ply(subject, look))
+def test_what_is_shown_is_exported(viewed: ViewedScene, words: Words, tmp_path: Path) -> None:
+    look = replace(state.isolated(viewed, Look(), 1), coloring="heat", question=words.embed("floor"))
+    (tmp_path / "shown.ply").write_bytes(state.as_ply(viewed, look))
     written = read_written(tmp_path / "shown.ply")
-    rows = np.nonzero(state.assigned(subject, look) == 1)[0]
-    assert np.array_equal(written.points.xyz.numpy(), subject.scene.cloud().xyz.numpy()[rows])
-    assert np.array_equal(written.points.rgb.numpy(), state.colors(subject, look, rows))
+    rows = np.nonzero(state.assigned(viewed, look) == 1)[0]
+    assert np.array_equal(written.points.xyz.numpy(), viewed.scene.cloud().xyz.numpy()[rows])
+    assert np.array_equal(written.points.rgb.numpy(), state.colors(viewed, look, rows))
     assert look.question is not None
     assert written.score is not None
-    assert torch.equal(written.score, subject.warmth(look.question, True)[0][rows])
+    assert torch.equal(written.score, viewed.warmth(look.question, True)[0][rows])
 
 
 # --------------------------------------------------------------------------------------------- what is there
 
 
-def test_boxes_lie_around_their_objects(finished: Path, subject: Subject) -> None:
-    offset = subject.center + subject.scene.origin
-    assert boxes(Run.open(finished), offset) == []
-    found = Run.open(finished).objects()
-    shown = boxes(Run.open(finished), offset)
+def test_boxes_lie_around_their_objects(run: Path, viewed: ViewedScene) -> None:
+    offset = viewed.center + viewed.scene.origin
+    assert boxes(Run.open(run), offset) == []
+    found = Run.open(run).objects()
+    shown = boxes(Run.open(run), offset)
     assert [box.id for box in shown] == [one.id for one in found]
     corners = np.unique(shown[0].segments.reshape(-1, 3), axis=0).astype(float) + offset
     expected = found[0].thing.corners()
     assert np.sort(corners, axis=0) == pytest.approx(np.sort(expected, axis=0), abs=1e-3)
     assert shown[0].segments.shape == (12, 2, 3)
-    (finished / "objects.json").write_text('{"detections": [{"bbox": 3}]}')
+    (run / "objects.json").write_text('{"detections": [{"bbox": 3}]}')
     with pytest.raises(RunError, match=r"objects\.json cannot be used .* repeat 'purify3d objects'"):
-        boxes(Run.open(finished), offset)
-    (finished / "objects.json").unlink()
+        boxes(Run.open(run), offset)
 
 
-def test_photos_stand_where_they_were_taken(finished: Path, subject: Subject, room: Scene) -> None:
-    offset = subject.center + subject.scene.origin
+def test_photos_stand_where_they_were_taken(finished: Path, viewed: ViewedScene, room: Scene) -> None:
+    offset = viewed.center + viewed.scene.origin
     seen = photos(Run.open(finished), offset)
     assert len(seen.frames) == 8
     place = seen.frames[0].world_from_camera[:3, 3] + seen.shift + offset
     assert place == pytest.approx(room.frames[0].world_from_camera[:3, 3], abs=1e-4)
 
 
-def test_a_capture_that_has_moved(finished: Path, subject: Subject, tmp_path: Path) -> None:
-    moved = Path(shutil.copytree(finished, tmp_path / "run"))
-    text = (moved / "config.json").read_text()
-    (moved / "config.json").write_text(text.replace(Folder(moved).job.capture.path, str(tmp_path / "gone")))
-    seen = photos(Run.open(moved), subject.center)
+def test_a_capture_that_has_moved(run: Path, viewed: ViewedScene, tmp_path: Path) -> None:
+    text = (run / "config.json").read_text()
+    (run / "config.json").write_text(text.replace(Folder(run).job.capture.path, str(tmp_path / "gone")))
+    seen = photos(Run.open(run), viewed.center)
     assert seen.frames == ()
     assert "cannot be opened" in seen.missing
     assert "gone" in seen.missing
@@ -376,10 +364,10 @@ def _get(address: str, **headers: str) -> tuple[int, str]:
         return refused.code, refused.headers.get("Set-Cookie", "")
 
 
-def test_others_need_the_token(finished: Path, subject: Subject, words: Words) -> None:
+def test_others_need_the_token(finished: Path, viewed: ViewedScene, words: Words) -> None:
     from purify3d.viewing.page import Page
 
-    page = Page(subject, words, photos(Run.open(finished), subject.center), host="0.0.0.0", port=0)
+    page = Page(viewed, words, photos(Run.open(finished), viewed.center), host="0.0.0.0", port=0)
     try:
         here = f"http://127.0.0.1:{page.port}/"
         assert page.token is not None
@@ -395,17 +383,17 @@ def test_others_need_the_token(finished: Path, subject: Subject, words: Words) -
         page.stop()
 
 
-def test_a_host_that_is_not_ours(subject: Subject, words: Words, finished: Path) -> None:
+def test_a_host_that_is_not_ours(viewed: ViewedScene, words: Words, finished: Path) -> None:
     from purify3d.viewing.page import Page
 
     with pytest.raises(PurifyError, match=r"--host '203\.0\.113\.7', which is no address of this machine"):
-        Page(subject, words, photos(Run.open(finished), subject.center), host="203.0.113.7", port=0)
+        Page(viewed, words, photos(Run.open(finished), viewed.center), host="203.0.113.7", port=0)
 
 
-def test_a_scan_is_never_published(subject: Subject, words: Words, finished: Path) -> None:
+def test_a_scan_is_never_published(viewed: ViewedScene, words: Words, finished: Path) -> None:
     from purify3d.viewing.page import Page
 
-    page = Page(subject, words, photos(Run.open(finished), subject.center), port=0)
+    page = Page(viewed, words, photos(Run.open(finished), viewed.center), port=0)
     try:
         assert page.token is None
         assert _get(page.address, Host="evil.example")[0] == 403
@@ -414,18 +402,18 @@ def test_a_scan_is_never_published(subject: Subject, words: Words, finished: Pat
         page.stop()
 
 
-# ------------------------------------------------------------------------------------------------- visitors
+# ------------------------------------------------------------------------------------------------- clients
 
 
 def test_only_the_last_of_what_is_typed_is_answered(words: Words) -> None:
-    assert words.bank("chair", lambda: False) is None
-    assert words.bank("chair") is words.bank("chair")
+    assert words.embed("chair", lambda: False) is None
+    assert words.embed("chair") is words.embed("chair")
     with pytest.raises(LabelError):
-        words.bank(" ")
+        words.embed(" ")
 
 
 def test_a_slow_question_does_not_hold_up_looks(
-    subject: Subject, finished: Path, everything: np.ndarray
+    viewed: ViewedScene, finished: Path, everything: np.ndarray
 ) -> None:
     started, release = threading.Event(), threading.Event()
     backbone = load_backbone(Folder(finished).job.backbone)
@@ -436,13 +424,13 @@ def test_a_slow_question_does_not_hold_up_looks(
         return backbone.encode(texts)
 
     slow = Words(SimpleNamespace(space=backbone.space, facts=backbone.facts, encode=encode))  # type: ignore[arg-type]
-    asking = threading.Thread(target=lambda: slow.bank("lamp"))
+    asking = threading.Thread(target=lambda: slow.embed("lamp"))
     asking.start()
     assert started.wait(10)
-    state.colors(subject, Look("score"), everything)  # of another visitor
+    state.colors(viewed, Look("score"), everything)  # of another client
     release.set()
     asking.join(30)
-    assert slow.bank("lamp") is not None
+    assert slow.embed("lamp") is not None
 
 
 # ------------------------------------------------------------------------------------------------- command
@@ -484,6 +472,6 @@ def test_interrupting_leaves_nothing(finished: Path) -> None:
 def test_a_cloud_of_one_point() -> None:
     cloud = PointCloud.from_arrays([[1.0, 2.0, 3.0]])
     scene = Scene("one", (), np.array([0.0, 0, 1]), cloud)
-    one = Subject(scene, Vocabulary.parse("a"), np.zeros(1, np.int32), lambda _: None)  # type: ignore
+    one = ViewedScene(scene, Vocabulary.parse("a"), np.zeros(1, np.int32), lambda _: None)  # type: ignore
     assert one.xyz.tolist() == [[0, 0, 0]]
     assert chosen(one.order, np.ones(1, dtype=bool)).tolist() == [0]

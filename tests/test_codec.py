@@ -5,21 +5,23 @@ from pathlib import Path
 
 import pytest
 import torch
+from fakes import LABELS
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from purify3d.affinities.student import Student, StudentConfig
-from purify3d.backbones import load_backbone
+from purify3d.affinities.config import StudentConfig
+from purify3d.affinities.student import Student
+from purify3d.backbones import embed_vocabulary, load_backbone
 from purify3d.base.errors import RunError
-from purify3d.features.codec import BUDGET, compact, only_words, restore
+from purify3d.features.codec import BUDGET, decode, encode, only_words
 from purify3d.pipeline import run_job
 from purify3d.runs import Run
 from purify3d.runs.artefacts import read_features, read_scene
 from purify3d.runs.folder import Folder
-from purify3d.runs.job import job
-from purify3d.types import FeatureSpace, PointFeatures, TextBank, Vocabulary
+from purify3d.runs.job import changed, job
+from purify3d.types import FeatureSpace, PointFeatures, TextEmbeddings, Vocabulary
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
@@ -44,7 +46,7 @@ def of(
 
 def size(features: PointFeatures) -> float:
     """Bytes a point."""
-    kept = compact(features).tensors().values()
+    kept = encode(features).tensors().values()
     return sum(tensor.numel() * tensor.element_size() for tensor in kept) / len(features)
 
 
@@ -55,7 +57,7 @@ def best(features: PointFeatures, words: Tensor) -> Tensor:
 def test_few_channels_come_back_as_they_were() -> None:
     values, basis = drawn(40_000, 32).softmax(1) * torch.rand(40_000, 1), normalize(drawn(32, 384), dim=1)
     features = of(values, basis, gap=torch.rand(40_000))
-    kept = compact(features).features()
+    kept = encode(features).features()
     assert size(features) <= BUDGET
     torch.testing.assert_close(kept.dense(), features.dense(), atol=0.01, rtol=0)
     torch.testing.assert_close(kept.norm(), features.norm(), atol=2e-3, rtol=2e-3)
@@ -70,7 +72,7 @@ def test_channels_that_say_the_same_are_one_direction() -> None:
     """Two bytes each, where all directions have room: half a step of 1/32767 of the range is lost."""
     basis = drawn(3, 8)
     features = of(drawn(500, 3) @ drawn(3, 6, seed=1), torch.linalg.pinv(drawn(3, 6, seed=1)) @ basis)
-    kept = compact(features)
+    kept = encode(features)
     assert kept.fine.shape == (500, 3)
     assert kept.coarse.shape == (500, 0)
     assert kept.lost < 1e-9
@@ -82,7 +84,7 @@ def test_channels_that_say_the_same_are_one_direction() -> None:
 def test_of_512_channels_those_that_matter(power: float) -> None:
     """With singular values that fall as 1 / k or faster, words among the features keep 99 % of the labels."""
     features = of(falling(40_000, 512, power), gap=torch.zeros(40_000))
-    kept = compact(features)
+    kept = encode(features)
     assert size(features) <= BUDGET
     assert kept.lost < 0.03
     words = falling(20, 512, power, seed=1)
@@ -91,17 +93,17 @@ def test_of_512_channels_those_that_matter(power: float) -> None:
 
 
 def test_a_flat_spectrum_does_not_fit_and_says_how_much_is_lost() -> None:
-    kept = compact(of(falling(20_000, 512, 0.0)))
+    kept = encode(of(falling(20_000, 512, 0.0)))
     share = 1 - len(kept.basis) / 512
     assert kept.lost == pytest.approx(share, abs=0.05)
 
 
 def test_what_is_pooled_keeps_its_length_and_has_no_agreement() -> None:
     features = of(drawn(300, 4), drawn(4, 16), length=torch.linspace(0.5, 3, 300))
-    kept = compact(features).features()
+    kept = encode(features).features()
     torch.testing.assert_close(kept.length, features.length, atol=2e-3, rtol=0)
     assert kept.agreement is None
-    assert compact(of(drawn(300, 4), confident=False)).agreement is None
+    assert encode(of(drawn(300, 4), confident=False)).agreement is None
 
 
 @pytest.mark.parametrize("most", [255, 256, 65_535, 65_536])
@@ -109,9 +111,9 @@ def test_views_take_the_bytes_they_need(most: int, tmp_path: Path) -> None:
     features = PointFeatures(
         drawn(3, 2), torch.tensor([0, 1, most], dtype=torch.int32), FeatureSpace("s", 2, 1.0)
     )
-    kept = compact(features)
+    kept = encode(features)
     save_file(kept.tensors(), tmp_path / "kept")
-    back = restore(load_file(tmp_path / "kept"), features.space)
+    back = decode(load_file(tmp_path / "kept"), features.space)
     assert back.views.tolist() == [0, 1, most]
     assert back.views.dtype == torch.int32
     assert kept.views.element_size() == {255: 1, 256: 2, 65_535: 2, 65_536: 4}[most]
@@ -122,19 +124,19 @@ def test_points_that_say_nothing_say_nothing() -> None:
     values = drawn(100, 600)
     values[::2] = 0
     features = of(values, gap=torch.where(torch.arange(100) % 2 == 0, torch.inf, 1e5))
-    kept = compact(features).features()
+    kept = encode(features).features()
     assert not kept.values[::2].any()
     assert not kept.norm()[::2].any()
     assert torch.equal(kept.known, features.known)
-    assert compact(of(torch.zeros(5, 3))).features().values.eq(0).all()
-    assert len(compact(of(torch.zeros(0, 3))).features()) == 0
-    assert compact(of(drawn(5, 3), torch.zeros(3, 4))).features().dense().eq(0).all()
+    assert encode(of(torch.zeros(5, 3))).features().values.eq(0).all()
+    assert len(encode(of(torch.zeros(0, 3))).features()) == 0
+    assert encode(of(drawn(5, 3), torch.zeros(3, 4))).features().dense().eq(0).all()
 
 
 def test_one_long_feature_does_not_silence_the_others() -> None:
     values = drawn(50, 8)
     values[7] *= 1e8
-    kept = compact(of(values)).features()
+    kept = encode(of(values)).features()
     assert torch.cosine_similarity(kept.dense(), values).min() > 0.9999
     ratio = kept.norm() / values.norm(dim=1)
     torch.testing.assert_close(ratio / ratio[7], torch.ones(50), rtol=2e-3, atol=0)
@@ -142,37 +144,36 @@ def test_one_long_feature_does_not_silence_the_others() -> None:
 
 def test_what_is_silenced_has_no_length() -> None:
     features = of(drawn(4, 600), gap=torch.tensor([0.0, 1, 2, 3]))
-    near = compact(features).features().within(1.5)
+    near = encode(features).features().within(1.5)
     assert (near.norm() > 0).tolist() == [True, True, False, False]
     assert (near.sure() > 0).tolist() == [True, True, False, False]
     assert (near.at(torch.tensor([2, 0])).norm() > 0).tolist() == [False, True]
 
 
 def test_the_same_features_give_the_same_bytes() -> None:
-    one, two = (compact(of(falling(2_000, 100, 0.5))).tensors() for _ in range(2))
+    one, two = (encode(of(falling(2_000, 100, 0.5))).tensors() for _ in range(2))
     assert one.keys() == two.keys()
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 def test_columns_that_do_not_fit_each_other_are_refused() -> None:
-    tensors = compact(of(drawn(10, 4))).tensors()
+    tensors = encode(of(drawn(10, 4))).tensors()
     with pytest.raises(ValueError, match="a step for each"):
-        restore(tensors | {"step": tensors["step"][:-1]}, FeatureSpace("tiny", 4, 1.0))
+        decode(tensors | {"step": tensors["step"][:-1]}, FeatureSpace("tiny", 4, 1.0))
     with pytest.raises(ValueError, match="at least 24"):
-        compact(of(drawn(10, 4)), budget=8)
+        encode(of(drawn(10, 4)), budget=8)
 
 
 # ------------------------------------------------------------------------------------------------ in a run
 
 
-LABELS = "chair, table, floor, wall, bed"
-
-
 def test_only_words_keeps_scores_and_nothing_else() -> None:
     features = of(drawn(200, 32), drawn(32, 64))
     words = normalize(drawn(5, 64, seed=1), dim=1)
-    bank = TextBank(Vocabulary.parse("a, b, c, d, e"), words, torch.arange(5), features.space)
-    kept = only_words(features, bank)
+    text_embeddings = TextEmbeddings(
+        Vocabulary.parse("a, b, c, d, e"), words, torch.arange(5), features.space
+    )
+    kept = only_words(features, text_embeddings)
     assert kept.values.shape == (200, 5)
     torch.testing.assert_close(kept.dot(words), features.dot(words), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(kept.norm(), features.norm())
@@ -182,12 +183,10 @@ def test_only_words_keeps_scores_and_nothing_else() -> None:
 
 
 @pytest.fixture(scope="module")
-def runs(room_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
+def runs(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
     """The same capture with features, and with scores alone."""
-    folder = tmp_path_factory.mktemp("runs")
-    with_features = run_job(job(room_folder, LABELS, affinity="student"), folder / "with")
-    without = run_job(job(room_folder, LABELS, affinity="student", no_query=True), folder / "without")
-    return with_features, without
+    run = Run.open(finished)
+    return run, run_job(changed(run.job, {"no_query": True}), tmp_path_factory.mktemp("without") / "run")
 
 
 def test_features_of_another_version_are_said_to_be(runs: tuple[Run, Run], tmp_path: Path) -> None:
@@ -234,8 +233,9 @@ def test_features_of_a_run_take_64_bytes_and_are_pooled_with_the_labels(runs: tu
         assert basis.shape[1] == 384
         assert sum(t.numel() * t.element_size() for t in tensors.values()) <= BUDGET * len(scene.cloud())
     pooled = read_features(run.files, "purified.safetensors", scene.cloud())
-    words = load_backbone("segmenter:lite").encode(LABELS.split(", "))
-    label = torch.where(pooled.norm() > 0, pooled.dot(words).argmax(1).int(), -1)
+    words = embed_vocabulary(load_backbone("segmenter:lite"), LABELS)
+    said = words.owner[pooled.dot(words.embedding).argmax(1)]
+    label = torch.where(pooled.norm() > 0, said.int(), -1)
     assert torch.equal(label, run.labels.label)
 
 
