@@ -30,7 +30,7 @@ from torch.nn.functional import normalize
 from purify3d.backbones import ImageBackbone, load_backbone
 from purify3d.base.errors import PurifyError
 from purify3d.base.stopwatch import Stopwatch
-from purify3d.types import Camera, FeatureSpace, Frame, TextBank, Vocabulary
+from purify3d.types import Camera, FeatureSpace, Frame, TextEmbeddings, Vocabulary
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -113,7 +113,7 @@ def look(name: str, tflite: str | None) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(0)
     vocabulary = Vocabulary.parse([f"label {number}" for number in range(LABELS)])
     words = normalize(torch.randn(LABELS, backbone.space.dim, generator=generator), dim=1)
-    bank = TextBank(vocabulary, words, torch.arange(LABELS), backbone.space)
+    text_embeddings = TextEmbeddings(vocabulary, words, torch.arange(LABELS), backbone.space)
     image = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
     camera = Camera(500.0, 500.0, (WIDTH - 1) / 2, (HEIGHT - 1) / 2, WIDTH, HEIGHT)
     frame = Frame(
@@ -127,7 +127,7 @@ def look(name: str, tflite: str | None) -> dict[str, Any]:
     stopwatch = Stopwatch()
     for turn in range(1 + FRAMES):
         with stopwatch(str(turn)):
-            backbone.observe([frame], bank)
+            backbone.observe([frame], text_embeddings)
     _, *measured = (stage["seconds"] for stage in stopwatch.stages.values())
     return {
         "seconds": statistics.median(measured),

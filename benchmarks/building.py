@@ -10,7 +10,7 @@ when asked for (some ms, which are measured and subtracted). The 2D model is lef
 of 32 channels, or the same 100 masks, to all frames.
 
 With every size of building: milliseconds of cores and of the clock a frame for all of `purify3d.lift`, and of
-`visible_points` alone, with `Blocks` and without, on the same frames. Without blocks a frame projects all
+`visible_points` alone, with `FrustumIndex` and without, on the same frames. Without it a frame projects all
 points; some frames are enough to time that (`--without`).
 
 With `--segment` all of `purify3d segment` is done into a folder for every number of channels, each in a
@@ -41,8 +41,9 @@ from torch import Tensor
 from purify3d.affinities.tiles import scratch
 from purify3d.backbones.facts import Facts
 from purify3d.base.stopwatch import Stopwatch
-from purify3d.features.frustum import Blocks
-from purify3d.features.lifting import LiftConfig, lift, visible_points
+from purify3d.features.config import LiftConfig
+from purify3d.features.frustum import FrustumIndex
+from purify3d.features.lifting import lift, visible_points
 from purify3d.pipeline import run_job
 from purify3d.runs.job import job
 from purify3d.types import (
@@ -53,7 +54,7 @@ from purify3d.types import (
     MaskFeatures,
     PointCloud,
     Scene,
-    TextBank,
+    TextEmbeddings,
     Vocabulary,
 )
 
@@ -159,7 +160,9 @@ class Constant:
     def encode(self, texts: Sequence[str]) -> Tensor:
         return self._words[[sum(text.encode()) % len(self._words) for text in texts]]
 
-    def observe(self, frames: Sequence[Frame], bank: TextBank) -> list[DenseFeatures | MaskFeatures]:
+    def observe(
+        self, frames: Sequence[Frame], text_embeddings: TextEmbeddings
+    ) -> list[DenseFeatures | MaskFeatures]:
         return [self._seen] * len(frames)
 
 
@@ -175,7 +178,7 @@ def timed(points: int, frames: int, without: int) -> dict[str, Any]:
     xyz, config = scene.cloud().xyz, LiftConfig()
     some = scene.frames[:: max(1, frames // without)][:without]
     of_depth = seconds(lambda: [frame.depth() for frame in some])
-    sort_cores, sort_clock, blocks = seconds(lambda: Blocks.of(xyz))
+    sort_cores, sort_clock, blocks = seconds(lambda: FrustumIndex.of(xyz))
     row: dict[str, Any] = {
         "points": points,
         "frames": frames,
@@ -201,12 +204,12 @@ def timed(points: int, frames: int, without: int) -> dict[str, Any]:
     camera = [f.world_from_camera for f in some]
     row["looked_at"] = round(float(np.mean([len(blocks.before(CAMERA, pose, 6.0)[0]) for pose in camera])))
     del plain, culled
-    bank = Vocabulary.parse(", ".join(f"word {i}" for i in range(LABELS)))
+    text_embeddings = Vocabulary.parse(", ".join(f"word {i}" for i in range(LABELS)))
     runs = (("dense, mean", False, LiftConfig("mean")), ("masks, consensus", True, LiftConfig("consensus")))
     for name, masks, fusing in runs:
         watch = Stopwatch()
         with watch("lift"):
-            spent = seconds(lambda: lift(scene, Constant(masks), bank, fusing).views)  # noqa: B023
+            spent = seconds(lambda: lift(scene, Constant(masks), text_embeddings, fusing).views)  # noqa: B023
         row["seen"] = round(float((spent[2] > 0).float().mean()), 3)
         note(f"lift, {name}", spent, 1, frames)
         row[f"peak_gb {name}"] = watch.stages["lift"]["peak_gb"]

@@ -35,7 +35,8 @@ from torch.nn.functional import interpolate, normalize
 
 from purify3d.backbones.facts import Facts
 from purify3d.base.stopwatch import Stopwatch
-from purify3d.features.lifting import LiftConfig, lift
+from purify3d.features.config import LiftConfig
+from purify3d.features.lifting import lift
 from purify3d.grid.projection import backproject, inverse
 from purify3d.grid.voxels import first_points, voxelize
 from purify3d.rooms import synthetic_scene
@@ -46,7 +47,7 @@ from purify3d.types import (
     MaskFeatures,
     PointCloud,
     Scene,
-    TextBank,
+    TextEmbeddings,
     Vocabulary,
 )
 
@@ -83,7 +84,7 @@ def vectorised_view(
 def vectorised(
     scene: Scene,
     said: Sequence[MaskFeatures],
-    bank: TextBank,
+    text_embeddings: TextEmbeddings,
     config: LiftConfig,
     watch: Stopwatch,
 ) -> Tensor:
@@ -91,12 +92,12 @@ def vectorised(
     xyz = scene.cloud().xyz
     consensus = config.fusion == "consensus"
     views, count = [], torch.zeros(len(xyz))
-    total = torch.zeros(len(xyz), len(bank.embedding) if consensus else said[0].embedding.shape[1])
+    total = torch.zeros(len(xyz), len(text_embeddings.embedding) if consensus else said[0].embedding.shape[1])
     with watch("lift"):
         for frame, masks in zip(scene.frames, said, strict=True):
             point, row = vectorised_view(xyz, frame, masks, config)
             unit = normalize(masks.embedding, dim=1)
-            logits = bank.space.logit_scale * unit @ bank.embedding.T
+            logits = text_embeddings.space.logit_scale * unit @ text_embeddings.embedding.T
             total.index_add_(0, point, (logits if consensus else masks.embedding)[row])
             count.index_add_(0, point, torch.ones(len(point)))
             if consensus:
@@ -125,27 +126,33 @@ class Given:
     reads_words, device, dtype = True, torch.device("cpu"), torch.float32
     facts = Facts("mask-type", "none", 0, f"{WIDTH}x{HEIGHT}", "made up")
 
-    def __init__(self, said: Sequence[MaskFeatures], bank: TextBank) -> None:
-        self._said, self._bank, self.space = said, bank, bank.space
+    def __init__(self, said: Sequence[MaskFeatures], text_embeddings: TextEmbeddings) -> None:
+        self._said, self._bank, self.space = said, text_embeddings, text_embeddings.space
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         return self._bank.embedding
 
-    def observe(self, frames: Sequence[Frame], bank: TextBank) -> list[MaskFeatures]:
+    def observe(self, frames: Sequence[Frame], text_embeddings: TextEmbeddings) -> list[MaskFeatures]:
         return [self._said[int(frame.name)] for frame in frames]
 
 
 def ours(
-    scene: Scene, said: Sequence[MaskFeatures], bank: TextBank, config: LiftConfig, watch: Stopwatch
+    scene: Scene,
+    said: Sequence[MaskFeatures],
+    text_embeddings: TextEmbeddings,
+    config: LiftConfig,
+    watch: Stopwatch,
 ) -> Tensor:
     with watch("lift"):
-        return lift(scene, Given(said, bank), bank, config).values
+        return lift(scene, Given(said, text_embeddings), text_embeddings, config).values
 
 
-def words(embedding: Tensor, scale: float) -> TextBank:
+def words(embedding: Tensor, scale: float) -> TextEmbeddings:
     names = ", ".join(f"word {i}" for i in range(len(embedding)))
     space = FeatureSpace("benchmark", embedding.shape[1], scale)
-    return TextBank(Vocabulary.parse(names), normalize(embedding, dim=1), torch.arange(len(embedding)), space)
+    return TextEmbeddings(
+        Vocabulary.parse(names), normalize(embedding, dim=1), torch.arange(len(embedding)), space
+    )
 
 
 def check_baselines() -> None:
@@ -169,7 +176,7 @@ def check_baselines() -> None:
     said = [
         MaskFeatures(*each) for each in zip(data["mask_logits"], score, data["mask_embeddings"], strict=True)
     ]
-    bank = words(data["text_embeddings"].float(), float(data["logit_scale"]))
+    text_embeddings = words(data["text_embeddings"].float(), float(data["logit_scale"]))
     for i, frame in enumerate(scene.frames):
         seen, column, row = projected(views["points"], frame, config)
         assert (seen == views["visible"][i]).all()
@@ -177,7 +184,7 @@ def check_baselines() -> None:
         assert (row[seen] == views["row"][i][seen]).all()
     step = int(data["fused_features@thin"][0])
     for side in (released, vectorised):
-        found = side(scene, said, bank, config, Stopwatch())
+        found = side(scene, said, text_embeddings, config, Stopwatch())
         torch.testing.assert_close(
             found.flatten()[::step], data["fused_features"], rtol=1e-4, atol=1e-5, msg=side.__name__
         )
@@ -215,12 +222,12 @@ def poses(scene: Scene) -> np.ndarray:
 
 def room(
     frames: int, points: int, masks: int, kept: Path | None
-) -> tuple[Scene, list[MaskFeatures], TextBank]:
+) -> tuple[Scene, list[MaskFeatures], TextEmbeddings]:
     """A room, what a mask-type model might say of its frames, and words."""
     camera, places, depth, instance = filmed(frames, kept)
     generator = torch.Generator().manual_seed(0)
-    bank = words(torch.randn(LABELS, CHANNELS, generator=generator), 100.0)
-    said = [spoken(torch.from_numpy(image), masks, bank, generator) for image in instance]
+    text_embeddings = words(torch.randn(LABELS, CHANNELS, generator=generator), 100.0)
+    said = [spoken(torch.from_numpy(image), masks, text_embeddings, generator) for image in instance]
     cloud = []
     for image, pose in zip(depth, places, strict=True):
         local = backproject(image, camera)[::3, ::3][image[::3, ::3] > 0]
@@ -231,10 +238,12 @@ def room(
     if len(xyz) < points:
         sys.exit(f"the frames show {len(xyz)} points; name fewer (--points), or more frames")
     chosen = torch.randperm(len(xyz), generator=generator)[:points].sort().values
-    return recorded(list(depth), list(places), camera, xyz[chosen]), said, bank
+    return recorded(list(depth), list(places), camera, xyz[chosen]), said, text_embeddings
 
 
-def spoken(instance: Tensor, masks: int, bank: TextBank, generator: torch.Generator) -> MaskFeatures:
+def spoken(
+    instance: Tensor, masks: int, text_embeddings: TextEmbeddings, generator: torch.Generator
+) -> MaskFeatures:
     """Masks of the objects of an (h, w) image of their numbers, at a quarter of its size."""
     small = instance[2::4, 2::4]
     ids = small.unique()
@@ -245,7 +254,7 @@ def spoken(instance: Tensor, masks: int, bank: TextBank, generator: torch.Genera
     logits += 2 * torch.randn(logits.shape, generator=generator)
     score = 0.9 * 0.8**again + 0.1 * torch.rand(masks, generator=generator)
     noise = torch.randn(masks, CHANNELS, generator=generator) / CHANNELS**0.5
-    return MaskFeatures(logits, score, bank.embedding[owner % LABELS] + noise)
+    return MaskFeatures(logits, score, text_embeddings.embedding[owner % LABELS] + noise)
 
 
 def main() -> None:
@@ -264,7 +273,7 @@ def main() -> None:
     about = facts()
     check_baselines()
     imports = resident()
-    scene, said, bank = room(args.frames, args.points, args.masks, args.film)
+    scene, said, text_embeddings = room(args.frames, args.points, args.masks, args.film)
     size = {"frames": args.frames, "points": args.points, "masks": args.masks}
     result: dict[str, Any] = {"settings": size}
     for fusion in args.fusion:
@@ -274,7 +283,7 @@ def main() -> None:
         }  # fmt: skip
         if fusion == "consensus" and not args.no_released:
             sides["released"] = (released, 1)
-        result[fusion] = compare(sides, scene, said, bank, config, imports)
+        result[fusion] = compare(sides, scene, said, text_embeddings, config, imports)
         print(json.dumps(result[fusion], indent=1), flush=True)
     write_json(args.json, about, result)
 
@@ -283,7 +292,7 @@ def compare(
     sides: dict[str, tuple[Callable[..., Tensor], int]],
     scene: Scene,
     said: Sequence[MaskFeatures],
-    bank: TextBank,
+    text_embeddings: TextEmbeddings,
     config: LiftConfig,
     imports: float,
 ) -> dict[str, Any]:
@@ -293,7 +302,7 @@ def compare(
         runs = []
         for _ in range(repeats):
             row, found[name] = measured(
-                lambda watch, side=side: side(scene, said, bank, config, watch),  # type: ignore[misc]
+                lambda watch, side=side: side(scene, said, text_embeddings, config, watch),  # type: ignore[misc]
                 imports,
             )
             runs.append(row)

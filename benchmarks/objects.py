@@ -25,18 +25,19 @@ import torch
 from students import Ready, expanded, ready
 from torch import Tensor
 
+from purify3d.affinities.config import PurifyConfig
 from purify3d.affinities.embeddings import Embedding, load_embedding
-from purify3d.affinities.purifying import PurifyConfig
 from purify3d.backbones import Backbone, embed_vocabulary, load_backbone
 from purify3d.base.checkpoints import digest_of
 from purify3d.captures import open_capture
 from purify3d.features.labels_from_frames import fuse_instances
+from purify3d.labels.config import ObjectConfig
 from purify3d.labels.labelling import label_points
 from purify3d.labels.metrics import BACKGROUND
-from purify3d.labels.objects import ObjectConfig, find_objects, plain_components
+from purify3d.labels.objects import find_objects, plain_components
 from purify3d.labels.segmentation import Segmentation
 from purify3d.rooms import CLASSES
-from purify3d.types import PointCloud, PointFeatures, TextBank, Vocabulary
+from purify3d.types import PointCloud, PointFeatures, TextEmbeddings, Vocabulary
 
 SMALLEST = 100  # points of a true object that counts
 
@@ -76,11 +77,11 @@ def main() -> None:
     args = parser.parse_args()
     backbone = load_backbone("segmenter:lite")
     embedding = load_embedding(args.affinity, backbone)
-    bank = embed_vocabulary(backbone, Vocabulary.parse(", ".join(CLASSES)))
+    text_embeddings = embed_vocabulary(backbone, Vocabulary.parse(", ".join(CLASSES)))
     config = configured(args.set)
     rows: dict[str, list[tuple[list[Guess], np.ndarray, np.ndarray]]] = {"components": [], "objects": []}
     for name in expanded(args.captures):
-        made = room(name, backbone, bank, embedding, args.cache, args.lifted or args.cache)
+        made = room(name, backbone, text_embeddings, embedding, args.cache, args.lifted or args.cache)
         for method, guesses in guessed(made, config, args.truth).items():
             rows[method].append((guesses, made.label.numpy(), made.instance.numpy()))
         print(f"{name}: {len(made.points)} points", file=sys.stderr, flush=True)
@@ -105,22 +106,22 @@ def configured(given: Sequence[str]) -> ObjectConfig:
 def room(
     name: str,
     backbone: Backbone,
-    bank: TextBank,
+    text_embeddings: TextEmbeddings,
     embedding: Embedding,
     cache: Path,
     lifted: Path,
 ) -> Room:
     """A labelled room, from the cache where it was made before."""
-    scene: Ready = ready(name, "segmenter:lite", backbone, bank, lifted)
+    scene: Ready = ready(name, "segmenter:lite", backbone, text_embeddings, lifted)
     file = cache / f"{name.replace(':', '-')}-{digest_of(embedding.fingerprint)}.pt"
     if not file.is_file():
-        said = label_points(scene.points, scene.features, bank, embedding=embedding)
+        said = label_points(scene.points, scene.features, text_embeddings, embedding=embedding)
         instance = fuse_instances(open_capture(name).frames, scene.points)
         cache.mkdir(parents=True, exist_ok=True)
         torch.save((said.label, said.score, instance), file.with_suffix(".part"))
         file.with_suffix(".part").rename(file)
     label, score, instance = torch.load(file, weights_only=True)
-    said = Segmentation(label, score, bank.vocabulary)
+    said = Segmentation(label, score, text_embeddings.vocabulary)
     return Room(name, scene.points, scene.features, said, scene.truth, instance)
 
 

@@ -54,11 +54,11 @@ from released_steps import (
 )
 from torch import Tensor
 
+from purify3d.affinities.config import PAPER, PurifyConfig, StudentConfig
 from purify3d.affinities.embeddings import SHARPNESS, Learned, geometric_embedding, load_embedding
 from purify3d.affinities.pooling import pool_scores
-from purify3d.affinities.purifying import PurifyConfig
 from purify3d.affinities.softmax import softmax_affinity
-from purify3d.affinities.student import PAPER, Student, StudentConfig
+from purify3d.affinities.student import Student
 from purify3d.base.devices import multiplies_bfloat16
 from purify3d.base.stopwatch import Stopwatch
 from purify3d.grid.convolution import KernelMap
@@ -66,7 +66,7 @@ from purify3d.grid.neighbors import grid_neighbors
 from purify3d.grid.voxels import first_points, voxelize
 from purify3d.labels.questions import classify
 from purify3d.rooms.room import furnish
-from purify3d.types import FeatureSpace, PointCloud, PointFeatures, TextBank, Vocabulary, Voxels
+from purify3d.types import FeatureSpace, PointCloud, PointFeatures, TextEmbeddings, Vocabulary, Voxels
 
 LABELS, VOXEL, ROUNDS, K = 20, PurifyConfig.voxel, PurifyConfig.rounds, PurifyConfig.neighbors
 _SAMPLES = 12_000  # points on a square metre of a room, 5 for each voxel
@@ -118,7 +118,7 @@ def surfaces(seed: int) -> tuple[np.ndarray, ...]:
     return xyz[first], normal[first], rgb[first], labels[first]
 
 
-def lifted(points: PointCloud, channels: int, *, factored: bool) -> tuple[PointFeatures, TextBank]:
+def lifted(points: PointCloud, channels: int, *, factored: bool) -> tuple[PointFeatures, TextEmbeddings]:
     """Features that are right on average: the words of the labels under noise eight times as long."""
     generator = torch.Generator().manual_seed(0)
     text = torch.nn.functional.normalize(torch.randn(LABELS, channels, generator=generator), dim=1)
@@ -132,8 +132,8 @@ def lifted(points: PointCloud, channels: int, *, factored: bool) -> tuple[PointF
     space = FeatureSpace("benchmark", channels, 1.0)
     seen = torch.ones(len(values), dtype=torch.int32)
     names = ", ".join(f"word {i}" for i in range(LABELS))
-    bank = TextBank(Vocabulary.parse(names), text, torch.arange(LABELS), space)
-    return PointFeatures(values, seen, space, basis), bank
+    text_embeddings = TextEmbeddings(Vocabulary.parse(names), text, torch.arange(LABELS), space)
+    return PointFeatures(values, seen, space, basis), text_embeddings
 
 
 def widened(embedding: Tensor, width: int) -> Tensor:
@@ -158,14 +158,16 @@ def shipped_student(space: FeatureSpace) -> Learned:
     names = found.student.config.words
     drawn = torch.randn(len(names), space.dim, generator=torch.Generator().manual_seed(2))
     text = torch.nn.functional.normalize(drawn, dim=1)
-    bank = TextBank(Vocabulary.parse(", ".join(names)), text, torch.arange(len(names)), space)
-    return Learned(found.student, found.fingerprint, bank)
+    text_embeddings = TextEmbeddings(
+        Vocabulary.parse(", ".join(names)), text, torch.arange(len(names)), space
+    )
+    return Learned(found.student, found.fingerprint, text_embeddings)
 
 
 def ours(
     points: PointCloud,
     features: PointFeatures,
-    bank: TextBank,
+    text_embeddings: TextEmbeddings,
     width: int,
     watch: Stopwatch,
     student: tuple[Vectors, float] | None = None,
@@ -185,16 +187,16 @@ def ours(
             embedding = widened(geometric_embedding(points, voxels), width)
         weights = softmax_affinity(embedding, near, sharpness)
     with watch("pooling"):
-        pooled = pool_scores(features, bank, voxels, weights, ROUNDS)
+        pooled = pool_scores(features, text_embeddings, voxels, weights, ROUNDS)
     with watch("labels"):
-        label = classify(pooled, bank).label
+        label = classify(pooled, text_embeddings).label
     return label, voxels, near, embedding
 
 
 def released(
     points: PointCloud,
     features: PointFeatures,
-    bank: TextBank,
+    text_embeddings: TextEmbeddings,
     near: Tensor,
     width: int,
     watch: Stopwatch,
@@ -222,7 +224,7 @@ def released(
     with watch("labels"):
         pooled = voxels.to_points(pooled)[:, : features.values.shape[1]]
         unit = torch.nn.functional.normalize(pooled, dim=1)
-        return (unit @ bank.embedding.T).argmax(1).int()
+        return (unit @ text_embeddings.embedding.T).argmax(1).int()
 
 
 def main() -> None:
@@ -277,7 +279,7 @@ def compare(
     Ours runs first, so that it does not hold the baseline's student where it has its own.
     """
     points = rooms(voxels)
-    features, bank = lifted(points, channels, factored=False)
+    features, text_embeddings = lifted(points, channels, factored=False)
     network = paper_student(channels) if student == "paper" else None
     mine: tuple[Vectors, float] | None = None
     dtype, alike = torch.float32, 0.9999
@@ -291,16 +293,16 @@ def compare(
     runs = []
     for _ in range(repeats):
         row, (label, grid, near, embedding) = measured(
-            lambda watch: ours(points, features, bank, width, watch, mine), imports
+            lambda watch: ours(points, features, text_embeddings, width, watch, mine), imports
         )
         runs.append(row)
     if student == "shipped":
         network = paper_student(channels)
     base, theirs = measured(
-        lambda watch: released(points, features, bank, near, width, watch, network), imports
+        lambda watch: released(points, features, text_embeddings, near, width, watch, network), imports
     )
     same = float((label == theirs).float().mean())
-    raw = (features.values @ bank.embedding.T).argmax(1)
+    raw = (features.values @ text_embeddings.embedding.T).argmax(1)
     if student != "shipped" and same < alike:
         sys.exit(f"labels agree on {same:.4%} of the points; expected {100 * alike:g} % or more")
     for row in runs:  # what a process takes for itself on the first run stays with it
@@ -337,8 +339,8 @@ def compare(
 
 def alone(voxels: int, imports: float) -> dict[str, Any]:
     points = rooms(voxels)
-    features, bank = lifted(points, 512, factored=True)
-    row, (_, grid, _, _) = measured(lambda watch: ours(points, features, bank, 6, watch), imports)
+    features, text_embeddings = lifted(points, 512, factored=True)
+    row, (_, grid, _, _) = measured(lambda watch: ours(points, features, text_embeddings, 6, watch), imports)
     per_voxel = 1e9 * row["peak_gb_less_inputs"] / len(grid)
     occupied = round(KernelMap.of(grid.index).pairs_per_voxel(), 2)
     return {"voxels": len(grid), "occupied": occupied, **row, "bytes_per_voxel": round(per_voxel)}

@@ -21,9 +21,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
 from purify3d.base.stopwatch import Stopwatch
-from purify3d.features.lifting import LiftConfig
+from purify3d.features.config import LiftConfig
 from purify3d.grid.projection import inverse
-from purify3d.types import Camera, Frame, MaskFeatures, Scene, TextBank
+from purify3d.types import Camera, Frame, MaskFeatures, Scene, TextEmbeddings
 
 TOP = LiftConfig.top_views
 _CHUNK = 50_000  # points whose views are padded at a time
@@ -73,7 +73,11 @@ def features_of_view(said: MaskFeatures, camera: Camera, column: Tensor, row: Te
 
 
 def released(
-    scene: Scene, said: Sequence[MaskFeatures], bank: TextBank, config: LiftConfig, watch: Stopwatch
+    scene: Scene,
+    said: Sequence[MaskFeatures],
+    text_embeddings: TextEmbeddings,
+    config: LiftConfig,
+    watch: Stopwatch,
 ) -> Tensor:
     """(N, D) consensus features by the released steps."""
     xyz = scene.cloud().xyz
@@ -94,7 +98,7 @@ def released(
             point = torch.where(seen)[0]
             values = features_of_view(said[number], frame.camera, column[mine], line[mine], xyz[point])
             values = normalize(values, dim=1)
-            logit = bank.space.logit_scale * (values @ bank.embedding.T)
+            logit = text_embeddings.space.logit_scale * (values @ text_embeddings.embedding.T)
             for i, index in enumerate(point):
                 found[index.item()].append((values[i], logit[i]))
             seen_by[seen] += 1
@@ -104,7 +108,7 @@ def released(
         for some in points.split(_CHUNK):
             most = max(len(found[index.item()]) for index in some)
             feature = torch.zeros(len(some), most, fused.shape[1])
-            logits = torch.zeros(len(some), most, len(bank.embedding))
+            logits = torch.zeros(len(some), most, len(text_embeddings.embedding))
             there = torch.zeros(len(some), most, dtype=torch.bool)
             for i, index in enumerate(some):
                 views = found[index.item()]

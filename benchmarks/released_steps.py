@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from purify3d.affinities.purifying import PurifyConfig
-from purify3d.affinities.student import Student, StudentConfig
+from purify3d.affinities.config import PurifyConfig, StudentConfig
+from purify3d.affinities.student import Student
 from purify3d.base.errors import require
 from purify3d.grid.convolution import KernelMap
 

@@ -34,16 +34,25 @@ from purify3d.affinities.embeddings import load_embedding
 from purify3d.backbones import embed_vocabulary, load_backbone
 from purify3d.backbones.facts import Facts
 from purify3d.base.stopwatch import Stopwatch
-from purify3d.features.codec import Compact, compact
+from purify3d.features.codec import EncodedFeatures, encode
 from purify3d.features.lifting import lift
 from purify3d.features.surface import with_points
-from purify3d.labels.labelling import SegmentConfig, label_points
+from purify3d.labels.config import SegmentConfig
+from purify3d.labels.labelling import label_points
 from purify3d.labels.regions import heat
 from purify3d.rooms import synthetic_scene
 from purify3d.runs import Run, artefacts
 from purify3d.runs.folder import Folder
 from purify3d.runs.job import job
-from purify3d.types import DenseFeatures, FeatureSpace, Frame, PointCloud, PointFeatures, Scene, TextBank
+from purify3d.types import (
+    DenseFeatures,
+    FeatureSpace,
+    Frame,
+    PointCloud,
+    PointFeatures,
+    Scene,
+    TextEmbeddings,
+)
 from purify3d.types.labelsets import read_labels
 
 SPACE = FeatureSpace("drawn", 512, 1.0, True)
@@ -61,7 +70,7 @@ def spectrum(count: int, power: float, seed: int) -> Tensor:
     return normalize(drawn * torch.arange(1, 513) ** -power @ axes(), dim=1)
 
 
-def bytes_a_point(kept: Compact) -> float:
+def bytes_a_point(kept: EncodedFeatures) -> float:
     tensors = kept.tensors().values()
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors) / len(kept.scale)
 
@@ -72,14 +81,14 @@ def spectra(count: int = 200_000) -> list[dict[str, Any]]:
     for power in (0.5, 0.75, 1.0, 1.25, 1.5, 2.0):
         values = spectrum(count, power, 0)
         features = PointFeatures(values, torch.ones(count, dtype=torch.int32), SPACE, gap=torch.zeros(count))
-        kept, words = compact(features), spectrum(20, power, 1)
+        kept, words = encode(features), spectrum(20, power, 1)
         same = (features.dot(words).argmax(1) == kept.features().dot(words).argmax(1)).float().mean()
         rows.append({"a": power, **stored(kept), "unchanged": round(float(same), 5)})
         print(f"| {power} | {bytes_a_point(kept):.1f} | {len(kept.basis)} | {kept.lost:.2%} | {same:.2%} |")
     return rows
 
 
-def stored(kept: Compact) -> dict[str, float]:
+def stored(kept: EncodedFeatures) -> dict[str, float]:
     """What is said of a stored form."""
     size = round(bytes_a_point(kept), 2)
     return {"bytes_a_point": size, "directions": len(kept.basis), "lost": round(float(kept.lost), 5)}
@@ -93,14 +102,14 @@ def room(name: str, seeds: Sequence[int]) -> list[dict[str, Any]]:
         scene = with_points(synthetic_scene(seed))
         embedding, config = load_embedding("geometric", backbone), SegmentConfig()
         for labels in ("scannet20", "matterport160"):
-            bank = embed_vocabulary(backbone, read_labels(labels))
-            features = lift(scene, backbone, bank)
-            kept = compact(features)
+            text_embeddings = embed_vocabulary(backbone, read_labels(labels))
+            features = lift(scene, backbone, text_embeddings)
+            kept = encode(features)
             same = []
             for rounds in (0, config.purify.rounds):
                 way = replace(config, purify=replace(config.purify, rounds=rounds))
                 before, after = (
-                    label_points(scene.cloud(), each, bank, way, embedding=embedding).label
+                    label_points(scene.cloud(), each, text_embeddings, way, embedding=embedding).label
                     for each in (features, kept.features())
                 )
                 same.append(float((before == after).float().mean()))
@@ -120,7 +129,7 @@ class Drawn:
     def encode(self, texts: Sequence[str]) -> Tensor:
         return torch.stack([drawn_words()[sum(text.encode()) % 1000] for text in texts])
 
-    def observe(self, frames: Sequence[Frame], bank: TextBank) -> list[DenseFeatures]:
+    def observe(self, frames: Sequence[Frame], text_embeddings: TextEmbeddings) -> list[DenseFeatures]:
         raise AssertionError("features are there already; nothing is lifted")
 
 
@@ -189,9 +198,9 @@ def questions(count: int) -> dict[str, Any]:
         kept, model = opened.purified, opened.backbone
         alone = []
         for word in range(2, 12):
-            bank = embed_vocabulary(model, [f"thing {word}"])
+            text_embeddings = embed_vocabulary(model, [f"thing {word}"])
             start = time.perf_counter()
-            heat(kept.dot(bank.embedding)[:, 0] / kept.norm())
+            heat(kept.dot(text_embeddings.embedding)[:, 0] / kept.norm())
             alone.append(time.perf_counter() - start)
         print(f"further heat alone, ms: {[round(1000 * t) for t in alone]}")
     return {

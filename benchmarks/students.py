@@ -27,9 +27,9 @@ import torch
 from torch import Tensor
 
 from purify3d.affinities.building import agreement
+from purify3d.affinities.config import PurifyConfig
 from purify3d.affinities.embeddings import Geometric, Uniform, joined, words_of
 from purify3d.affinities.pooling import pool_scores
-from purify3d.affinities.purifying import PurifyConfig
 from purify3d.affinities.student import Student
 from purify3d.backbones import Backbone, embed_vocabulary, load_backbone
 from purify3d.base.checkpoints import digest_of
@@ -41,12 +41,22 @@ from purify3d.features.lifting import lift
 from purify3d.features.surface import with_points
 from purify3d.grid.neighbors import grid_neighbors
 from purify3d.grid.voxels import voxelize
-from purify3d.labels.labelling import SegmentConfig, label_points
+from purify3d.labels.config import SegmentConfig
+from purify3d.labels.labelling import label_points
 from purify3d.labels.metrics import Confusion
 from purify3d.labels.questions import classify
 from purify3d.labels.segmentation import Segmentation
 from purify3d.rooms import CLASSES
-from purify3d.types import Affinity, Frame, PointCloud, PointFeatures, Scene, TextBank, Vocabulary, Voxels
+from purify3d.types import (
+    Affinity,
+    Frame,
+    PointCloud,
+    PointFeatures,
+    Scene,
+    TextEmbeddings,
+    Vocabulary,
+    Voxels,
+)
 
 FEWEST = 2000  # points over all scenes from which a class is watched
 
@@ -97,23 +107,23 @@ def main() -> None:
     args = parser.parse_args()
 
     backbone = load_backbone(args.backbone)
-    bank = embed_vocabulary(backbone, Vocabulary.parse(args.labels))
+    text_embeddings = embed_vocabulary(backbone, Vocabulary.parse(args.labels))
     students = {
         name: Student.from_pretrained(folder) for name, _, folder in (s.partition("=") for s in args.student)
     }
     table: dict[str, list[Confusion]] = {}
     names = expanded(args.captures)
     for number, name in enumerate(names):
-        scene = ready(name, args.backbone, backbone, bank, args.cache)
+        scene = ready(name, args.backbone, backbone, text_embeddings, args.cache)
         if args.prepare:
             continue
-        for row, confusion in measured(scene, backbone, bank, students, args):
+        for row, confusion in measured(scene, backbone, text_embeddings, students, args):
             table.setdefault(row, []).append(confusion)
         raw = table["raw"][-1].scores().miou
         print(f"{number + 1}/{len(names)} {name}: raw {raw or 0:.3f}", file=sys.stderr, flush=True)
     if args.prepare:
         return
-    names_of = bank.vocabulary.names
+    names_of = text_embeddings.vocabulary.names
     over = names_of if args.over is None else Vocabulary.parse(args.over).names
     report(table, names_of, over)
     if args.json:
@@ -123,16 +133,16 @@ def main() -> None:
         )
 
 
-def ready(name: str, model: str, backbone: Backbone, bank: TextBank, cache: Path) -> Ready:
+def ready(name: str, model: str, backbone: Backbone, text_embeddings: TextEmbeddings, cache: Path) -> Ready:
     """A scene with features and truth, from the cache where it was made before."""
-    file = cache / f"{digest_of(name, repr(backbone.space), bank.vocabulary.synonyms)}.pt"
+    file = cache / f"{digest_of(name, repr(backbone.space), text_embeddings.vocabulary.synonyms)}.pt"
     if file.is_file():
         made: Ready = torch.load(file, weights_only=False)  # of this very script
         return made
     scene = with_points(rendered_once(open_capture(name)))
     points = scene.cloud()
-    truth = in_vocabulary(fuse_labels(scene.frames, points), scene.truth, bank.vocabulary)
-    made = Ready(name, points, lift(scene, backbone, bank), truth)
+    truth = in_vocabulary(fuse_labels(scene.frames, points), scene.truth, text_embeddings.vocabulary)
+    made = Ready(name, points, lift(scene, backbone, text_embeddings), truth)
     cache.mkdir(parents=True, exist_ok=True)
     torch.save(made, file.with_suffix(".part"))
     file.with_suffix(".part").rename(file)
@@ -153,7 +163,7 @@ def rendered_once(scene: Scene) -> Scene:
 def measured(
     scene: Ready,
     backbone: Backbone,
-    bank: TextBank,
+    text_embeddings: TextEmbeddings,
     students: dict[str, Student],
     args: argparse.Namespace,
 ) -> Iterator[tuple[str, Confusion]]:
@@ -165,7 +175,7 @@ def measured(
     seen = features.within(0)  # students are told what cameras saw
 
     def counted(result: Segmentation) -> Confusion:
-        confusion = Confusion(bank.vocabulary.names)
+        confusion = Confusion(text_embeddings.vocabulary.names)
         confusion.add(scene.truth, result.label)
         return confusion
 
@@ -173,7 +183,7 @@ def measured(
         result = label_points(
             points,
             features,
-            bank,
+            text_embeddings,
             SegmentConfig(purify=config),
             embedding=embedding,  # type: ignore[arg-type]
             neighbor=neighbor,
@@ -183,7 +193,7 @@ def measured(
     yield "raw", row(Uniform(), replace(base, rounds=0))
     if not args.fewer:
         yield "uniform", row(Uniform(), base)
-        yield "region vote", counted(label_by_regions(points, features, bank, base))
+        yield "region vote", counted(label_by_regions(points, features, text_embeddings, base))
     for rounds in args.rounds:
         config = replace(base, rounds=rounds)
         said = "" if len(args.rounds) == 1 else f", {rounds} rounds"
@@ -194,12 +204,12 @@ def measured(
             )
         for sharpness in args.teacher:
             heeded = co_members(points, features, voxels, neighbor, sharpness, config)
-            scores = pool_scores(features, bank, voxels, heeded, rounds)
-            yield f"geometric teacher {sharpness:g}{said}", counted(classify(scores, bank))
+            scores = pool_scores(features, text_embeddings, voxels, heeded, rounds)
+            yield f"geometric teacher {sharpness:g}{said}", counted(classify(scores, text_embeddings))
         for name, student in students.items():
             words = words_of(student.config, backbone)
             for told, bank_of in (("", words), (" silent", None)) if args.silent else (("", words),):
-                own = student.embed(points, voxels, seen, bank=bank_of)
+                own = student.embed(points, voxels, seen, text_embeddings=bank_of)
                 for scale in args.scales:
                     own_sharp, geometric = (float(value) for value in scale.split("/"))
                     both = replace(student.config, sharpness=own_sharp, geometric=geometric)

@@ -13,7 +13,8 @@ from dataclasses import replace
 
 import torch
 
-from purify3d.affinities.student import COMPACT, PAPER, Student
+from purify3d.affinities.config import COMPACT, PAPER
+from purify3d.affinities.student import Student
 from purify3d.base.stopwatch import Stopwatch, peak_memory
 from purify3d.features.surface import with_points
 from purify3d.grid.voxels import voxelize
@@ -22,7 +23,7 @@ from purify3d.training import PAPER_TRAINING, TrainConfig
 from purify3d.training.augment import crop
 from purify3d.training.loop import scene_loss
 from purify3d.training.scenes import Prepared
-from purify3d.training.teachers import Lesson
+from purify3d.training.teachers import Targets
 
 
 def main() -> None:
@@ -44,7 +45,7 @@ def main() -> None:
     feature = (
         None if args.student == "compact" else torch.randn(int(group.max()) + 1, 1088, generator=generator)
     )
-    scene = Prepared("room", index, inputs, Lesson(group, feature))
+    scene = Prepared("room", index, inputs, Targets(group, feature))
     network = Student(shape)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
     watch = Stopwatch()

@@ -16,14 +16,14 @@ import numpy as np
 import torch
 
 from purify3d.labels.segmentation import Segmentation
-from purify3d.types import FeatureSpace, PointCloud, PointFeatures, Scene, TextBank, Vocabulary
+from purify3d.types import FeatureSpace, PointCloud, PointFeatures, Scene, TextEmbeddings, Vocabulary
 from purify3d.viewing import state
 from purify3d.viewing.detail import Eye, chosen
-from purify3d.viewing.scene import Subject, Version
+from purify3d.viewing.scene import Version, ViewedScene
 from purify3d.viewing.state import Look
 
 
-def subject_of(points: int, channels: int, dim: int) -> Subject:
+def subject_of(points: int, channels: int, dim: int) -> ViewedScene:
     """A cloud with random features: `channels` stored ones of `dim`, as many = without a basis."""
     torch.manual_seed(0)
     space = FeatureSpace("random", dim, 1.0)
@@ -36,16 +36,16 @@ def subject_of(points: int, channels: int, dim: int) -> Subject:
     cloud = PointCloud.from_arrays(torch.rand(points, 3) * 10, rgb=torch.randint(0, 256, (points, 3)))
     version = Version(features, Segmentation(label, torch.rand(points), vocabulary))
     scene = Scene("random", (), np.array([0.0, 0.0, 1.0]), cloud)
-    return Subject(scene, vocabulary, views.numpy(), lambda _: version)
+    return ViewedScene(scene, vocabulary, views.numpy(), lambda _: version)
 
 
-def questions(dim: int, count: int) -> list[TextBank]:
+def questions(dim: int, count: int) -> list[TextEmbeddings]:
     """Questions that have not been asked before."""
     space, owner = FeatureSpace("random", dim, 1.0), torch.zeros(1, dtype=torch.int64)
     rows = torch.nn.functional.normalize(torch.randn(count, dim), dim=1)
     names = [f"question {i}" for i in range(count)]
     return [
-        TextBank(Vocabulary((name,), ((name,),)), row[None], owner, space)
+        TextEmbeddings(Vocabulary((name,), ((name,),)), row[None], owner, space)
         for name, row in zip(names, rows, strict=True)
     ]
 
@@ -59,22 +59,22 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    subject = subject_of(given.points, given.channels, given.dim)
+    viewed = subject_of(given.points, given.channels, given.dim)
     began = time.perf_counter()
-    keep = state.kept(subject, Look())
-    index = chosen(subject.order, keep)
+    keep = state.kept(viewed, Look())
+    index = chosen(viewed.order, keep)
     print(f"choosing {len(index):,} of {given.points:,} points: {1e3 * (time.perf_counter() - began):.0f} ms")
     began = time.perf_counter()
     eye = Eye(np.zeros(3), np.array([1.0, 0, 0]), 0.8)
-    index = chosen(subject.order, keep, xyz=subject.xyz, eye=eye)
+    index = chosen(viewed.order, keep, xyz=viewed.xyz, eye=eye)
     print(
         f"choosing them before a camera: {1e3 * (time.perf_counter() - began):.0f} ms, {len(index):,} points"
     )
-    subject.version(True).length.sum()
+    viewed.version(True).length.sum()
     times = []
-    for bank in questions(given.dim, given.repeat):
+    for text_embeddings in questions(given.dim, given.repeat):
         began = time.perf_counter()
-        state.colors(subject, Look("heat", question=bank), index)
+        state.colors(viewed, Look("heat", question=text_embeddings), index)
         times.append(1e3 * (time.perf_counter() - began))
     print(
         f"question to colours, {given.points:,} points, {given.channels} of {given.dim} channels, "
@@ -82,7 +82,7 @@ def main() -> None:
     )
     for coloring in ("label", "score", "views", "features"):
         began = time.perf_counter()
-        state.colors(subject, Look(coloring), index)
+        state.colors(viewed, Look(coloring), index)
         print(f"colours by {coloring}, first time: {1e3 * (time.perf_counter() - began):.0f} ms")
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GB")
 

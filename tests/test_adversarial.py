@@ -16,7 +16,7 @@ from purify3d.affinities.pooling import pool_features
 from purify3d.backbones import embed_vocabulary
 from purify3d.base.checkpoints import read_checkpoint
 from purify3d.base.errors import BackboneError, CheckpointError, LabelError, RunError
-from purify3d.features.codec import compact
+from purify3d.features.codec import encode
 from purify3d.features.labels_from_frames import in_vocabulary
 from purify3d.features.lifting import lift
 from purify3d.pipeline import run_job
@@ -31,7 +31,7 @@ from purify3d.types import (
     PointCloud,
     PointFeatures,
     Scene,
-    TextBank,
+    TextEmbeddings,
     Vocabulary,
     Voxels,
 )
@@ -174,7 +174,7 @@ class _Strange:
     def encode(self, texts: Sequence[str]) -> Tensor:
         return torch.eye(2)[[len(text) % 2 for text in texts]]
 
-    def observe(self, frames: Sequence[Frame], bank: TextBank) -> list[Any]:
+    def observe(self, frames: Sequence[Frame], text_embeddings: TextEmbeddings) -> list[Any]:
         return [self._answer(frame) for frame in frames][: len(frames) - self._short]
 
 
@@ -197,7 +197,7 @@ def test_a_model_of_ones_own_that_answers_wrongly(room: Scene, model: Any, messa
 def test_what_is_stored_holds_features_of_any_range(scale: float) -> None:
     values = torch.rand(50, 2, generator=torch.Generator().manual_seed(0)) + 0.1
     features = PointFeatures(values * scale, torch.ones(50, dtype=torch.int32), SPACE)
-    kept = compact(features).features().dense()
+    kept = encode(features).features().dense()
     cosine = torch.nn.functional.cosine_similarity(kept, values)
     assert cosine.min() > 0.99999
 
@@ -279,13 +279,13 @@ def test_what_does_not_belong_together() -> None:
     for rounds in wrong:
         with pytest.raises(ValueError, match="found rounds"):
             pool_features(features, voxels, nobody, rounds)
-    bank = embed_vocabulary(model, ["wall"])
-    result = library.classify(library.scores(features, bank), bank)
+    text_embeddings = embed_vocabulary(model, ["wall"])
+    result = library.classify(library.scores(features, text_embeddings), text_embeddings)
     with pytest.raises(ValueError, match="2 points and 3 labels"):
         result.save("labels.ply", points)
     for threshold in (float("nan"), 5):
         with pytest.raises(ValueError, match="expected a cosine"):
-            library.classify(library.scores(features, bank), bank, threshold=threshold)
+            library.classify(library.scores(features, text_embeddings), text_embeddings, threshold=threshold)
     assert library.evaluate(result, np.zeros(3), {0: "wall"}).miou == 1
 
 

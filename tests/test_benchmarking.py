@@ -31,7 +31,7 @@ from purify3d.captures.formats.nerfstudio import write_nerfstudio
 from purify3d.captures.formats.nyu40 import NYU40
 from purify3d.features.labels_from_frames import fuse_labels
 from purify3d.features.surface import with_points
-from purify3d.labels.metrics import Confusion
+from purify3d.labels.metrics import Confusion, parts
 from purify3d.rooms import synthetic_scene
 from purify3d.runs.job import job
 from purify3d.types.labelsets import load_label_set
@@ -91,7 +91,7 @@ def test_numbers_are_those_counted_by_hand(seed: int, classes: int, count: int) 
         confusion.add(torch.from_numpy(truth), torch.from_numpy(label))
         counts = dense(sparse(confusion.counts.numpy()), classes)
         np.testing.assert_array_equal(counts, confusion.counts.numpy())
-        each.append(table.parts(counts))
+        each.append(parts(counts))
     groups = table.groups_of(None, names) | {"base": [0], "novel": list(range(1, classes))}
     found = table.summary(np.stack(each), groups, seed=1)
     iou, accuracy = by_hand(scenes, classes)
@@ -121,7 +121,7 @@ def test_numbers_are_those_counted_by_hand(seed: int, classes: int, count: int) 
 
 def test_numbers_in_full() -> None:
     """Two classes, two scenes; the third column is "no label"."""
-    scenes = np.stack([table.parts(np.array(m)) for m in ([[3, 1, 0], [0, 2, 2]], [[0, 0, 0], [1, 5, 0]])])
+    scenes = np.stack([parts(np.array(m)) for m in ([[3, 1, 0], [0, 2, 2]], [[0, 0, 0], [1, 5, 0]])])
     found = table.summary(scenes, {}, 0)
     assert found["iou"] == [3 / 5, 7 / 11]
     assert found["accuracy"] == [3 / 4, 7 / 10]
@@ -543,7 +543,7 @@ def test_the_papers_two_commands(purify3d: Program, tmp_path: Path, monkeypatch:
         "xdecoder:xdecoder_focall_last.pt": "segmenter:lite",  # weights that cannot be had here
         "raw,released:geopurify.pth": "raw,geometric",
     }
-    assert {"--split", "val", "--fill", "inf", "--fusion", "consensus"} <= {*first.split(), *second.split()}
+    assert {"--split", "val", "--preset", "paper"} <= {*first.split(), *second.split()}
     for command in (first, second):
         words = [places.get(word, word) for word in command.split()[1:]]
         code, out, err = purify3d(*words)

@@ -9,8 +9,9 @@ import torch
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
+from purify3d.features.config import LiftConfig
 from purify3d.features.labels_from_frames import fuse_labels
-from purify3d.features.lifting import LiftConfig, lift
+from purify3d.features.lifting import lift
 from purify3d.features.surface import fuse
 from purify3d.grid.projection import OPENCV_FROM_OPENGL, resize_camera
 from purify3d.types import (
@@ -21,7 +22,7 @@ from purify3d.types import (
     MaskFeatures,
     PointCloud,
     Scene,
-    TextBank,
+    TextEmbeddings,
 )
 
 COLOR = Camera(fx=120.0, fy=132.0, cx=66.3, cy=37.8, width=128, height=96)
@@ -84,7 +85,9 @@ class Painter:
     def encode(self, texts: Sequence[str]) -> Tensor:
         return torch.eye(3)[: len(texts)]
 
-    def observe(self, frames: Sequence[Frame], bank: TextBank) -> list[DenseFeatures | MaskFeatures]:
+    def observe(
+        self, frames: Sequence[Frame], text_embeddings: TextEmbeddings
+    ) -> list[DenseFeatures | MaskFeatures]:
         row, column = np.mgrid[: COLOR.height, : COLOR.width]
         x, y = DISTANCE * (column - COLOR.cx) / COLOR.fx, DISTANCE * (row - COLOR.cy) / COLOR.fy
         values = torch.from_numpy(np.stack([x, y, np.ones_like(x)])).float()

@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from purify3d.affinities.student import Student, StudentConfig
+from purify3d.affinities.config import StudentConfig
+from purify3d.affinities.student import Student
 from purify3d.base import checkpoints
 from purify3d.base.checkpoints import (
     download,

@@ -9,22 +9,23 @@ import torch
 from torch import Tensor
 
 from purify3d import load_backbone, segment
+from purify3d.affinities.config import PurifyConfig
 from purify3d.affinities.embeddings import load_embedding
-from purify3d.affinities.purifying import PurifyConfig
 from purify3d.backbones import Backbone, embed_vocabulary
 from purify3d.features.labels_from_frames import fuse_labels, in_vocabulary
 from purify3d.features.lifting import lift
 from purify3d.features.surface import with_points
-from purify3d.labels.labelling import SegmentConfig, label_points
+from purify3d.labels.config import SegmentConfig
+from purify3d.labels.labelling import label_points
 from purify3d.labels.metrics import Confusion
 from purify3d.rooms import CLASSES, synthetic_scene
-from purify3d.types import NO_LABEL, PointCloud, PointFeatures, Scene, TextBank
+from purify3d.types import NO_LABEL, PointCloud, PointFeatures, Scene, TextEmbeddings
 
 ROOMS = (3, 4, 5, 6)
 
 
 @cache
-def lite() -> tuple[Backbone, TextBank]:
+def lite() -> tuple[Backbone, TextEmbeddings]:
     backbone = load_backbone("segmenter:lite")
     return backbone, embed_vocabulary(backbone, CLASSES)
 
@@ -39,15 +40,15 @@ class Room:
 
     def miou(self, config: PurifyConfig) -> float:
         """Percent, over all classes of the room."""
-        backbone, bank = lite()
+        backbone, text_embeddings = lite()
         found = label_points(
             self.points,
             self.features,
-            bank,
+            text_embeddings,
             SegmentConfig(purify=config),
             embedding=load_embedding(config.affinity, backbone),
         ).label
-        confusion = Confusion(bank.vocabulary.names)
+        confusion = Confusion(text_embeddings.vocabulary.names)
         confusion.add(self.truth, found)
         score = confusion.scores().miou
         assert score is not None
@@ -61,10 +62,10 @@ class Room:
 
 @cache
 def room(seed: int) -> Room:
-    backbone, bank = lite()
+    backbone, text_embeddings = lite()
     scene = with_points(synthetic_scene(seed, frames=8))
-    features = lift(scene, backbone, bank)
-    truth = in_vocabulary(fuse_labels(scene.frames, scene.cloud()), scene.truth, bank.vocabulary)
+    features = lift(scene, backbone, text_embeddings)
+    truth = in_vocabulary(fuse_labels(scene.frames, scene.cloud()), scene.truth, text_embeddings.vocabulary)
     return Room(scene.cloud(), features, torch.where(features.views > 0, truth, NO_LABEL))
 
 

@@ -19,7 +19,7 @@ from purify3d.backbones.clip.readout import clip_patches, siglip_patches
 from purify3d.backbones.clip.windows import blend, corners, patch_grid, starts
 from purify3d.base.errors import BackboneError, CheckpointError
 from purify3d.features.lifting import sample
-from purify3d.types import Camera, TextBank, Vocabulary
+from purify3d.types import Camera, TextEmbeddings, Vocabulary
 
 transformers = pytest.importorskip("transformers")
 
@@ -162,8 +162,10 @@ def test_damaged_weights(clip_folder: Path, tmp_path: Path) -> None:
 
 
 def observe(model: Clip, *images: np.ndarray) -> list[Tensor]:
-    bank = TextBank(Vocabulary.parse("wall"), torch.zeros(1, model.space.dim), torch.tensor([0]), model.space)
-    return [seen.values for seen in model.observe(frames_of(*images), bank)]
+    text_embeddings = TextEmbeddings(
+        Vocabulary.parse("wall"), torch.zeros(1, model.space.dim), torch.tensor([0]), model.space
+    )
+    return [seen.values for seen in model.observe(frames_of(*images), text_embeddings)]
 
 
 def pixels_of(folder: Path, image: np.ndarray) -> Tensor:

@@ -9,11 +9,11 @@ from pretended import MixedDevices, Pretended, back, pretending
 from torch import Tensor
 
 from purify3d.affinities.building import affinity, agreement
+from purify3d.affinities.config import PurifyConfig, StudentConfig
 from purify3d.affinities.embeddings import Geometric, Learned, Uniform, geometric_embedding
 from purify3d.affinities.pooling import pool, pool_features, pool_scores
-from purify3d.affinities.purifying import PurifyConfig
 from purify3d.affinities.softmax import softmax_affinity, softmax_plain
-from purify3d.affinities.student import Student, StudentConfig
+from purify3d.affinities.student import Student
 from purify3d.backbones import load_backbone
 from purify3d.backbones.facts import Facts
 from purify3d.base.devices import Movable, crossing, falling_back, find_device
@@ -35,7 +35,8 @@ from purify3d.features.surface import with_points
 from purify3d.grid.neighbors import grid_neighbors, nearest, nearest_known
 from purify3d.grid.projection import project
 from purify3d.grid.voxels import first_points, voxelize
-from purify3d.labels.labelling import SegmentConfig, label_points
+from purify3d.labels.config import SegmentConfig
+from purify3d.labels.labelling import label_points
 from purify3d.labels.questions import answer, classify, scores
 from purify3d.labels.regions import find_regions, heat
 from purify3d.pipeline import segment
@@ -47,7 +48,7 @@ from purify3d.types import (
     PointCloud,
     PointFeatures,
     Scene,
-    TextBank,
+    TextEmbeddings,
     Vocabulary,
 )
 
@@ -60,9 +61,9 @@ def scene(room: Scene) -> Scene:
 
 
 @pytest.fixture(scope="module")
-def bank() -> TextBank:
+def text_embeddings() -> TextEmbeddings:
     rows = torch.nn.functional.normalize(torch.arange(12.0).reshape(3, 4).sin(), dim=1)
-    return TextBank(Vocabulary.parse("red|blue, green"), rows, torch.tensor([0, 0, 1]), SPACE)
+    return TextEmbeddings(Vocabulary.parse("red|blue, green"), rows, torch.tensor([0, 0, 1]), SPACE)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +86,7 @@ class Colours:
         rows = torch.arange(4.0 * len(texts), device="cpu").reshape(len(texts), 4)
         return torch.nn.functional.normalize(rows.cos(), dim=1)
 
-    def observe(self, frames: Any, bank: TextBank) -> list[DenseFeatures | MaskFeatures]:
+    def observe(self, frames: Any, text_embeddings: TextEmbeddings) -> list[DenseFeatures | MaskFeatures]:
         return [self._seen(frame) for frame in frames]
 
     def _seen(self, frame: Frame) -> DenseFeatures | MaskFeatures:
@@ -178,14 +179,14 @@ def test_voxels_and_neighbours(scene: Scene) -> None:
     check(lambda voxels, values: voxels.to_points(voxels.mean(values)), voxels, xyz)
 
 
-def test_images_to_features(scene: Scene, bank: TextBank) -> None:
+def test_images_to_features(scene: Scene, text_embeddings: TextEmbeddings) -> None:
     xyz, frame = scene.cloud().xyz, scene.frames[0]
     check(lambda xyz: project(xyz, frame.camera, frame.world_from_camera), xyz)
     check(lambda xyz: visible_points(xyz, frame, LiftConfig()), xyz)
     point, pixel = visible_points(xyz, frame, LiftConfig())
     assert len(point) > 100
     for masks in (False, True):
-        (seen,) = Colours(masks).observe([frame], bank)
+        (seen,) = Colours(masks).observe([frame], text_embeddings)
         values = seen.logits if isinstance(seen, MaskFeatures) else seen.values
         check(lambda maps, pixel: sample(maps, pixel, frame.camera), values, pixel)
         check(lambda maps, pixel: sample_bicubic(maps, pixel, frame.camera), values, pixel)
@@ -193,17 +194,21 @@ def test_images_to_features(scene: Scene, bank: TextBank) -> None:
         view = view_of(point, pixel, frame.camera, seen, xyz)
         table = (view.point, view.row, view.table)
         check(lambda *v: fuse_mean([View(*v, None)], len(xyz))[:2], *table)
-        check(lambda b, *v: fuse_consensus(lambda: [View(*v, None)] * 2, len(xyz), b, 3)[:2], bank, *table)
+        check(
+            lambda b, *v: fuse_consensus(lambda: [View(*v, None)] * 2, len(xyz), b, 3)[:2],
+            text_embeddings,
+            *table,
+        )
 
 
 @pytest.mark.parametrize("fusion", ["mean", "consensus"])
 @pytest.mark.parametrize("masks", [False, True])
 @pytest.mark.parametrize("words", [False, True])
 def test_lifting_follows_the_points_whatever_the_device_of_the_model(
-    scene: Scene, bank: TextBank, fusion: Any, masks: bool, words: bool
+    scene: Scene, text_embeddings: TextEmbeddings, fusion: Any, masks: bool, words: bool
 ) -> None:
     def stage(points: PointCloud) -> PointFeatures:
-        given, keep = Scene(scene.name, scene.frames, scene.up, points), [bank] if words else []
+        given, keep = Scene(scene.name, scene.frames, scene.up, points), [text_embeddings] if words else []
         return lift(given, Colours(masks), "a, b", LiftConfig(fusion=fusion), keep=keep)
 
     check(stage, scene.cloud())
@@ -211,7 +216,7 @@ def test_lifting_follows_the_points_whatever_the_device_of_the_model(
 
 @pytest.mark.parametrize("words", [False, True])
 def test_features_made_elsewhere_follow_the_points(
-    scene: Scene, features: PointFeatures, bank: TextBank, words: bool
+    scene: Scene, features: PointFeatures, text_embeddings: TextEmbeddings, words: bool
 ) -> None:
     class Given:
         space, facts = SPACE, Facts("points", "none", 0, "none", "made up")
@@ -224,7 +229,7 @@ def test_features_made_elsewhere_follow_the_points(
 
     def stage(points: PointCloud) -> PointFeatures:
         given = Scene(scene.name, scene.frames, scene.up, points)
-        return lift(given, Given(), keep=[bank] if words else [])
+        return lift(given, Given(), keep=[text_embeddings] if words else [])
 
     check(stage, scene.cloud())
 
@@ -236,7 +241,9 @@ def test_truth(scene: Scene) -> None:
     check(lambda label: in_vocabulary(label, scene.truth, Vocabulary.parse("wall, floor, chair")), label)
 
 
-def test_affinities_and_pooling(scene: Scene, features: PointFeatures, bank: TextBank) -> None:
+def test_affinities_and_pooling(
+    scene: Scene, features: PointFeatures, text_embeddings: TextEmbeddings
+) -> None:
     points, config = scene.cloud(), PurifyConfig(voxel=0.1, neighbors=8)
     voxels = voxelize(points.xyz, 0.1)
     check(geometric_embedding, points, voxels)
@@ -248,10 +255,10 @@ def test_affinities_and_pooling(scene: Scene, features: PointFeatures, bank: Tex
         on_device = softmax_affinity(vectors.to(device), neighbor.to(device))
     # The CPU has a way of its own.
     assert torch.allclose(back(on_device.weight), heard.weight, atol=1e-4)
-    check(lambda p, f, b: label_by_regions(p, f, b, config), points, features, bank)
+    check(lambda p, f, b: label_by_regions(p, f, b, config), points, features, text_embeddings)
     check(lambda a, v: pool(a, v, 3), heard, voxels.mean(features.values))
     check(lambda f, v, a: pool_features(f, v, a, 2), features, voxels, heard)
-    check(lambda f, b, v, a: pool_scores(f, b, v, a, 2), features, bank, voxels, heard)
+    check(lambda f, b, v, a: pool_scores(f, b, v, a, 2), features, text_embeddings, voxels, heard)
     for embedding in (Geometric(), Uniform()):
         with pretending() as device:
             _, found = affinity(points.to(device), features.to(device), config, embedding=embedding)
@@ -260,27 +267,31 @@ def test_affinities_and_pooling(scene: Scene, features: PointFeatures, bank: Tex
         assert torch.allclose(back(found.weight), plain.weight, atol=1e-4)  # type: ignore[union-attr]
 
 
-def test_words_that_lie_elsewhere_come_along(features: PointFeatures, bank: TextBank) -> None:
-    plain = scores(features, bank)
+def test_words_that_lie_elsewhere_come_along(
+    features: PointFeatures, text_embeddings: TextEmbeddings
+) -> None:
+    plain = scores(features, text_embeddings)
     with pretending() as device:
-        found = scores(features.to(device), bank)
-        labelled = classify(found, bank, threshold=0.1)
+        found = scores(features.to(device), text_embeddings)
+        labelled = classify(found, text_embeddings, threshold=0.1)
     same(found, plain)
-    same(labelled.label, classify(plain, bank, threshold=0.1).label)
+    same(labelled.label, classify(plain, text_embeddings, threshold=0.1).label)
 
 
-def test_labels_with_and_without_pooling(scene: Scene, features: PointFeatures, bank: TextBank) -> None:
+def test_labels_with_and_without_pooling(
+    scene: Scene, features: PointFeatures, text_embeddings: TextEmbeddings
+) -> None:
     points, plain = scene.cloud(), SegmentConfig(purify=PurifyConfig("uniform", voxel=0.1, rounds=0))
-    check(lambda p, f, b: label_points(p, f, b, plain), points, features, bank)
+    check(lambda p, f, b: label_points(p, f, b, plain), points, features, text_embeddings)
     pooled = replace(plain, purify=replace(plain.purify, rounds=2))
     with pretending() as device:
-        found = label_points(points.to(device), features.to(device), bank, pooled)
-    same(found.label, label_points(points, features, bank, pooled).label)
+        found = label_points(points.to(device), features.to(device), text_embeddings, pooled)
+    same(found.label, label_points(points, features, text_embeddings, pooled).label)
 
 
-def test_heat_and_regions(scene: Scene, features: PointFeatures, bank: TextBank) -> None:
+def test_heat_and_regions(scene: Scene, features: PointFeatures, text_embeddings: TextEmbeddings) -> None:
     xyz = scene.cloud().xyz
-    score = scores(features, bank)[:, 0].contiguous()
+    score = scores(features, text_embeddings)[:, 0].contiguous()
     check(heat, score)
     check(lambda xyz, score: find_regions(xyz, score), xyz, (xyz[:, 0] * 3).sin())
     check(lambda p, f: answer(p, f, "red", Colours(False)), scene.cloud(), features)

@@ -38,12 +38,11 @@ def test_readme_example(capture: Path, tmp_path: Path, monkeypatch: pytest.Monke
     assert len(example.splitlines()) < 10
     shutil.move(capture, tmp_path / "my_scan")
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {}
+    names: dict[str, Any] = {}
     exec(example, names)
-    result, scene = names["result"], names["scene"]
-    points = len(scene.points)  # type: ignore[attr-defined]
-    assert tuple(result.label.shape) == tuple(result.score.shape) == (points,)  # type: ignore[attr-defined]
-    assert names["chairs"].shape[1] == 3  # type: ignore[attr-defined]
+    assert len(names["run"].labels) == len(names["run"].points)
+    assert names["chairs"].shape[1] == 3
+    assert all(len(region.center) == 3 for region in names["seats"])
 
 
 @pytest.mark.parametrize(
@@ -89,19 +88,33 @@ def test_the_library_page(
         "rgb": cloud.rgb.numpy(),
         "truth": fuse_labels(room.frames, cloud).numpy(),
     }
-    stages, own, run = code("docs/library.md", "python")
+    call, folder, stages, weights, own = code("docs/library.md", "python")
+    exec(call, names)
+    assert len(names["sofas"]) < len(names["run"].points)
+    exec(folder, names)
+    assert names["same"].labels.label.equal(names["run"].labels.label)
+    assert names["file"].is_file()
     exec(stages, names)
-    assert len(names["sofas"]) < len(names["scene"].points)
-    assert names["answer"].found
-    assert read_cloud("labels.ply").xyz.equal(names["scene"].points.xyz)
+    assert read_cloud("labels.ply").xyz.equal(names["points"].xyz)
+    assert names["answer"].heat.shape == (len(names["points"]),)
+    exec(weights, names)
+    assert names["affinity"].weight.sum(1).sub(1).abs().max() < 1e-5
     exec(own, names)
     assert names["scores"].miou > 0.3
-    exec(run, names)
-    assert names["reused"] == []
-    assert all(file.is_file() for file in names["files"])
 
 
-def test_every_flag_of_segment_is_explained_and_every_flag_named_exists() -> None:
+def test_the_objects_page(capture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    segment("my_scan" if shutil.move(capture, tmp_path / "my_scan") is None else tmp_path / "my_scan",
+            "chair, table, wall, floor", output=tmp_path / "runs" / "office", rounds=1)
+    monkeypatch.chdir(tmp_path)
+    (example,) = code("docs/objects.md", "python")
+    names: dict[str, Any] = {}
+    exec(example, names)
+    assert names["found"]
+    assert names["placed"].keys() == {one.id for one in names["found"]}
+
+
+def test_every_flag_of_segment_is_explained() -> None:
     segment = {
         option
         for parameter in program.commands["segment"].get_params(click.Context(program))
@@ -110,19 +123,64 @@ def test_every_flag_of_segment_is_explained_and_every_flag_named_exists() -> Non
     }
     (table,) = re.findall(r"## Flags of segment\n(.*?)(?=\n## |\Z)", page("docs/conventions.md"), re.DOTALL)
     assert segment - {"--help"} <= set(re.findall(r"--[a-z-]+", table))
-    known = {
+
+
+def _flags(command: str) -> set[str]:
+    return {
         option
-        for command in program.commands.values()
-        for parameter in command.get_params(click.Context(program))
+        for parameter in program.commands[command].get_params(click.Context(program))
         for option in (*parameter.opts, *parameter.secondary_opts)
     }
+
+
+def test_every_flag_named_exists_on_the_command_it_is_named_with() -> None:
+    known = set().union(*map(_flags, program.commands))
     for name in PAGES:
         # Other programs have flags of their own, and arrows are no flags.
+        whole = re.sub(r"\\\n\s*", " ", page(name))
         ours = [
-            line for line in page(name).splitlines() if not re.search(r"python3? |pip |torchrun |-->", line)
+            line for line in whole.splitlines() if not re.search(r"python3? |pip |torchrun |ssh |-->", line)
         ]
-        for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]*", "\n".join(ours)):
-            assert flag in known, (name, flag)
+        for line in ours:
+            for flag in re.findall(FLAG, line):
+                assert flag in known, (name, flag)
+            for command, rest in re.findall(r"purify3d ([a-z]+)\b([^`#]*)", line):
+                if command in program.commands:
+                    for flag in re.findall(FLAG, rest):
+                        assert flag in _flags(command), (name, command, flag)
+
+
+def _calls(name: str) -> Iterator[ast.Call]:
+    """Calls of this package in the code of a page, in blocks and within lines."""
+    blocks = code(name, "python")
+    inline = re.findall(r"(?<!`)`(?:[a-z_]+ = )?(purify3d\.[^`]*\))`", page(name))
+    for source in [*blocks, *inline]:
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("purify3d."):
+                yield node
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_calls_fit_their_functions(name: str) -> None:
+    for call in _calls(name):
+        function = attrgetter(ast.unparse(call.func).removeprefix("purify3d."))(purify3d_itself)
+        given = {word.arg: word.value for word in call.keywords if word.arg is not None}
+        inspect.signature(function).bind(*call.args, **given)
+        if function is segment:
+            settings = given.keys() - inspect.signature(segment).parameters.keys()
+            assert settings <= {leaf.name for leaf in options()}, ast.unparse(call)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_names_of_the_package_exist(name: str) -> None:
+    """`purify3d.NAME`, in modules too; files and addresses have another ending."""
+    for dotted in re.findall(r"(?<![\w./-])purify3d((?:\.[A-Za-z_]\w*)+)(?![\w/-])", page(name)):
+        found, module = purify3d_itself, "purify3d"
+        for part in dotted[1:].split("."):
+            module = f"{module}.{part}"
+            if not hasattr(found, part):
+                import_module(module)
+            found = getattr(found, part)
 
 
 def test_every_extra_is_listed() -> None:

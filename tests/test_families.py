@@ -45,7 +45,7 @@ def whole() -> SimpleNamespace:
         device=torch.device("cpu"),
         dtype=torch.float32,
         encode=lambda texts: None,
-        observe=lambda frames, bank: None,
+        observe=lambda frames, text_embeddings: None,
     )
 
 

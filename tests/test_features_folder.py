@@ -17,11 +17,12 @@ from purify3d.backbones import PointBackbone, embed_vocabulary, features
 from purify3d.backbones.features import StoredMaps, StoredPoints, load, load_point_features
 from purify3d.base.errors import BackboneError, LabelError, RunError
 from purify3d.captures import CaptureConfig
-from purify3d.features.lifting import LiftConfig, fuse_mean, view_of, visible_points
+from purify3d.features.config import LiftConfig
+from purify3d.features.lifting import fuse_mean, view_of, visible_points
 from purify3d.grid.projection import turn_camera
 from purify3d.pipeline import run_job, segment
 from purify3d.runs.job import Job
-from purify3d.types import Camera, FeatureSpace, Frame, PointCloud, Scene, TextBank, Vocabulary
+from purify3d.types import Camera, FeatureSpace, Frame, PointCloud, Scene, TextEmbeddings, Vocabulary
 
 DIM = 5
 SPACE = FeatureSpace("openseg", DIM, 100.0)
@@ -67,13 +68,13 @@ def maps(path: Path, number: int = 1) -> list[np.ndarray]:
     return list(values)
 
 
-def bank(model: StoredMaps | StoredPoints) -> TextBank:
-    return TextBank(Vocabulary.parse("chair"), model.encode(["chair"]), torch.tensor([0]), model.space)
+def text_embeddings(model: StoredMaps | StoredPoints) -> TextEmbeddings:
+    return TextEmbeddings(Vocabulary.parse("chair"), model.encode(["chair"]), torch.tensor([0]), model.space)
 
 
 def observe(model: StoredMaps | StoredPoints, *frames: Frame) -> list[Tensor]:
     assert isinstance(model, StoredMaps)
-    return [seen.values for seen in model.observe(frames, bank(model))]
+    return [seen.values for seen in model.observe(frames, text_embeddings(model))]
 
 
 # --- maps ------------------------------------------------------------------------------------------------
@@ -118,7 +119,7 @@ def test_maps_turn_with_the_frame_and_points_take_their_own_pixel(tmp_path: Path
     xyz = np.c_[(uv[:, 0] - 11.5) / 20 * z, (uv[:, 1] - 7.5) / 20 * z, np.full(40, z)]
     points = torch.from_numpy(xyz.astype(np.float32))
     shot = frame("f", turns)
-    [seen] = load(str(path)).observe([shot], bank(load(str(path))))  # type: ignore[union-attr]
+    [seen] = load(str(path)).observe([shot], text_embeddings(load(str(path))))  # type: ignore[union-attr]
     assert seen.values.shape[1:] == shot.color().shape[:2]
     point, pixel = visible_points(points, shot, LiftConfig(margin=1))
     assert len(point) == 40

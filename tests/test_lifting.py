@@ -13,8 +13,9 @@ from purify3d.backbones import embed_vocabulary
 from purify3d.backbones.facts import Facts
 from purify3d.features import fusing, lifting
 from purify3d.features.codec import only_words
+from purify3d.features.config import LiftConfig
 from purify3d.features.fusing import View, fuse_consensus, fuse_mean
-from purify3d.features.lifting import LiftConfig, lift, sample_bicubic, view_of, visible_points
+from purify3d.features.lifting import lift, sample_bicubic, view_of, visible_points
 from purify3d.features.surface import with_points
 from purify3d.grid.neighbors import nearest_known
 from purify3d.types import (
@@ -25,7 +26,7 @@ from purify3d.types import (
     MaskFeatures,
     PointCloud,
     Scene,
-    TextBank,
+    TextEmbeddings,
     Vocabulary,
 )
 
@@ -73,14 +74,14 @@ def test_mask_lifting_and_consensus_are_golden(projection: Recorded) -> None:
     labels = [f"label {i}" for i in range(len(data["text_embeddings"]))]
     space = FeatureSpace("golden", 512, float(data["logit_scale"]))
     text = torch.nn.functional.normalize(data["text_embeddings"].float(), dim=1)
-    bank = TextBank(Vocabulary.parse(labels), text, torch.arange(len(labels)), space)
+    text_embeddings = TextEmbeddings(Vocabulary.parse(labels), text, torch.arange(len(labels)), space)
     views = []
     for i, frame in enumerate(golden_frames(projection)):
         point, pixel = visible_points(xyz, frame, golden_config(projection))
         score = data["class_logits"][i].softmax(-1)[:, :-1].amax(-1)
         seen = MaskFeatures(data["mask_logits"][i], score, data["mask_embeddings"][i])
         views.append(view_of(point, pixel, frame.camera, seen, xyz))
-    values, seen_by, _ = fuse_consensus(lambda: views, len(xyz), bank, 3)
+    values, seen_by, _ = fuse_consensus(lambda: views, len(xyz), text_embeddings, 3)
     fused = values[nearest_known(seen_by > 0, xyz)[0]]
     found, expected = pair(fused, recorded["fused_features"])
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
@@ -131,7 +132,7 @@ class Voices:
     def encode(self, texts: Sequence[str]) -> torch.Tensor:
         return torch.eye(2)[: len(texts)]
 
-    def observe(self, frames: Sequence[Frame], bank: TextBank) -> list[DenseFeatures]:
+    def observe(self, frames: Sequence[Frame], text_embeddings: TextEmbeddings) -> list[DenseFeatures]:
         directions = [(float(frame.name), (1 - float(frame.name) ** 2) ** 0.5) for frame in frames]
         return [DenseFeatures(torch.tensor(d)[:, None, None].expand(2, 4, 4)) for d in directions]
 
@@ -160,7 +161,7 @@ def test_consensus_listens_to_three_views_unless_told() -> None:
 
 def test_consensus_chooses_a_label_and_not_a_wording() -> None:
     """Two views say sofa, two couch, three table: table is the likeliest wording, sofa|couch the label."""
-    bank = TextBank(
+    text_embeddings = TextEmbeddings(
         Vocabulary.parse("sofa|couch, table"),
         torch.eye(3),
         torch.tensor([0, 0, 1]),
@@ -168,7 +169,7 @@ def test_consensus_chooses_a_label_and_not_a_wording() -> None:
     )
     one = torch.zeros(1, dtype=torch.int64)
     views = [View(one, one, torch.eye(3)[[said]], None) for said in (0, 0, 1, 1, 2, 2, 2)]
-    values, _, _ = fuse_consensus(lambda: views, 1, bank, 3)
+    values, _, _ = fuse_consensus(lambda: views, 1, text_embeddings, 3)
     assert values[0, 2] == 0  # no view that says table is heard
     assert values[0, :2].sum() == pytest.approx(1)
 
@@ -212,7 +213,9 @@ class Halves:
     def encode(self, texts: Sequence[str]) -> torch.Tensor:
         return torch.nn.functional.normalize(torch.arange(6.0 * len(texts)).reshape(-1, 6).cos(), dim=1)
 
-    def observe(self, frames: Sequence[Frame], bank: TextBank) -> list[MaskFeatures | DenseFeatures]:
+    def observe(
+        self, frames: Sequence[Frame], text_embeddings: TextEmbeddings
+    ) -> list[MaskFeatures | DenseFeatures]:
         right = (torch.arange(16) >= 8).float().expand(12, 16)
         halves = torch.stack([1 - right, right])
         if self._masks:
@@ -230,9 +233,9 @@ def test_what_words_see_is_the_same_whenever_the_rest_is_left_out(
     scene = with_points(room, voxel=0.06)
     scene = replace(scene, frames=scene.frames[:2])  # so that some points are copied
     backbone, config = Halves(masks), LiftConfig(fusion=fusion)
-    banks = [embed_vocabulary(backbone, "a|b, c"), embed_vocabulary(backbone, "d, e, f")]
-    whole = only_words(lift(scene, backbone, "a, b", config), *banks)
-    found = lift(scene, backbone, "a, b", config, keep=banks)
+    text_embeddings = [embed_vocabulary(backbone, "a|b, c"), embed_vocabulary(backbone, "d, e, f")]
+    whole = only_words(lift(scene, backbone, "a, b", config), *text_embeddings)
+    found = lift(scene, backbone, "a, b", config, keep=text_embeddings)
     assert len(found) > 3000
     assert 0 < (found.views == 0).sum() < len(found)
     assert found.values.shape[1] == 6
@@ -249,8 +252,8 @@ def test_consensus_is_the_loop_over_points(factored: bool, rows: int) -> None:
     dim = 9 if factored else 4
     text = torch.nn.functional.normalize(torch.randn(3, dim, generator=generator), dim=1)
     space = FeatureSpace("test", dim, 5.0)
-    bank = TextBank(Vocabulary.parse("a, b, c"), text, torch.arange(3), space)
-    values, _, _ = fuse_consensus(lambda: views, 40, bank, 3)
+    text_embeddings = TextEmbeddings(Vocabulary.parse("a, b, c"), text, torch.arange(3), space)
+    values, _, _ = fuse_consensus(lambda: views, 40, text_embeddings, 3)
     fused = values if basis is None else values @ basis
     for point in range(40):
         rows = [v.table[v.row[i]] for v in views for i in torch.nonzero(v.point == point)[:, 0]]

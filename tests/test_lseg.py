@@ -23,7 +23,7 @@ from purify3d.backbones.lseg.network import LSegConfig, LSegNetwork
 from purify3d.backbones.lseg.weights import UNUSED, load_network
 from purify3d.backbones.tokenizer import clip_tokenizer
 from purify3d.base.errors import BackboneError, CheckpointError
-from purify3d.types import FeatureSpace, TextBank, Vocabulary
+from purify3d.types import FeatureSpace, TextEmbeddings, Vocabulary
 
 pytest.importorskip("tokenizers")
 
@@ -76,9 +76,9 @@ def model(network: LSegNetwork) -> LSeg:
     return LSeg(network, clip_tokenizer(), SPACE, Path("demo_e200.ckpt"), window=96)
 
 
-def bank(model: LSeg) -> TextBank:
+def text_embeddings(model: LSeg) -> TextEmbeddings:
     vocabulary = Vocabulary.parse("wall")
-    return TextBank(vocabulary, model.encode(vocabulary.names), torch.tensor([0]), model.space)
+    return TextEmbeddings(vocabulary, model.encode(vocabulary.names), torch.tensor([0]), model.space)
 
 
 def close(actual: Tensor, recorded: np.ndarray | Kept, relative: float, name: str = "") -> None:
@@ -181,7 +181,7 @@ def test_official_multiscale_scores_are_golden(
 
 def test_observe_is_openscenes_extraction(golden: Recorded, model: LSeg) -> None:
     image = golden["openscene/image0"][0].transpose(1, 2, 0)
-    (seen,) = model.observe(frames_of(image), bank(model))
+    (seen,) = model.observe(frames_of(image), text_embeddings(model))
     assert seen.basis is None
     close(seen.values[None], golden["openscene/features"], 1e-5)
 
@@ -189,13 +189,13 @@ def test_observe_is_openscenes_extraction(golden: Recorded, model: LSeg) -> None
 def test_observe_shrinks_large_images_and_keeps_their_aspect(model: LSeg) -> None:
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in ((60, 120), (70, 50), (1, 200))]
-    seen = model.observe(frames_of(*images), bank(model))
+    seen = model.observe(frames_of(*images), text_embeddings(model))
     assert [tuple(one.values.shape) for one in seen] == [(512, 24, 48), (512, 48, 34), (512, 1, 48)]
     assert all(one.values.isfinite().all() and one.values.dtype == torch.float32 for one in seen)
     # An image of twice the pixels is first brought to the size of the features, so it looks the same.
     smooth = np.linspace(0, 255, 48)[None, :, None].repeat(36, 0).repeat(3, 2).round().astype(np.uint8)
     larger = np.linspace(0, 255, 95)[None, :, None].repeat(71, 0).repeat(3, 2).round().astype(np.uint8)
-    one, two = model.observe(frames_of(smooth, larger), bank(model))
+    one, two = model.observe(frames_of(smooth, larger), text_embeddings(model))
     assert torch.cosine_similarity(one.values, two.values, dim=0).min() > 0.99
 
 
@@ -203,14 +203,17 @@ def test_observe_takes_turned_and_read_only_images(golden: Recorded, model: LSeg
     image = golden["openscene/image0"][0].transpose(1, 2, 0)
     turned = np.rot90(image)
     turned.setflags(write=False)
-    a, b = model.observe(frames_of(turned, turned.copy()), bank(model))
+    a, b = model.observe(frames_of(turned, turned.copy()), text_embeddings(model))
     assert a.values.equal(b.values)
 
 
 def test_bfloat16_is_close(golden: Recorded, network: LSegNetwork, model: LSeg) -> None:
     image = golden["openscene/image0"][0].transpose(1, 2, 0)
     half = LSeg(network, clip_tokenizer(), SPACE, Path("demo_e200.ckpt"), window=96, dtype=torch.bfloat16)
-    (a,), (b,) = model.observe(frames_of(image), bank(model)), half.observe(frames_of(image), bank(model))
+    (a,), (b,) = (
+        model.observe(frames_of(image), text_embeddings(model)),
+        half.observe(frames_of(image), text_embeddings(model)),
+    )
     assert b.values.dtype == torch.float32
     assert not a.values.equal(b.values)
     # Random weights have no stable directions; measured 0.9995 at worst.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from purify3d.affinities.student import COMPACT
+from purify3d.affinities.config import COMPACT
 from purify3d.base.errors import PurifyWarning
 from purify3d.base.workers import Processes, attempt
 from purify3d.training.preparing import (

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from purify3d.affinities.purifying import PurifyConfig
+from purify3d.affinities.config import PurifyConfig
 from purify3d.base.errors import LabelError, RunError
 from purify3d.base.settings import documented, from_plain, leaves, to_plain
 from purify3d.captures import CaptureConfig
-from purify3d.features.lifting import LiftConfig
-from purify3d.labels.labelling import SegmentConfig
+from purify3d.features.config import LiftConfig
+from purify3d.labels.config import SegmentConfig
 from purify3d.runs.job import Job, changed, job, options
 
 NAN, INF = math.nan, math.inf

@@ -11,15 +11,16 @@ import pytest
 import torch
 
 from purify3d import evaluate
+from purify3d.affinities.config import PurifyConfig
 from purify3d.affinities.embeddings import load_embedding
-from purify3d.affinities.purifying import PurifyConfig
 from purify3d.backbones import embed_vocabulary, load_backbone
 from purify3d.base.errors import BackboneError
 from purify3d.benchmarking.simulated import ERRORS, ErrorModel, Simulated, load, masks_of, smooth
 from purify3d.features.labels_from_frames import fuse_labels
 from purify3d.features.lifting import lift
 from purify3d.features.surface import with_points
-from purify3d.labels.labelling import SegmentConfig, label_points
+from purify3d.labels.config import SegmentConfig
+from purify3d.labels.labelling import label_points
 from purify3d.rooms import CLASSES, synthetic_scene
 from purify3d.types import Camera, Frame, Scene
 
@@ -215,13 +216,14 @@ def test_a_smooth_function_is_normal_and_forgets_within_its_reach() -> None:
 def test_a_frame_gives_the_same_in_any_order_and_another_seed_gives_another(room: Scene) -> None:
     one, again, other = load("mosaic"), load("mosaic"), load("mosaic?seed=3")
     frames = room.frames[:3]
-    bank = embed_vocabulary(one, list(CLASSES))
-    forward = one.observe(frames, bank)
-    backward = again.observe(frames[::-1], bank)[::-1]
+    text_embeddings = embed_vocabulary(one, list(CLASSES))
+    forward = one.observe(frames, text_embeddings)
+    backward = again.observe(frames[::-1], text_embeddings)[::-1]
     for a, b in zip(forward, backward, strict=True):
         assert torch.equal(a.values, b.values)
     assert any(
-        not torch.equal(a.values, b.values) for a, b in zip(forward, other.observe(frames, bank), strict=True)
+        not torch.equal(a.values, b.values)
+        for a, b in zip(forward, other.observe(frames, text_embeddings), strict=True)
     )
     assert one.space.id == again.space.id != other.space.id
 
@@ -287,8 +289,8 @@ def test_the_errors_that_ship_say_where_they_are_from() -> None:
 
 def test_uniform_pooling_loses_and_geometric_pooling_gains(room: Scene) -> None:
     backbone = load("mosaic")
-    bank = embed_vocabulary(backbone, list(CLASSES))
-    points, features = room.cloud(), lift(room, backbone, bank)
+    text_embeddings = embed_vocabulary(backbone, list(CLASSES))
+    points, features = room.cloud(), lift(room, backbone, text_embeddings)
     methods: Mapping[str, SegmentConfig] = {
         "raw": SegmentConfig(purify=PurifyConfig(rounds=0)),
         "uniform": SegmentConfig(purify=PurifyConfig(affinity="uniform", voxel=0.03)),
@@ -297,7 +299,7 @@ def test_uniform_pooling_loses_and_geometric_pooling_gains(room: Scene) -> None:
     miou = {}
     for name, config in methods.items():
         embedding = load_embedding(config.purify.affinity, backbone)
-        found = label_points(points, features, bank, config, embedding=embedding)
+        found = label_points(points, features, text_embeddings, config, embedding=embedding)
         score = evaluate(found, points.label, room.truth).miou
         assert score is not None
         miou[name] = 100 * score

@@ -273,16 +273,16 @@ def test_points_without_normals_are_refused() -> None:
 
 def test_points_of_a_cell_share_one_feature(network: SonataNetwork) -> None:
     cloud = clouds(count=4000, extent=0.3)
-    lesson = Sonata(network).teach(cloud, up=Z)
-    assert lesson.feature is not None
-    assert lesson.group.shape == (4000, 1)
-    assert lesson.group.unique().tolist() == list(range(len(lesson.feature)))
-    assert 16 < len(lesson.feature) < 130  # 8 cm cells of 2 cm voxels in a cube of 30 cm
+    targets = Sonata(network).teach(cloud, up=Z)
+    assert targets.feature is not None
+    assert targets.group.shape == (4000, 1)
+    assert targets.group.unique().tolist() == list(range(len(targets.feature)))
+    assert 16 < len(targets.feature) < 130  # 8 cm cells of 2 cm voxels in a cube of 30 cm
     # Cells are those of the voxels, counted from the cloud's own corner.
     _, voxels = sonata_input(cloud, up=Z)
     cell = voxels.to_points(voxels.index // 4)
-    pairs = torch.cat([cell, lesson.group], 1).unique(dim=0)
-    assert len(pairs) == len(lesson.feature) == len(cell.unique(dim=0))
+    pairs = torch.cat([cell, targets.group], 1).unique(dim=0)
+    assert len(pairs) == len(targets.feature) == len(cell.unique(dim=0))
 
 
 def test_the_fingerprint_is_that_of_weights_and_use(

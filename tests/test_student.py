@@ -11,22 +11,13 @@ from recorded import Recorded
 from safetensors.torch import load_file, save_file
 
 from purify3d.affinities.building import affinity
+from purify3d.affinities.config import COMPACT, PAPER, PurifyConfig, StudentConfig
 from purify3d.affinities.embeddings import Learned, geometric_embedding, joined, load_embedding
-from purify3d.affinities.purifying import PurifyConfig
-from purify3d.affinities.student import (
-    COMPACT,
-    PAPER,
-    SHIPPED,
-    Student,
-    StudentConfig,
-    load_released,
-    student_input,
-    word_evidence,
-)
+from purify3d.affinities.student import SHIPPED, Student, load_released, student_input, word_evidence
 from purify3d.base.errors import CheckpointError, PurifyWarning
 from purify3d.grid.convolution import KernelMap
 from purify3d.grid.voxels import voxelize
-from purify3d.types import FeatureSpace, PointCloud, PointFeatures, TextBank, Vocabulary, Voxels
+from purify3d.types import FeatureSpace, PointCloud, PointFeatures, TextEmbeddings, Vocabulary, Voxels
 
 SMALL = StudentConfig(feature_dim=3, width=8, blocks=2, out_channels=5)
 
@@ -300,7 +291,7 @@ def test_other_files_are_no_released_checkpoint(tmp_path):
         with pytest.raises(CheckpointError, match=r"cannot be read .*is the download complete"):
             load_released(file)
     torch.save({"model": SMALL}, file)  # a pickled object could run code
-    with pytest.raises(CheckpointError, match=r"unknown object purify3d\.affinities\.student\.StudentConfig"):
+    with pytest.raises(CheckpointError, match=r"unknown object purify3d\.affinities\.config\.StudentConfig"):
         load_released(file)
     torch.save({"state_dict": {"conv.weight": torch.zeros(3)}}, file)
     with pytest.raises(CheckpointError, match="holds no student"):
@@ -325,17 +316,21 @@ def test_words_are_told_alike_by_every_model() -> None:
     assert not silent[:, :4].any()
     for dim, scale in ((2, 10.0), (5, 40.0)):
         space = FeatureSpace(f"model {dim}", dim, scale, length_is_confidence=dim == 2)
-        bank = TextBank(Vocabulary.parse("chair, wall"), torch.eye(dim)[:2], torch.arange(2), space)
+        text_embeddings = TextEmbeddings(
+            Vocabulary.parse("chair, wall"), torch.eye(dim)[:2], torch.arange(2), space
+        )
         values = torch.eye(dim)[:2][torch.arange(len(cloud)) % 2] * 0.5
         views = torch.full((len(cloud),), 3, dtype=torch.int32)
         gap = torch.zeros(len(cloud))
         gap[:4] = torch.inf
-        evidence = word_evidence(PointFeatures(values, views, space, gap=gap), bank)
+        evidence = word_evidence(PointFeatures(values, views, space, gap=gap), text_embeddings)
         assert not evidence[:4].any()  # nothing is known
         length = 0.5 if dim == 2 else 1.0  # of the other model lengths mean nothing
         assert evidence[4].tolist() == pytest.approx([length, 0, length, 0.5], abs=1e-3)
         assert evidence[5].tolist() == pytest.approx([0, length, length, 0.5], abs=1e-3)
-        told = student_input(cloud, voxels, PointFeatures(values, views, space), config=config, bank=bank)
+        told = student_input(
+            cloud, voxels, PointFeatures(values, views, space), config=config, text_embeddings=text_embeddings
+        )
         assert torch.equal(told[:, 4:], silent[:, 4:])
 
 
@@ -389,4 +384,4 @@ def test_a_model_that_fails_at_the_students_words_leaves_it_shape_and_colour() -
     with pytest.warns(PurifyWarning, match="hears nothing of what the 2D model saw .* could not convert"):
         found = load_embedding("student", Digits())  # type: ignore[arg-type]
     assert isinstance(found, Learned)
-    assert found.bank is None
+    assert found.text_embeddings is None

@@ -1,4 +1,4 @@
-"""Lessons, the teachers that need no weights, and what is made of a lesson."""
+"""Targets, the teachers that need no weights, and what is made of a targets."""
 
 import warnings
 from dataclasses import replace
@@ -17,8 +17,8 @@ from purify3d.features.surface import with_points
 from purify3d.grid.neighbors import grid_neighbors
 from purify3d.grid.voxels import voxelize
 from purify3d.training import teachers
-from purify3d.training.distill import DistillConfig, Pairs, mine, mine_lesson
-from purify3d.training.teachers import Lesson, load_teacher, sonata
+from purify3d.training.distill import DistillConfig, Pairs, mine, mine_targets
+from purify3d.training.teachers import Targets, load_teacher, sonata
 from purify3d.training.teachers.geometric import GeometricTeacher, GeometricTeacherConfig
 from purify3d.training.teachers.oversegment import Links, link, merge_regions
 from purify3d.training.teachers.truth import Truth
@@ -34,20 +34,20 @@ def random_groups(points: int, counts: tuple[int, ...], seed: int = 0, unknown: 
     return torch.where(torch.rand(group.shape, generator=generator) < unknown, -1, group)
 
 
-# --- lessons ------------------------------------------------------------------------------------------------
+# --- targets ------------------------------------------------------------------------------------------------
 
 
 def test_a_lesson_says_what_it_is() -> None:
     group = torch.tensor([[0, 5], [0, 6], [-1, -1], [1, -1]])
-    assert repr(Lesson(group)) == "Lesson(4 points, 2/2 groups, 75% known)"
-    assert Lesson(group).known.tolist() == [True, True, False, True]
-    assert len(Lesson(group)) == 4
+    assert repr(Targets(group)) == "Targets(4 points, 2/2 groups, 75% known)"
+    assert Targets(group).known.tolist() == [True, True, False, True]
+    assert len(Targets(group)) == 4
     feature = torch.tensor([[1.0, 2, 3], [4, 5, 6]])
-    lesson = Lesson(group[:, :1], feature)
-    assert repr(lesson) == "Lesson(4 points, 2 features of 3 channels, 75% known)"
-    assert lesson.dense().tolist() == [[1, 2, 3], [1, 2, 3], [0, 0, 0], [4, 5, 6]]
-    with pytest.raises(ValueError, match="lesson of groups alone"):
-        Lesson(group).dense()
+    targets = Targets(group[:, :1], feature)
+    assert repr(targets) == "Targets(4 points, 2 features of 3 channels, 75% known)"
+    assert targets.dense().tolist() == [[1, 2, 3], [1, 2, 3], [0, 0, 0], [4, 5, 6]]
+    with pytest.raises(ValueError, match="targets of groups alone"):
+        Targets(group).dense()
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_a_lesson_says_what_it_is() -> None:
 )
 def test_what_is_no_lesson(group: Tensor, feature: Tensor | None, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Lesson(group, feature)
+        Targets(group, feature)
 
 
 # --- by name ------------------------------------------------------------------------------------------------
@@ -98,7 +98,7 @@ def test_teachers_without_weights_warn_of_nothing() -> None:
         warnings.simplefilter("error")
         for name in ("geometric", "truth"):
             assert load_teacher(name).licence
-    assert teachers.__all__ == ["Lesson", "Teacher", "load_teacher"]
+    assert teachers.__all__ == ["Targets", "Teacher", "load_teacher"]
 
 
 # --- truth --------------------------------------------------------------------------------------------------
@@ -106,9 +106,9 @@ def test_teachers_without_weights_warn_of_nothing() -> None:
 
 def test_truth_is_the_objects() -> None:
     points = PointCloud.from_arrays(np.zeros((4, 3)), label=[1, 1, 1, 1], instance=[7, 0, 7, -5])
-    lesson = Truth().teach(points, up=Z)
-    assert lesson.group.tolist() == [[7], [0], [7], [-1]]
-    assert lesson.feature is None
+    targets = Truth().teach(points, up=Z)
+    assert targets.group.tolist() == [[7], [0], [7], [-1]]
+    assert targets.feature is None
 
 
 def test_truth_names_what_is_missing() -> None:
@@ -259,12 +259,12 @@ def table_in_a_room(step: float = 0.01) -> PointCloud:
 
 def test_geometry_finds_the_objects_of_a_plain_room() -> None:
     points = table_in_a_room()
-    lesson = GeometricTeacher().teach(points, up=Z)
-    assert lesson.feature is None
-    assert len(lesson) == len(points)
-    assert bool((lesson.group >= 0).all())
+    targets = GeometricTeacher().teach(points, up=Z)
+    assert targets.feature is None
+    assert len(targets) == len(points)
+    assert bool((targets.group >= 0).all())
     floor, wall, box = (points.instance == i for i in range(3))
-    coarse = lesson.group[:, -1]
+    coarse = targets.group[:, -1]
     most = [int(coarse[which].mode().values) for which in (floor, wall, box)]
     assert len(set(most)) == 3
     for which, region in zip((floor, wall, box), most, strict=True):
@@ -276,13 +276,13 @@ def test_geometry_knows_the_objects_of_a_furnished_room(room: Scene) -> None:
     points = with_points(room, voxel=0.03).cloud()
     instance = fuse_instances(room.frames, points)
     seen = (instance >= 0).nonzero()[:, 0]
-    lesson = GeometricTeacher(GeometricTeacherConfig(voxel=0.03)).teach(points, up=Z)
+    targets = GeometricTeacher(GeometricTeacherConfig(voxel=0.03)).teach(points, up=Z)
     neighbor = grid_neighbors(voxelize(points.xyz[seen], 0.001).index, 24)
     at = torch.empty(len(seen), dtype=torch.int64)
     at[voxelize(points.xyz[seen], 0.001).of_point] = seen
     same = instance[at[neighbor]] == instance[at][:, None]
     counts, purity, one, two = [], [], [], []
-    for group in lesson.group.T:
+    for group in targets.group.T:
         pairs, size = torch.stack([group[seen], instance[seen]], 1).unique(dim=0, return_counts=True)
         largest = torch.zeros(int(group.max()) + 1, dtype=torch.int64)
         largest.scatter_reduce_(0, pairs[:, 0], size, "amax")
@@ -305,12 +305,12 @@ def test_geometry_says_the_same_again_and_its_fingerprint_changes_with_it() -> N
     assert torch.equal(first, again)
     other = GeometricTeacher(GeometricTeacherConfig(prices=(0.5, 2.0)))
     assert other.teach(points, up=Z).group.shape[1] == 2
-    prints = {
+    fingerprints = {
         GeometricTeacher().fingerprint,
         other.fingerprint,
         GeometricTeacher(GeometricTeacherConfig(seed=1)).fingerprint,
     }
-    assert len(prints) == 3
+    assert len(fingerprints) == 3
     assert GeometricTeacher().fingerprint == GeometricTeacher().fingerprint
     with pytest.raises(ValueError, match="convex_discount of 0 to 1"):
         GeometricTeacherConfig(convex_discount=2.0)
@@ -341,7 +341,7 @@ def shares(group: Tensor) -> Tensor:
 def test_pairs_of_groups_are_those_of_the_whole_matrix(unknown: float, chunk: int) -> None:
     group = random_groups(120, (40, 12, 5), 1, unknown)
     neighbor, anchors = neighbors_of(120, 12), torch.arange(0, 120, 2)
-    pairs = mine_lesson(Lesson(group), neighbor, anchors, config=SMALL, seed=0, chunk=chunk)
+    pairs = mine_targets(Targets(group), neighbor, anchors, config=SMALL, seed=0, chunk=chunk)
     together, known = shares(group), (group >= 0).any(1)
     alone = together.clone().fill_diagonal_(0).amax(1) == 0
     assert pairs.anchor.tolist() == [a for a in anchors.tolist() if known[a] and not alone[a]]
@@ -372,7 +372,7 @@ def test_positives_share_most_scales_and_macro_negatives_none() -> None:
     """Nested regions, as geometry gives them."""
     fine = torch.arange(400) // 10
     group = torch.stack([fine, fine // 4, fine // 20], 1)
-    pairs = mine_lesson(Lesson(group), neighbors_of(400, 12), torch.arange(400), config=SMALL, seed=0)
+    pairs = mine_targets(Targets(group), neighbors_of(400, 12), torch.arange(400), config=SMALL, seed=0)
     assert torch.equal(fine[pairs.positive], fine[pairs.anchor])
     assert not (group[pairs.negative[:, :6]] == group[pairs.anchor][:, None]).any()
 
@@ -383,7 +383,7 @@ def test_neighbours_as_alike_as_the_positive_are_no_negatives() -> None:
     neighbor = torch.stack(
         [(torch.arange(90) // 30) * 30 + (torch.arange(90) + k) % 30 for k in range(1, 13)], 1
     )
-    pairs = mine_lesson(Lesson(region[:, None]), neighbor, torch.arange(90), config=SMALL, seed=0)
+    pairs = mine_targets(Targets(region[:, None]), neighbor, torch.arange(90), config=SMALL, seed=0)
     assert not (region[pairs.negative] == region[pairs.anchor][:, None]).any()
     assert all(len(set(row)) == 10 for row in pairs.negative.tolist())
 
@@ -397,7 +397,7 @@ def test_points_of_groups_that_tie_are_taken_equally_often() -> None:
     group = torch.tensor([0] * 9 + [1] * 3 + [2] * 12)[:, None]
     config, neighbor = replace(SMALL, macro=4, micro=0, neighbors=5), neighbors_of(24, 5)
     pairs = [
-        mine_lesson(Lesson(group), neighbor, torch.tensor([0]), config=config, seed=seed)
+        mine_targets(Targets(group), neighbor, torch.tensor([0]), config=config, seed=seed)
         for seed in range(1000)
     ]
     positive, negative = counted(pairs, 24)
@@ -413,7 +413,7 @@ def test_lessons_with_features_are_mined_as_before() -> None:
     generator = torch.Generator().manual_seed(0)
     feature, group = torch.randn(30, 5, generator=generator), torch.arange(120) // 4
     neighbor, anchors = neighbors_of(120, 12), torch.arange(40)
-    ours = mine_lesson(Lesson(group[:, None], feature), neighbor, anchors, config=SMALL, seed=3)
+    ours = mine_targets(Targets(group[:, None], feature), neighbor, anchors, config=SMALL, seed=3)
     theirs = mine(feature, neighbor, anchors, config=SMALL, seed=3, group=group)
     for name in ("anchor", "positive", "negative"):
         assert torch.equal(getattr(ours, name), getattr(theirs, name))
@@ -424,7 +424,7 @@ def test_features_of_some_points_only() -> None:
     feature = torch.randn(120, 5, generator=generator)
     group = torch.where(torch.arange(120) % 3 == 0, -1, torch.arange(120))
     neighbor = neighbors_of(120, 12)
-    pairs = mine_lesson(Lesson(group[:, None], feature), neighbor, torch.arange(120), config=SMALL, seed=0)
+    pairs = mine_targets(Targets(group[:, None], feature), neighbor, torch.arange(120), config=SMALL, seed=0)
     known = (group >= 0).nonzero()[:, 0]
     assert torch.equal(pairs.anchor, known)
     unit = torch.nn.functional.normalize(feature, dim=1)
@@ -440,9 +440,9 @@ def test_features_of_some_points_only() -> None:
 
 
 def test_the_seed_decides_pairs_of_groups() -> None:
-    lesson, neighbor = Lesson(random_groups(120, (10, 4))), neighbors_of(120, 12)
+    targets, neighbor = Targets(random_groups(120, (10, 4))), neighbors_of(120, 12)
     first, again, other = (
-        mine_lesson(lesson, neighbor, torch.arange(50), config=SMALL, seed=seed) for seed in (0, 0, 1)
+        mine_targets(targets, neighbor, torch.arange(50), config=SMALL, seed=seed) for seed in (0, 0, 1)
     )
     assert torch.equal(first.negative, again.negative)
     assert torch.equal(first.positive, again.positive)
@@ -451,17 +451,17 @@ def test_the_seed_decides_pairs_of_groups() -> None:
 
 def test_lessons_that_teach_nothing_are_refused() -> None:
     neighbor, anchors = neighbors_of(120, 12), torch.arange(120)
-    single = Lesson(torch.arange(120)[:, None])
+    single = Targets(torch.arange(120)[:, None])
     with pytest.raises(ValueError, match="no anchor among 120 that is in a group with another point"):
-        mine_lesson(single, neighbor, anchors, config=SMALL, seed=0)
-    few = Lesson(torch.where(torch.arange(120) < 11, 0, -1)[:, None])
+        mine_targets(single, neighbor, anchors, config=SMALL, seed=0)
+    few = Targets(torch.where(torch.arange(120) < 11, 0, -1)[:, None])
     with pytest.raises(ValueError, match="found 11 of 120 points of which the teacher knows something"):
-        mine_lesson(few, neighbor, anchors, config=SMALL, seed=0)
+        mine_targets(few, neighbor, anchors, config=SMALL, seed=0)
     with pytest.raises(ValueError, match=r"found neighbours \(120, 12\), expected \(100, K\)"):
-        mine_lesson(Lesson(torch.zeros(100, 1).long()), neighbor, anchors[:5], config=SMALL, seed=0)
-    unknown = Lesson(torch.where(torch.arange(120) < 60, 0, -1)[:, None])
+        mine_targets(Targets(torch.zeros(100, 1).long()), neighbor, anchors[:5], config=SMALL, seed=0)
+    unknown = Targets(torch.where(torch.arange(120) < 60, 0, -1)[:, None])
     with pytest.raises(ValueError, match="no anchor among 30"):
-        mine_lesson(unknown, neighbor, anchors[90:], config=SMALL, seed=0)
+        mine_targets(unknown, neighbor, anchors[90:], config=SMALL, seed=0)
 
 
 # --- voting -------------------------------------------------------------------------------------------------
@@ -472,30 +472,30 @@ def test_lessons_that_teach_nothing_are_refused() -> None:
 def test_regions_vote_like_the_matrix(monkeypatch: pytest.MonkeyPatch, unknown: float, block: int) -> None:
     monkeypatch.setattr("purify3d.benchmarking.votes._BLOCK", block)
     group = random_groups(60, (20, 6, 2), 2, unknown)
-    lesson = Lesson(torch.where(group >= 0, group * 1_000_003, -1))
+    targets = Targets(torch.where(group >= 0, group * 1_000_003, -1))
     values = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
-    voted = region_vote(values, lesson)
+    voted = region_vote(values, targets)
     assert voted.dtype == torch.float32
-    assert torch.allclose(voted, region_vote_plain(values, lesson), atol=1e-6)
+    assert torch.allclose(voted, region_vote_plain(values, targets), atol=1e-6)
     assert (voted - values).abs().max() > 0.1
 
 
 def test_votes_by_hand() -> None:
     group = torch.tensor([[0, 7], [0, 8], [-1, 7], [-1, -1]])
-    voted = region_vote(torch.tensor([[1.0], [3.0], [5.0], [9.0]]), Lesson(group))
+    voted = region_vote(torch.tensor([[1.0], [3.0], [5.0], [9.0]]), Targets(group))
     # Point 0: (2 + 3) / 2, point 1: (2 + 3) / 2, point 2: its one scale, point 3: its own.
     assert voted[:, 0].tolist() == [2.5, 2.5, 3.0, 9.0]
 
 
 def test_large_regions_lose_no_precision() -> None:
-    lesson = Lesson(torch.zeros(200_000, 1, dtype=torch.int64))
-    assert abs(float(region_vote(torch.full((200_000, 1), 0.1), lesson)[0]) - 0.1) < 1e-8
+    targets = Targets(torch.zeros(200_000, 1, dtype=torch.int64))
+    assert abs(float(region_vote(torch.full((200_000, 1), 0.1), targets)[0]) - 0.1) < 1e-8
 
 
 def test_votes_of_other_points_are_refused() -> None:
     for vote in (region_vote, region_vote_plain):
-        with pytest.raises(ValueError, match=r"found values \(3, 2\) and a lesson of 4 points"):
-            vote(torch.zeros(3, 2), Lesson(torch.zeros(4, 1).long()))
+        with pytest.raises(ValueError, match=r"found values \(3, 2\) and a targets of 4 points"):
+            vote(torch.zeros(3, 2), Targets(torch.zeros(4, 1).long()))
 
 
 # --- sonata -------------------------------------------------------------------------------------------------

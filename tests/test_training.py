@@ -19,17 +19,19 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from purify3d.affinities.config import COMPACT, StudentConfig
 from purify3d.affinities.softmax import softmax_affinity
-from purify3d.affinities.student import COMPACT, SHIPPED, StudentConfig
+from purify3d.affinities.student import SHIPPED
 from purify3d.base.errors import CaptureError, CheckpointError
-from purify3d.cli import flags, program
+from purify3d.cli import program
+from purify3d.cli.training import SHAPE
 from purify3d.grid.neighbors import grid_neighbors
 from purify3d.training import Cache, Recipe, TrainConfig, train
 from purify3d.training.augment import augment, crop, symmetries
 from purify3d.training.losses import draw_anchors, mass_loss, neighbors_of, pair_accuracy
 from purify3d.training.scenes import read
 from purify3d.training.selection import choose, entropy, richness
-from purify3d.training.teachers import Lesson, load_teacher
+from purify3d.training.teachers import Targets, load_teacher
 from purify3d.types import Scene
 
 Program = Callable[..., tuple[int, str, str]]
@@ -55,13 +57,13 @@ def write_lesson(folder: Path, seed: int, *, features: bool = False) -> Path:
     said = {"group": group[:, None].int()}
     if features:
         said["feature"] = torch.eye(2).half()
-    save_file(said, folder / f"{seed}-lesson.safetensors", {"name": str(seed)})
-    return folder / f"{seed}-lesson.safetensors"
+    save_file(said, folder / f"{seed}-targets.safetensors", {"name": str(seed)})
+    return folder / f"{seed}-targets.safetensors"
 
 
 @pytest.fixture(scope="module")
-def lessons(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    folder = tmp_path_factory.mktemp("lessons")
+def targets(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("targets")
     return [write_lesson(folder, seed) for seed in range(4)]
 
 
@@ -192,22 +194,22 @@ def test_a_step_that_finds_nothing_to_learn_from_changes_nothing() -> None:
 def test_pair_accuracy_knows_good_from_bad(features: bool) -> None:
     generator = torch.Generator().manual_seed(0)
     group = torch.arange(200) % 4
-    lesson = Lesson(group[:, None], torch.eye(4) if features else None)
+    targets = Targets(group[:, None], torch.eye(4) if features else None)
     anchors = torch.arange(100)
     neighbor = torch.stack([torch.randperm(200, generator=generator)[:24] for _ in range(100)])
     right = torch.nn.functional.one_hot(group, 4).float()
     noise = torch.randn(200, 4, generator=generator)
-    assert pair_accuracy(right, lesson, anchors, neighbor, generator) == 1
-    assert pair_accuracy(noise, lesson, anchors, neighbor, generator) == pytest.approx(0.5, abs=0.2)
+    assert pair_accuracy(right, targets, anchors, neighbor, generator) == 1
+    assert pair_accuracy(noise, targets, anchors, neighbor, generator) == pytest.approx(0.5, abs=0.2)
 
 
 # --------------------------------------------------------------------------------------------------- loop
 
 
 @pytest.mark.parametrize("loss", ["mass", "pairs"])
-def test_training_learns_what_the_words_tell(lessons: list[Path], tmp_path: Path, loss: str) -> None:
+def test_training_learns_what_the_words_tell(targets: list[Path], tmp_path: Path, loss: str) -> None:
     config = replace(CONFIG, loss=loss)
-    _, facts = train(tmp_path, STUDENT, lessons[:3], lessons[3:], config, steps=40, checks=4)
+    _, facts = train(tmp_path, STUDENT, targets[:3], targets[3:], config, steps=40, checks=4)
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     losses = [entry["loss"] for entry in log]
     assert [entry["step"] for entry in log] == list(range(1, 41))
@@ -227,9 +229,9 @@ def test_features_of_a_teacher_are_learned_by_pairs(tmp_path: Path) -> None:
 
 
 def test_a_stopped_training_ends_with_the_same_weights(
-    lessons: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    targets: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = weights(tmp_path / "whole", lessons[:3], lessons[3:], CONFIG, steps=12)
+    whole = weights(tmp_path / "whole", targets[:3], targets[3:], CONFIG, steps=12)
     monkeypatch.setattr("purify3d.training.loop._KEEP_SECONDS", -1.0)
 
     def stop(items: range, *, name: str, total: int) -> object:
@@ -239,38 +241,38 @@ def test_a_stopped_training_ends_with_the_same_weights(
             yield item
 
     with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "cut", STUDENT, lessons[:3], lessons[3:], CONFIG, steps=12, progress=stop)  # type: ignore[arg-type]
-    assert_same(whole, weights(tmp_path / "cut", lessons[:3], lessons[3:], CONFIG, minutes=5))
+        train(tmp_path / "cut", STUDENT, targets[:3], targets[3:], CONFIG, steps=12, progress=stop)  # type: ignore[arg-type]
+    assert_same(whole, weights(tmp_path / "cut", targets[:3], targets[3:], CONFIG, minutes=5))
     logs = [(tmp_path / name / "log.jsonl").read_text() for name in ("whole", "cut")]
     assert logs[0] == logs[1]
 
 
-def test_steps_are_fixed_by_the_first_measure_and_undo_it(lessons: list[Path], tmp_path: Path) -> None:
-    student, facts = train(tmp_path / "timed", STUDENT, lessons[:2], [], CONFIG, minutes=0.02)
+def test_steps_are_fixed_by_the_first_measure_and_undo_it(targets: list[Path], tmp_path: Path) -> None:
+    student, facts = train(tmp_path / "timed", STUDENT, targets[:2], [], CONFIG, minutes=0.02)
     assert facts["steps"] >= 1
-    same = weights(tmp_path / "stepped", lessons[:2], [], CONFIG, steps=facts["steps"])
+    same = weights(tmp_path / "stepped", targets[:2], [], CONFIG, steps=facts["steps"])
     assert_same(student.state_dict(), same)
 
 
-def test_a_training_of_something_else_is_not_continued(lessons: list[Path], tmp_path: Path) -> None:
-    train(tmp_path, STUDENT, lessons[:2], [], CONFIG, steps=1)
+def test_a_training_of_something_else_is_not_continued(targets: list[Path], tmp_path: Path) -> None:
+    train(tmp_path, STUDENT, targets[:2], [], CONFIG, steps=1)
     with pytest.raises(CheckpointError, match="with other settings, captures or teacher"):
-        train(tmp_path, STUDENT, lessons[:3], [], CONFIG, steps=1)
+        train(tmp_path, STUDENT, targets[:3], [], CONFIG, steps=1)
     (tmp_path / "training.pt").write_bytes(b"half")
     with pytest.raises(CheckpointError, match="Remove it to begin anew"):
-        train(tmp_path, STUDENT, lessons[:2], [], CONFIG, steps=1)
+        train(tmp_path, STUDENT, targets[:2], [], CONFIG, steps=1)
     with pytest.raises(ValueError, match="no scene"):
         train(tmp_path / "x", STUDENT, [], [], CONFIG, steps=1)
     with pytest.raises(ValueError, match="neither steps nor minutes"):
-        train(tmp_path / "x", STUDENT, lessons, [], CONFIG)
+        train(tmp_path / "x", STUDENT, targets, [], CONFIG)
 
 
-def test_two_processes_are_one_that_sees_the_same_scenes(lessons: list[Path], tmp_path: Path) -> None:
+def test_two_processes_are_one_that_sees_the_same_scenes(targets: list[Path], tmp_path: Path) -> None:
     """Gradients, running statistics and log: within 1e-5 of one process with two scenes a step."""
     config, threads = replace(CONFIG, scenes=2), torch.get_num_threads()
     torch.set_num_threads(1)  # as each of the two has: a sum over threads rounds otherwise
     try:
-        alone = weights(tmp_path / "one", lessons, [], config, steps=3)
+        alone = weights(tmp_path / "one", targets, [], config, steps=3)
     finally:
         torch.set_num_threads(threads)
     script = tmp_path / "two.py"
@@ -285,7 +287,7 @@ def test_two_processes_are_one_that_sees_the_same_scenes(lessons: list[Path], tm
         "parallel.end()\nimport os\nos._exit(0)\n"
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += [str(script), str(Path(__file__).parent), str(tmp_path / "two"), *map(str, lessons)]
+    command += [str(script), str(Path(__file__).parent), str(tmp_path / "two"), *map(str, targets)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -309,8 +311,8 @@ def test_scenes_are_made_once_for_every_teacher(
     cache = Cache(tmp_path)
     file = cache.get(room, recipe)
     scene = read(file)
-    assert len(scene) == len(scene.lesson) > 1000
-    assert scene.lesson.group.max() > 3
+    assert len(scene) == len(scene.targets) > 1000
+    assert scene.targets.group.max() > 3
     monkeypatch.setattr("purify3d.training.scenes.prepare", None)  # would fail if it were called
     assert cache.get(room, recipe) == file
     other = replace(recipe, teacher=load_teacher("geometric"))
@@ -417,7 +419,7 @@ def test_a_flag_refuses_what_python_refuses(
 ) -> None:
     with pytest.raises(ValueError, match=rf"found {name} = .*; expected ") as refused:
         replace(config, **{name: value})
-    if name in flags.TrainCommand.but:
+    if name in SHAPE:
         return  # what --student decides
     flag = f"--{name.replace('_', '-')}"
     code, _, err = purify3d("train", "synthetic:3", "-o", tmp_path / "s", flag, value)
@@ -429,7 +431,7 @@ def test_a_flag_refuses_what_python_refuses(
 def test_every_setting_of_a_training_has_a_flag() -> None:
     known = {parameter.name for parameter in program.commands["train"].get_params(click.Context(program))}
     named = {field.name for config in (COMPACT, TrainConfig()) for field in fields(config)}
-    assert named - known == set(flags.TrainCommand.but)
+    assert named - known == set(SHAPE)
 
 
 def test_truth_needs_objects(purify3d: Program, room_folder: Path, tmp_path: Path) -> None:
@@ -439,7 +441,7 @@ def test_truth_needs_objects(purify3d: Program, room_folder: Path, tmp_path: Pat
     assert "instance" in err
 
 
-def test_a_killed_process_goes_on(lessons: list[Path], tmp_path: Path) -> None:
+def test_a_killed_process_goes_on(targets: list[Path], tmp_path: Path) -> None:
     """SIGKILL in the middle of training: the checkpoint is whole, and the same command ends it."""
     script = tmp_path / "long.py"
     script.write_text(
@@ -453,7 +455,7 @@ def test_a_killed_process_goes_on(lessons: list[Path], tmp_path: Path) -> None:
         str(script),
         str(Path(__file__).parent),
         str(tmp_path / "s"),
-        *map(str, lessons),
+        *map(str, targets),
     ]
     process = subprocess.Popen(command)
     for _ in range(600):
@@ -474,7 +476,7 @@ def test_a_killed_process_goes_on(lessons: list[Path], tmp_path: Path) -> None:
             yield item
 
     with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "s", STUDENT, lessons, [], CONFIG, steps=400, progress=watch)  # type: ignore[arg-type]
+        train(tmp_path / "s", STUDENT, targets, [], CONFIG, steps=400, progress=watch)  # type: ignore[arg-type]
     assert seen[0] == state["done"]
 
 

@@ -24,7 +24,7 @@ from purify3d.backbones.xdecoder.network import XDecoder, padded_batch, padded_s
 from purify3d.backbones.xdecoder.prompts import TEMPLATES, sentences
 from purify3d.base.errors import BackboneError, CheckpointError, SpaceMismatchError
 from purify3d.features.lifting import sample_bicubic
-from purify3d.types import Camera, FeatureSpace, TextBank, Vocabulary
+from purify3d.types import Camera, FeatureSpace, TextEmbeddings, Vocabulary
 
 TINY = XDecoderConfig(
     stem_dim=16,
@@ -221,8 +221,8 @@ def test_encode_wraps_labels_and_keeps_them(golden: Golden, backbone: XDecoderBa
 
 def test_observe_agrees_with_the_published_output(golden: Golden, backbone: XDecoderBackbone) -> None:
     images = [image.permute(1, 2, 0).numpy() for image in golden.images("a")]
-    bank = embed_vocabulary(backbone, Vocabulary.parse("wall, shower curtain, night stand, tv"))
-    seen = backbone.observe(frames_of(*images), bank)[0]
+    text_embeddings = embed_vocabulary(backbone, Vocabulary.parse("wall, shower curtain, night stand, tv"))
+    seen = backbone.observe(frames_of(*images), text_embeddings)[0]
     close(seen.logits[None], golden["case_a/final/pred_masks"], MASK)
     close(seen.embedding[None], golden["case_a/final/mask_embed"], FEATURE)
     expected = golden["case_a/final/pred_logits"][0].softmax(1)[:, :-1].amax(1)
@@ -234,8 +234,8 @@ def test_a_synonym_does_not_split_a_label(backbone: XDecoderBackbone) -> None:
     rows = backbone.encode(["wall", "wall", "tv"])
 
     def score(labels: str, rows: Tensor, owner: list[int]) -> Tensor:
-        bank = TextBank(Vocabulary.parse(labels), rows, torch.tensor(owner), backbone.space)
-        return backbone.observe(frames_of(image), bank)[0].score
+        text_embeddings = TextEmbeddings(Vocabulary.parse(labels), rows, torch.tensor(owner), backbone.space)
+        return backbone.observe(frames_of(image), text_embeddings)[0].score
 
     once = score("wall, tv", rows[1:], [0, 1])
     close(score("wall|walls, tv", rows, [0, 0, 1]), once, 1e-6)
@@ -247,10 +247,10 @@ def test_company_does_not_change_an_image(backbone: XDecoderBackbone) -> None:
     sizes = [(64, 90), (75, 61), (60, 92), (64, 90)]
     images = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
     images[1] = np.rot90(images[1])  # a turned frame has negative strides
-    bank = embed_vocabulary(backbone, Vocabulary.parse("wall, tv"))
-    together = backbone.observe(frames_of(*images), bank)
+    text_embeddings = embed_vocabulary(backbone, Vocabulary.parse("wall, tv"))
+    together = backbone.observe(frames_of(*images), text_embeddings)
     for image, seen in zip(images, together, strict=True):
-        alone = backbone.observe(frames_of(image), bank)[0]
+        alone = backbone.observe(frames_of(image), text_embeddings)[0]
         close(seen.logits, alone.logits, MASK)
         close(seen.embedding, alone.embedding, FEATURE)
         assert seen.logits.shape[1:] == tuple(side // 4 for side in resize(image).shape[1:])
@@ -266,17 +266,20 @@ def test_facts(backbone: XDecoderBackbone, checkpoint: Path) -> None:
 
 def test_labels_of_another_model_are_refused(backbone: XDecoderBackbone) -> None:
     space = FeatureSpace("lseg:x", 40, 1.0)
-    bank = TextBank(Vocabulary.parse("wall"), torch.eye(40)[:1], torch.tensor([0]), space)
+    text_embeddings = TextEmbeddings(Vocabulary.parse("wall"), torch.eye(40)[:1], torch.tensor([0]), space)
     with pytest.raises(SpaceMismatchError, match="lseg:x"):
-        backbone.observe(frames_of(np.zeros((32, 32, 3), np.uint8)), bank)
+        backbone.observe(frames_of(np.zeros((32, 32, 3), np.uint8)), text_embeddings)
 
 
 def test_bfloat16_stays_close(network: XDecoder, checkpoint: Path, golden: Golden) -> None:
     pytest.importorskip("tokenizers")
     image = golden.images("a")[0].permute(1, 2, 0).numpy()
     exact, rough = (XDecoderBackbone(network, checkpoint, dtype=d) for d in (None, torch.bfloat16))
-    bank = embed_vocabulary(exact, Vocabulary.parse("wall, tv"))
-    a, b = exact.observe(frames_of(image), bank)[0], rough.observe(frames_of(image), bank)[0]
+    text_embeddings = embed_vocabulary(exact, Vocabulary.parse("wall, tv"))
+    a, b = (
+        exact.observe(frames_of(image), text_embeddings)[0],
+        rough.observe(frames_of(image), text_embeddings)[0],
+    )
     assert b.logits.dtype == b.embedding.dtype == torch.float32
     cosine = torch.cosine_similarity(a.embedding, b.embedding, dim=1)
     assert cosine.median() > 0.99
@@ -317,10 +320,10 @@ def test_masks_lie_on_the_image(
         return Prediction(torch.ones(1, 3, TINY.embedding_dim), masks[None])
 
     padded: list[Tensor] = []
-    bank = embed_vocabulary(backbone, Vocabulary.parse("wall"))
+    text_embeddings = embed_vocabulary(backbone, Vocabulary.parse("wall"))
     monkeypatch.setattr(backbone._network, "forward", ramps)
     image = np.zeros((*shape, 3), np.uint8)
-    logits = backbone.observe(frames_of(image), bank)[0].logits
+    logits = backbone.observe(frames_of(image), text_embeddings)[0].logits
     height, width = resize(image).shape[1:]
 
     rng = np.random.default_rng(0)

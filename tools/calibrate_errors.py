@@ -79,17 +79,17 @@ def in_memory(scene: Scene) -> Scene:
 def look(scenes: dict[int, Scene], backbone: Backbone) -> tuple[list[Seen], list[float]]:
     """All masks of all frames, and shifts in shares of the width: of pixels on the border of masks whose
     answer is right, how far the border of what the model shows there is."""
-    bank = embed_vocabulary(backbone, list(CLASSES))
+    text_embeddings = embed_vocabulary(backbone, list(CLASSES))
     assert not isinstance(backbone, PointBackbone)
     seen: list[Seen] = []
     shifts: list[float] = []
     for room, scene in scenes.items():
         for frame in scene.frames:
             masks = masks_of(frame)
-            features = backbone.observe([frame], bank)[0]
+            features = backbone.observe([frame], text_embeddings)[0]
             assert isinstance(features, DenseFeatures)
             basis = torch.eye(len(features.values)) if features.basis is None else features.basis
-            fit = torch.einsum("rhw,cr->chw", features.values, bank.embedding @ basis.T)
+            fit = torch.einsum("rhw,cr->chw", features.values, text_embeddings.embedding @ basis.T)
             size = masks.of.shape
             answers = interpolate(fit[None], size=size, mode="bilinear")[0].argmax(0).numpy()
             found = masks_seen(room, frame, masks, answers)
@@ -216,12 +216,12 @@ def fit_correlation(scenes: dict[int, Scene], seen: list[Seen], facts: dict[str,
 
 def raw_miou(scenes: dict[int, Scene], backbone: Simulated) -> float:
     """mIoU of lifted, unpooled labels over the points of all rooms."""
-    bank = embed_vocabulary(backbone, list(CLASSES))
-    confusion = Confusion(bank.vocabulary.names)
+    text_embeddings = embed_vocabulary(backbone, list(CLASSES))
+    confusion = Confusion(text_embeddings.vocabulary.names)
     for scene in scenes.values():
-        features = lift(scene, backbone, bank)
-        found = classify(scores(features, bank), bank)
-        truth = in_vocabulary(scene.cloud().label, scene.truth, bank.vocabulary)
+        features = lift(scene, backbone, text_embeddings)
+        found = classify(scores(features, text_embeddings), text_embeddings)
+        truth = in_vocabulary(scene.cloud().label, scene.truth, text_embeddings.vocabulary)
         confusion.add(torch.where(features.views > 0, truth, -1), found.label)
     return 100 * (confusion.scores().miou or 0)
 

@@ -17,7 +17,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from purify3d import affinity, answer, embed_vocabulary, lift, load_backbone, purify, scores, with_points
-from purify3d.affinities.purifying import PurifyConfig
+from purify3d.affinities.config import PurifyConfig
 from purify3d.grid.neighbors import spacing
 from purify3d.labels.questions import classify
 from purify3d.pictures.drawing import paint, shading, visible
@@ -40,28 +40,31 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("docs/images"))
     args = parser.parse_args()
     backbone = load_backbone("segmenter:lite")
-    bank = embed_vocabulary(backbone, list(CLASSES))
+    text_embeddings = embed_vocabulary(backbone, list(CLASSES))
     scene = with_points(synthetic_scene(ROOM, frames=FRAMES))
     points = scene.cloud()
-    features = lift(scene, backbone, bank)
+    features = lift(scene, backbone, text_embeddings)
     said = features.within(0)
     voxels, heard = affinity(points, said, backbone=backbone)
     assert isinstance(heard, Affinity)
     pooled = purify(points, features, backbone=backbone)
-    raw, purified = (classify(scores(f, bank), bank) for f in (said, pooled))
+    raw, purified = (classify(scores(f, text_embeddings), text_embeddings) for f in (said, pooled))
     (frame,) = inside_views(
         scene.frames, points, purified.colors(), spacing(points.xyz), count=1,
         changed=(raw.label != purified.label).numpy(),
     )  # fmt: skip
 
-    (seen,) = backbone.observe([frame], bank)  # type: ignore[union-attr]
+    (seen,) = backbone.observe([frame], text_embeddings)  # type: ignore[union-attr]
     assert isinstance(seen, DenseFeatures)
     sheet(
         args.output / "stage-lift.png",
         [
             ("a frame", np.asarray(Image.fromarray(frame.color()).resize(SIZE))),
             ("its depth", heat_colors(depth_shown(frame)).reshape(SIZE[1], SIZE[0], 3)),
-            ("what the 2D model says", labels_of(seen, bank.embedding, bank.vocabulary.names)),
+            (
+                "what the 2D model says",
+                labels_of(seen, text_embeddings.embedding, text_embeddings.vocabulary.names),
+            ),
             ("fused over all frames: raw", drawn(points, frame, raw.colors(), True)),
         ],
     )

@@ -14,7 +14,7 @@ from purify3d.base.errors import RunError
 from purify3d.base.progress import Progress, silent
 from purify3d.base.settings import leaves
 from purify3d.captures import CaptureConfig
-from purify3d.labels.labelling import SegmentConfig
+from purify3d.labels.config import SegmentConfig
 from purify3d.runs.forecast import forecast_line
 from purify3d.runs.job import Job, changed, job_of
 from purify3d.runs.look import look_before

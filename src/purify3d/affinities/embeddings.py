@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from purify3d.affinities.config import NAMES, StudentConfig
 from purify3d.affinities.softmax import SHARPNESS
-from purify3d.affinities.student import SHIPPED, Student, StudentConfig, load_released
+from purify3d.affinities.student import SHIPPED, Student, load_released
 from purify3d.backbones import TextEncoder, embed_vocabulary
 from purify3d.base.checkpoints import file_digest
 from purify3d.base.colors import rgb_to_lab
 from purify3d.base.errors import BackboneError, CheckpointError, LabelError, PurifyWarning
-from purify3d.types import PointCloud, PointFeatures, TextBank, Voxels
+from purify3d.types import PointCloud, PointFeatures, TextEmbeddings, Voxels
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,6 @@ class GeometricConfig:
 
     normal: float = 0.2
     color: float = 3.0
-
-
-#: Names that `load_embedding` knows beside those of students.
-NAMES = ("student", "geometric", "uniform")
 
 
 class Embedding(Protocol):
@@ -88,14 +85,14 @@ class Learned:
     """A student's unit embeddings, joined with normals and colours where its configuration says so.
 
     Attributes:
-        bank: the student's words in the words of the features' model; None: it does not hear them.
+        text_embeddings: the student's words in the words of the features' model; None: it does not hear them.
         fingerprint: of weights and configuration.
         otherwise: what stands in where voxels are not those it was trained for; None: that is an error.
     """
 
     student: Student
     fingerprint: str
-    bank: TextBank | None = None
+    text_embeddings: TextEmbeddings | None = None
     otherwise: Geometric | None = None
 
     @property
@@ -109,7 +106,7 @@ class Learned:
 
     @property
     def reads_features(self) -> bool:
-        """Whether it looks at more of what the 2D model saw than how `bank` fits it."""
+        """Whether it looks at more of what the 2D model saw than how `text_embeddings` fits it."""
         return self.student.config.feature_dim > 0
 
     def knows(self, voxel: float) -> bool:
@@ -134,7 +131,7 @@ class Learned:
         return self.otherwise
 
     def __call__(self, points: PointCloud, voxels: Voxels, features: PointFeatures) -> Tensor:
-        own = self.student.embed(points, voxels, features, bank=self.bank)
+        own = self.student.embed(points, voxels, features, text_embeddings=self.text_embeddings)
         return joined(own, points, voxels, self.student.config)
 
 
@@ -178,12 +175,12 @@ def load_embedding(
             "a student, or released:FILE"
         )
     student = Student.from_pretrained(name)
-    bank = None if backbone is None else words_of(student.config, backbone)
-    print_ = f"{student.digest()} {'hears words' if bank else ''}"
-    return Learned(student.to(device), print_, bank, Geometric() if shipped else None)
+    text_embeddings = None if backbone is None else words_of(student.config, backbone)
+    digest = f"{student.digest()} {'hears words' if text_embeddings else ''}"
+    return Learned(student.to(device), digest, text_embeddings, Geometric() if shipped else None)
 
 
-def words_of(config: StudentConfig, backbone: TextEncoder) -> TextBank | None:
+def words_of(config: StudentConfig, backbone: TextEncoder) -> TextEmbeddings | None:
     """A student's words in the words of a 2D model; None where it has none or the model does not know them.
 
     Warns:

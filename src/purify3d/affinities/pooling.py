@@ -17,7 +17,7 @@ from torch.nn.functional import embedding_bag
 from purify3d.affinities.tiles import TiledAffinity
 from purify3d.base.devices import falling_back
 from purify3d.base.progress import Progress, silent
-from purify3d.types import Affinity, PointFeatures, TextBank, Voxels
+from purify3d.types import Affinity, PointFeatures, TextEmbeddings, Voxels
 
 _COLUMNS = 16  # at a time in tiles
 _LARGEST = 2**31 - 1  # neighbours at a time: places among them are counted in 32 bits
@@ -134,14 +134,14 @@ def pool_features(
 
 def pool_scores(
     features: PointFeatures,
-    bank: TextBank,
+    text_embeddings: TextEmbeddings,
     voxels: Voxels,
     affinity: Affinity | TiledAffinity,
     rounds: int,
     *,
     progress: Progress = silent,
 ) -> Tensor:
-    """(N, T) what `scores(pool_features(features, ...), bank)` gives, for D / T times less work.
+    """(N, T) what `scores(pool_features(features, ...), text_embeddings)` gives, for D / T times less work.
 
     Pooling is linear, so the dot products are pooled in place of the features; dividing by a positive number
     per point changes no label.
@@ -149,13 +149,13 @@ def pool_scores(
     Raises:
         SpaceMismatchError: features and text come from different models.
     """
-    bank.check_space(features.space)
-    bank = bank.to(features.values.device)
+    text_embeddings.check_space(features.space)
+    text_embeddings = text_embeddings.to(features.values.device)
 
-    length, count = features.norm(), len(bank.embedding) + 1
+    length, count = features.norm(), len(text_embeddings.embedding) + 1
 
     def columns(point: Tensor, some: slice) -> Tensor:
-        told = features.at(point).dot(bank.embedding[some])
+        told = features.at(point).dot(text_embeddings.embedding[some])
         return _with_length(told, length[point], some.stop == count)
 
     if rounds == 0:

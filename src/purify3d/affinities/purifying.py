@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import Tensor
 
-from purify3d.affinities.building import AffinityConfig, affinity
+from purify3d.affinities.building import affinity
+from purify3d.affinities.config import PurifyConfig
 from purify3d.affinities.embeddings import Embedding
 from purify3d.affinities.pooling import pool_features, pool_scores
 from purify3d.backbones import TextEncoder
 from purify3d.base.progress import Progress, silent
-from purify3d.base.settings import setting
-from purify3d.types import PointCloud, PointFeatures, TextBank
-
-
-@dataclass(frozen=True)
-class PurifyConfig(AffinityConfig):
-    """How features are pooled. The settings of the affinity, and:
-
-    Attributes:
-        rounds: products with the affinity (the paper's T = 18 is 19 products); 0 leaves features as lifted.
-        fill: metres; a point that no camera saw is labelled, and counts as a neighbour, by a copy of the
-            nearest seen point within this distance. 0: such points get no label; inf: the paper's rule.
-    """
-
-    rounds: int = setting(19, stage="purify", low=0, high=1000)
-    fill: float = setting(0.0, stage="purify", low=0, infinite=True)
+from purify3d.types import PointCloud, PointFeatures, TextEmbeddings
 
 
 def purify(
@@ -71,7 +55,7 @@ def purify(
 def purified_scores(
     points: PointCloud,
     features: PointFeatures,
-    bank: TextBank,
+    text_embeddings: TextEmbeddings,
     config: PurifyConfig | None = None,
     *,
     embedding: Embedding | None = None,
@@ -98,4 +82,4 @@ def purified_scores(
         neighbor=neighbor,
         progress=progress,
     )
-    return pool_scores(features, bank, *operator, config.rounds, progress=progress)
+    return pool_scores(features, text_embeddings, *operator, config.rounds, progress=progress)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,69 +18,18 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from purify3d.affinities.config import COMPACT, GEOMETRY_CHANNELS, SURENESS_CHANNELS, StudentConfig
 from purify3d.base.checkpoints import download, is_hub_id, load_strictly, read_checkpoint, split_revision
 from purify3d.base.devices import multiplies_bfloat16
 from purify3d.base.errors import CheckpointError
 from purify3d.base.files import write_text, write_whole
-from purify3d.base.settings import check, from_plain, setting
+from purify3d.base.settings import from_plain
 from purify3d.grid.convolution import OFFSETS, KernelMap, submanifold_conv
-from purify3d.types import PointCloud, PointFeatures, TextBank, Voxels
-
-GEOMETRY_CHANNELS = 6  # rgb and normal
-SURENESS_CHANNELS = 2  # length of the feature, number of views
+from purify3d.types import PointCloud, PointFeatures, TextEmbeddings, Voxels
 
 _WEIGHTS, _CONFIG = "model.safetensors", "config.json"
 #: The student that comes with the package.
 SHIPPED = Path(__file__).resolve().parents[1] / "data" / "student"
-
-
-@dataclass(frozen=True)
-class StudentConfig:
-    """Shape of a student and what it expects to see.
-
-    Attributes:
-        feature_dim: D, channels of the lifted features it reads beside the geometry; 0 = geometry only, which
-            works with every 2D model.
-        width: channels of the hidden layers.
-        blocks: residual blocks; each widens the view by two voxels on every side.
-        out_channels: E, length of an embedding.
-        voxel_size: edge of the voxels it was trained on, metres.
-        words: what the 2D model saw is told in the evidence for these words, beside how sure it was and from
-            how many views. Every 2D model here has a text side, so that a student is tied to none of them.
-        sharpness: of the softmax over neighbours that its embeddings were made for.
-        geometric: sharpness of the normals and colours that are joined to it; 0: the student alone decides.
-    """
-
-    feature_dim: int = setting(0, low=0, high=65_536)
-    width: int = setting(48, low=1, high=8192)
-    blocks: int = setting(4, low=1, high=64)
-    out_channels: int = setting(32, low=1, high=8192)
-    voxel_size: float = setting(0.02, above=0, high=10)
-    words: tuple[str, ...] = setting(())
-    sharpness: float = setting(20.0, low=0, high=1e5)
-    geometric: float = setting(0.0, low=0, high=1e5)
-
-    def __post_init__(self) -> None:
-        check(self)
-
-    @property
-    def in_channels(self) -> int:
-        spoken = len(self.words) + SURENESS_CHANNELS if self.words else 0
-        return self.feature_dim + spoken + GEOMETRY_CHANNELS
-
-
-#: The network of the paper for X-Decoder's 512 channels: 63.8 M parameters.
-PAPER = StudentConfig(feature_dim=512, width=512, out_channels=128)
-#: What indoor scenes are told in: common things and surfaces.
-WORDS = (
-    "wall", "floor", "ceiling", "door", "window", "curtain", "blinds", "picture", "poster", "mirror",
-    "whiteboard", "table", "desk", "counter", "chair", "stool", "sofa", "bed", "pillow", "blanket", "cabinet",
-    "wardrobe", "shelf", "bookshelf", "book", "nightstand", "lamp", "plant", "television", "monitor",
-    "computer", "refrigerator", "oven", "sink", "toilet", "bathtub", "shower", "rug", "trash can", "box",
-    "bag", "cup", "clothes", "stairs", "column", "pipe", "machine", "person",
-)  # fmt: skip
-#: Geometry and words, 0.3 M parameters: for every 2D model, fast on a CPU.
-COMPACT = StudentConfig(width=32, words=WORDS, sharpness=160.0, geometric=10.0)
 
 
 def student_input(
@@ -89,14 +38,14 @@ def student_input(
     features: PointFeatures | None = None,
     *,
     config: StudentConfig,
-    bank: TextBank | None = None,
+    text_embeddings: TextEmbeddings | None = None,
 ) -> Tensor:
     """What the student sees, the same in training and inference: per voxel the mean of its points' channels.
 
     Args:
         cloud: N points; voxels: of these points, at the size the student was trained for.
         features: lifted features of these points; not read by a geometry-only student.
-        bank: `config.words` in the words of the features' model; None: the words are not heard, zeros.
+        text_embeddings: of `config.words`, by the features' model; None: zeros in place of their evidence.
 
     Returns:
         (V, C) float32: D lifted features as they are or the evidence for each word (see `word_evidence`),
@@ -119,8 +68,8 @@ def student_input(
 
     def channels(point: Tensor) -> Tensor:
         columns = [cloud.rgb[point].to(torch.float32) / 255, cloud.normal[point]]
-        if config.words and features is not None and bank is not None:
-            columns.insert(0, word_evidence(features.at(point), bank))
+        if config.words and features is not None and text_embeddings is not None:
+            columns.insert(0, word_evidence(features.at(point), text_embeddings))
         elif config.words:
             columns.insert(0, columns[0].new_zeros(len(point), len(config.words) + SURENESS_CHANNELS))
         if config.feature_dim and features is not None:
@@ -130,7 +79,7 @@ def student_input(
     return voxels.mean_of(channels, config.in_channels)
 
 
-def word_evidence(features: PointFeatures, bank: TextBank) -> Tensor:
+def word_evidence(features: PointFeatures, text_embeddings: TextEmbeddings) -> Tensor:
     """What a 2D model saw at each point, in words: (N, W + 2) float32, the same meaning for every model.
 
     The first W are the softmax over the words at the model's own scale, times the length of the feature where
@@ -140,11 +89,11 @@ def word_evidence(features: PointFeatures, bank: TextBank) -> Tensor:
     Raises:
         SpaceMismatchError: features and words come from different models.
     """
-    bank.check_space(features.space)
-    bank = bank.to(features.values.device)
+    text_embeddings.check_space(features.space)
+    text_embeddings = text_embeddings.to(features.values.device)
     length = features.norm()
-    cosine = features.dot(bank.embedding) / length.clamp_min(1e-12)[:, None]
-    share = (bank.space.logit_scale * cosine).softmax(1)
+    cosine = features.dot(text_embeddings.embedding) / length.clamp_min(1e-12)[:, None]
+    share = (text_embeddings.space.logit_scale * cosine).softmax(1)
     sure = length if features.space.length_is_confidence else torch.ones_like(length)
     views = torch.log2(1 + features.views.float()) / 4
     evidence = torch.cat([share * sure[:, None], sure[:, None], views[:, None]], dim=1)
@@ -234,13 +183,13 @@ class Student(nn.Module):
         voxels: Voxels,
         features: PointFeatures | None = None,
         *,
-        bank: TextBank | None = None,
+        text_embeddings: TextEmbeddings | None = None,
         dtype: torch.dtype | None = None,
     ) -> Tensor:
         """Unit embeddings of a scene's voxels, with the statistics learned in training.
 
         Args:
-            cloud, voxels, features, bank: see `student_input`.
+            cloud, voxels, features, text_embeddings: see `student_input`.
             dtype: to compute in; None: bfloat16 where the device multiplies it natively, which takes half the
                 time and changes one label in 10,000, else float32.
 
@@ -253,7 +202,7 @@ class Student(nn.Module):
         device = self.output_layer.kernel.device
         if dtype is None:
             dtype = torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
-        inputs = student_input(cloud, voxels, features, config=self.config, bank=bank)
+        inputs = student_input(cloud, voxels, features, config=self.config, text_embeddings=text_embeddings)
         inputs = inputs.to(device, dtype)
         kernel_map = KernelMap.of(voxels.index).to(device)
         was_training = self.training

@@ -21,7 +21,7 @@ from torch.nn.functional import embedding_bag
 
 from purify3d.base.errors import PurifyError
 from purify3d.base.progress import Progress, silent
-from purify3d.grid.cells import pack_cells
+from purify3d.grid.cells import BESIDE, key_steps, pack_cells
 from purify3d.grid.neighbors import grid_neighbors
 from purify3d.types import Affinity, PointCloud, PointFeatures, Voxels
 
@@ -214,10 +214,7 @@ def tile_neighbors(cells: np.ndarray, rows: np.ndarray, k: int) -> np.ndarray:
 
 def _bricks_around(brick: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """(V,) bool: the voxels of the bricks (by (V,) keys) that hold a wanted one, and of the bricks around."""
-    around = np.array([(x, y, z) for x in (0, 1, 2) for y in (0, 1, 2) for z in (0, 1, 2)])
-    # Packing is linear: a step to a brick beside moves every key by the same amount.
-    step = pack_cells(around) - pack_cells(np.ones((1, 3), dtype=np.int64))
-    return np.isin(brick, np.unique(np.unique(brick[wanted])[:, None] + step))
+    return np.isin(brick, np.unique(np.unique(brick[wanted])[:, None] + key_steps(BESIDE)))
 
 
 def part_of(

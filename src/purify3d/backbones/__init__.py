@@ -27,7 +27,7 @@ from purify3d.types import (
     MaskFeatures,
     PointCloud,
     PointFeatures,
-    TextBank,
+    TextEmbeddings,
     Vocabulary,
 )
 
@@ -52,7 +52,7 @@ class ImageBackbone(TextEncoder, Protocol):
     """A frozen 2D vision-language model.
 
     Attributes:
-        reads_words: what `observe` says depends on the words of `bank`, so that features lifted for some
+        reads_words: what `observe` says depends on its text embeddings, so that features lifted for some
             labels do not serve others.
         device: where it computes; what it gives may lie anywhere, and is brought to the points.
         dtype: of the products of its image side, such as float32 or bfloat16.
@@ -62,11 +62,13 @@ class ImageBackbone(TextEncoder, Protocol):
     device: torch.device
     dtype: torch.dtype
 
-    def observe(self, frames: Sequence[Frame], bank: TextBank) -> Sequence[DenseFeatures | MaskFeatures]:
+    def observe(
+        self, frames: Sequence[Frame], text_embeddings: TextEmbeddings
+    ) -> Sequence[DenseFeatures | MaskFeatures]:
         """Features of what each frame of a batch shows; sizes of images may differ within a batch.
 
-        A model looks at `frame.color()`, (H, W, 3) uint8 RGB. `bank` holds the words that were asked for.
-        Dense models ignore it; mask-type models score their masks with it.
+        A model looks at `frame.color()`, (H, W, 3) uint8 RGB. `text_embeddings` are those of the labels:
+        dense models ignore them; mask-type models score their masks with them.
         """
         ...
 
@@ -191,14 +193,14 @@ def _absent(found: Any) -> list[str]:
     return [what for what, is_there in there.items() if not is_there]
 
 
-def embed_vocabulary(backbone: TextEncoder, labels: Labels | TextBank) -> TextBank:
-    """All wordings of a vocabulary in the words of one model; a bank passes as it is.
+def embed_vocabulary(backbone: TextEncoder, labels: Labels | TextEmbeddings) -> TextEmbeddings:
+    """All wordings of a vocabulary in the words of one model; a text_embeddings passes as it is.
 
     Raises:
         LabelError: see `Vocabulary.parse`.
         BackboneError: the model failed, or gave something else than finite rows of its space.
     """
-    if isinstance(labels, TextBank):
+    if isinstance(labels, TextEmbeddings):
         return labels
     vocabulary = Vocabulary.parse(labels)
     words = [word for words in vocabulary.synonyms for word in words]
@@ -210,13 +212,13 @@ def embed_vocabulary(backbone: TextEncoder, labels: Labels | TextBank) -> TextBa
             f"the text side of {backbone.space.id} gave {tuple(embedding.shape)} numbers for {len(words)} "
             f"wordings, or some that are not finite; expected {backbone.space.dim} finite ones for each"
         )
-    return TextBank(vocabulary, embedding, torch.tensor(owner, device=embedding.device), backbone.space)
+    return TextEmbeddings(vocabulary, embedding, torch.tensor(owner, device=embedding.device), backbone.space)
 
 
-def no_words(backbone: TextEncoder) -> TextBank:
-    """The bank of a question that has not been asked yet."""
+def no_words(backbone: TextEncoder) -> TextEmbeddings:
+    """The text_embeddings of a question that has not been asked yet."""
     empty = torch.empty(0, backbone.space.dim, device="cpu")
-    return TextBank(Vocabulary((), ()), empty, empty[:, 0].long(), backbone.space)
+    return TextEmbeddings(Vocabulary((), ()), empty, empty[:, 0].long(), backbone.space)
 
 
 @contextmanager

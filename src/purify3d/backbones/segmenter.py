@@ -19,7 +19,7 @@ from purify3d.backbones.facts import Facts, disk_size
 from purify3d.backbones.sentences import BUNDLED, load_sentence_encoder
 from purify3d.base.checkpoints import file_digest
 from purify3d.base.errors import BackboneError
-from purify3d.types import DenseFeatures, FeatureSpace, Frame, TextBank
+from purify3d.types import DenseFeatures, FeatureSpace, Frame, TextEmbeddings
 
 _LIKELIEST = 5  # classes that speak for a pixel
 # Class names that say nothing: their share of the posterior makes a feature shorter, not wrong.
@@ -108,9 +108,9 @@ class Segmenter:
             length_is_confidence=True,
         )
 
-    def observe(self, frames: Sequence[Frame], bank: TextBank) -> list[DenseFeatures]:
+    def observe(self, frames: Sequence[Frame], text_embeddings: TextEmbeddings) -> list[DenseFeatures]:
         """Features at the resolution of the segmenter's output, R = number of classes with a name that says
-        something; `bank` is not used."""
+        something; `text_embeddings` is not used."""
         seen = self._logits([frame.color() for frame in frames])
         return [DenseFeatures(likeliest(logits.softmax(0))[self._speaking], self._basis) for logits in seen]
 

@@ -11,6 +11,7 @@ import numpy as np
 from purify3d.base.errors import RunError
 from purify3d.benchmarking import table
 from purify3d.benchmarking.scene import dense
+from purify3d.labels.metrics import parts, per_class
 
 _MOST = 10  # scenes that are listed
 
@@ -32,7 +33,7 @@ class Column:
         classes = len(self.results["labels"])
         return np.stack(
             [
-                table.parts(dense(self.results["scenes"][name]["methods"][self.method]["counts"], classes))
+                parts(dense(self.results["scenes"][name]["methods"][self.method]["counts"], classes))
                 for name in names
             ]
         )
@@ -97,7 +98,7 @@ class _Against:
         sums = [np.tensordot(self.drawn, values, 1) for values in (self.scenes, scenes)]
         before, after = (table.means(total, self.groups) for total in totals)
         low, high = (table.means(values, self.groups) for values in sums)
-        iou = [table.per_class(values)[0] for values in (*totals, *sums)]
+        iou = [per_class(values)[0] for values in (*totals, *sums)]
         own = [table.means(values, self.groups)["miou"] for values in (self.scenes, scenes)]
         change = own[1] - own[0]
         order = np.argsort(-np.nan_to_num(np.abs(change)), kind="stable")[:_MOST]

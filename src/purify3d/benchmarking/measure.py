@@ -20,6 +20,7 @@ from purify3d.base.settings import to_plain
 from purify3d.base.workers import Outcome, Workers, serial
 from purify3d.benchmarking import report, table
 from purify3d.benchmarking.scene import Facts, SceneTask, attempt_scenes, dense, job_of, run_scene, shown_of
+from purify3d.labels.metrics import parts
 from purify3d.runs.job import Job
 from purify3d.types.labelsets import set_name
 
@@ -145,7 +146,7 @@ def _results(
     overall: dict[str, Any] = {}
     for method in methods:
         each = np.stack(
-            [table.parts(dense(scene["methods"][method]["counts"], len(names))) for scene in done.values()]
+            [parts(dense(scene["methods"][method]["counts"], len(names))) for scene in done.values()]
         )
         overall[method] = table.summary(each, groups, job.seed)
         own = table.means(each, groups)["miou"]

@@ -21,13 +21,14 @@ from purify3d.benchmarking.datasets import writing
 from purify3d.benchmarking.votes import VOTE, label_by_regions, vote_fingerprint
 from purify3d.captures import is_procedural
 from purify3d.features.labels_from_frames import in_vocabulary
-from purify3d.labels.labelling import SegmentConfig, label_points
+from purify3d.labels.config import SegmentConfig
+from purify3d.labels.labelling import label_points
 from purify3d.labels.metrics import Confusion
 from purify3d.pipeline import run_job
 from purify3d.runs import Run
 from purify3d.runs.folder import fingerprint
 from purify3d.runs.job import Job, changed
-from purify3d.types import Frame, PointCloud, PointFeatures, Scene, TextBank
+from purify3d.types import Frame, PointCloud, PointFeatures, Scene, TextEmbeddings
 from purify3d.types.labelsets import set_name
 
 #: The method that does not pool.
@@ -162,7 +163,7 @@ def run_scene(task: SceneTask) -> Facts:
             f"{scene.name}: found no point whose truth is among the {len(vocabulary)} labels; its truth is "
             f"{', '.join(sorted(set(run.scene.truth.values()))[:8])}, .... Expected labels with these names"
         )
-    features, bank = run.features, run.text
+    features, text_embeddings = run.features, run.text
     device = find_device(job.device)
     there, features_there = points.to(device), features.to(device)
     methods: dict[str, dict[str, Any]] = {}
@@ -177,7 +178,7 @@ def run_scene(task: SceneTask) -> Facts:
         else:
             with watch(method):
                 label = _labelled(
-                    method, there, features_there, bank, jobs[method].method, embeddings[method]
+                    method, there, features_there, text_embeddings, jobs[method].method, embeddings[method]
                 )
             spent = watch.stages[method]
         confusion = Confusion(vocabulary.names)
@@ -204,14 +205,16 @@ def _labelled(
     method: str,
     points: PointCloud,
     features: PointFeatures,
-    bank: TextBank,
+    text_embeddings: TextEmbeddings,
     config: SegmentConfig,
     embedding: Embedding,
 ) -> Tensor:
     """(N,) int32 labels of a method, on the CPU."""
     if method == VOTE:
-        return label_by_regions(points, features, bank, config.purify, config.threshold).label.cpu()
-    return label_points(points, features, bank, config, embedding=embedding).label.cpu()
+        return label_by_regions(
+            points, features, text_embeddings, config.purify, config.threshold
+        ).label.cpu()
+    return label_points(points, features, text_embeddings, config, embedding=embedding).label.cpu()
 
 
 def segment_scene(task: SceneTask) -> Facts:

@@ -34,7 +34,7 @@ from purify3d.backbones.sentences import load_sentence_encoder
 from purify3d.base.checkpoints import file_digest
 from purify3d.base.errors import BackboneError
 from purify3d.rooms import CLASSES
-from purify3d.types import DenseFeatures, FeatureSpace, Frame, TextBank
+from purify3d.types import DenseFeatures, FeatureSpace, Frame, TextEmbeddings
 
 ERRORS = Path(__file__).resolve().parents[1] / "data" / "errors.json"
 
@@ -259,8 +259,8 @@ class Simulated:
             channels=len(CLASSES),
         )
 
-    def observe(self, frames: Sequence[Frame], bank: TextBank) -> list[DenseFeatures]:
-        """Features at half the size of the images, R = 28 classes; `bank` is not used.
+    def observe(self, frames: Sequence[Frame], text_embeddings: TextEmbeddings) -> list[DenseFeatures]:
+        """Features at half the size of the images, R = 28 classes; `text_embeddings` is not used.
 
         Raises:
             BackboneError: a frame is not of a procedural room.

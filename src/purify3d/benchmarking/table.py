@@ -12,25 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from purify3d.labels.metrics import BACKGROUND
+from purify3d.labels.metrics import BACKGROUND, per_class
 from purify3d.types.labelsets import load_label_set
 
 #: Resamples of scenes behind an interval, and the shares of them that lie below its ends.
 RESAMPLES, ENDS = 1000, (2.5, 97.5)
-
-
-def parts(counts: np.ndarray) -> np.ndarray:
-    """(C, C + 1) truth by prediction, the last column "no label" -> (3, C) float64: right, true, given."""
-    right = np.diagonal(counts).astype(np.float64)
-    return np.stack([right, counts.sum(1), counts[:, :-1].sum(0)]).astype(np.float64)
-
-
-def per_class(scenes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(..., 3, C) -> IoU and accuracy (..., C), 0 to 1, nan where the class is absent."""
-    right, true, given = scenes[..., 0, :], scenes[..., 1, :], scenes[..., 2, :]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        there = np.where(true > 0, true, np.nan)
-        return right / (there + given - right), right / there
 
 
 def groups_of(label_set: str | None, names: Sequence[str]) -> dict[str, list[int]]:

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from purify3d.affinities.purifying import PurifyConfig
+from purify3d.affinities.config import PurifyConfig
 from purify3d.grid.voxels import first_points, voxelize
 from purify3d.labels.questions import classify
 from purify3d.labels.segmentation import Segmentation
 from purify3d.training.teachers.geometric import GeometricTeacher
-from purify3d.training.teachers.lesson import Lesson
-from purify3d.types import PointCloud, PointFeatures, TextBank, Voxels
+from purify3d.training.teachers.targets import Targets
+from purify3d.types import PointCloud, PointFeatures, TextEmbeddings, Voxels
 
 #: The method's name.
 VOTE = "region-vote"
@@ -31,7 +31,7 @@ def vote_fingerprint() -> str:
 def label_by_regions(
     points: PointCloud,
     features: PointFeatures,
-    bank: TextBank,
+    text_embeddings: TextEmbeddings,
     config: PurifyConfig,
     threshold: float | None = None,
 ) -> Segmentation:
@@ -44,12 +44,12 @@ def label_by_regions(
     Raises:
         SpaceMismatchError: features and words come from different models.
     """
-    bank.check_space(features.space)
+    text_embeddings.check_space(features.space)
     features, voxels = features.within(config.fill), voxelize(points.xyz, config.voxel)
-    columns = torch.cat([features.dot(bank.embedding), features.norm()[:, None]], dim=1)
-    voted = voxels.to_points(region_vote(voxels.mean(columns), Lesson(voxel_regions(points, voxels))))
+    columns = torch.cat([features.dot(text_embeddings.embedding), features.norm()[:, None]], dim=1)
+    voted = voxels.to_points(region_vote(voxels.mean(columns), Targets(voxel_regions(points, voxels))))
     cosines = voted[:, :-1] / voted[:, -1:].clamp_min(1e-12)
-    return classify(torch.where(features.known[:, None], cosines, 0), bank, threshold=threshold)
+    return classify(torch.where(features.known[:, None], cosines, 0), text_embeddings, threshold=threshold)
 
 
 def voxel_regions(points: PointCloud, voxels: Voxels) -> Tensor:
@@ -59,7 +59,7 @@ def voxel_regions(points: PointCloud, voxels: Voxels) -> Tensor:
     return group[first_points(voxels.of_point, len(voxels))]
 
 
-def region_vote(values: Tensor, lesson: Lesson) -> Tensor:
+def region_vote(values: Tensor, targets: Targets) -> Tensor:
     """Mean over the scales of the mean over the point's region.
 
     Scales at which nothing is known of a point do not count for it; where nothing is known at any, the point
@@ -67,7 +67,7 @@ def region_vote(values: Tensor, lesson: Lesson) -> Tensor:
 
     Args:
         values: (N, C) float.
-        lesson: of the same points; features are not looked at.
+        targets: of the same points; features are not looked at.
 
     Returns:
         (N, C) float32.
@@ -75,9 +75,9 @@ def region_vote(values: Tensor, lesson: Lesson) -> Tensor:
     Raises:
         ValueError: values of another number of points.
     """
-    _check(values, lesson)
+    _check(values, targets)
     total = torch.zeros(values.shape, dtype=torch.float32, device=values.device)
-    for group in lesson.group.to(values.device).T:
+    for group in targets.group.to(values.device).T:
         known = (group >= 0).nonzero()[:, 0]
         _, region, size = torch.unique(group[known], return_inverse=True, return_counts=True)
         # A wall has more points than single precision can add up one by one.
@@ -87,15 +87,15 @@ def region_vote(values: Tensor, lesson: Lesson) -> Tensor:
         mean = (mean / size[:, None]).float()
         for rows, into in zip(known.split(_BLOCK), region.split(_BLOCK), strict=True):
             total[rows] += mean[into]
-    scales = (lesson.group >= 0).sum(1).to(values.device)[:, None]
+    scales = (targets.group >= 0).sum(1).to(values.device)[:, None]
     return torch.where(scales > 0, total / scales.clamp_min(1), values.float())
 
 
-def region_vote_plain(values: Tensor, lesson: Lesson) -> Tensor:
+def region_vote_plain(values: Tensor, targets: Targets) -> Tensor:
     """What `region_vote` computes, by the (N, N) matrix of who is together, scale by scale."""
-    _check(values, lesson)
+    _check(values, targets)
     means = []
-    for group in lesson.group.T:
+    for group in targets.group.T:
         together = ((group[:, None] == group) & (group[:, None] >= 0)).double()
         size = together.sum(1, keepdim=True)
         means.append(torch.where(size > 0, together @ values.double() / size, torch.nan))
@@ -103,9 +103,9 @@ def region_vote_plain(values: Tensor, lesson: Lesson) -> Tensor:
     return torch.where(voted.isnan(), values.float(), voted)
 
 
-def _check(values: Tensor, lesson: Lesson) -> None:
-    if values.dim() != 2 or len(values) != len(lesson):
+def _check(values: Tensor, targets: Targets) -> None:
+    if values.dim() != 2 or len(values) != len(targets):
         raise ValueError(
-            f"found values {tuple(values.shape)} and a lesson of {len(lesson)} points; expected "
-            f"({len(lesson)}, C) values of the same points"
+            f"found values {tuple(values.shape)} and a targets of {len(targets)} points; expected "
+            f"({len(targets)}, C) values of the same points"
         )

@@ -11,26 +11,36 @@ from purify3d.cli import flags, show
 
 if TYPE_CHECKING:
     from purify3d.viewing.boxes import Box
-    from purify3d.viewing.scene import Subject
+    from purify3d.viewing.scene import ViewedScene
     from purify3d.viewing.words import Words
 
 
-@click.command()
+@click.command(
+    cls=flags.Command,
+    examples=[
+        "purify3d view runs/room",
+        'purify3d view runs/room --share room.html --text "bed" --text "lamp"',
+    ],
+)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
     "--text",
     "texts",
     multiple=True,
-    help="A question that is asked at once; with --share several, whose heat is on the page.",
+    help="Question to ask at once; with --share several, and the page shows the heat of each.",
 )
 @click.option(
     "--host",
     default="localhost",
     show_default=True,
-    help="Address to serve; others than this machine may then come, with the token that is printed.",
+    help="Address to serve at. With another than this one, other machines can open the page with its token.",
 )
 @click.option(
-    "--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0: any free one."
+    "--port",
+    default=8080,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port to serve at; 0: any free one.",
 )
 @click.option("--no-open", is_flag=True, help="Do not open a browser.")
 @click.option(
@@ -71,7 +81,7 @@ def view(
     from purify3d.viewing.boxes import boxes
     from purify3d.viewing.page import Page, check_installed
     from purify3d.viewing.photos import photos
-    from purify3d.viewing.scene import Subject
+    from purify3d.viewing.scene import ViewedScene
     from purify3d.viewing.share.single_file import check_place
     from purify3d.viewing.words import Words
 
@@ -81,24 +91,22 @@ def view(
         check_installed()
     finished = Run.open(run, device=device, progress=show.progress)
     words = Words(finished.backbone)
-    subject = Subject.of(finished, words)
+    viewed = ViewedScene.of(finished, words)
     if screenshot is not None:
-        return _screenshot(subject, words, text, screenshot)
-    offset = subject.center.astype("float64") + subject.scene.origin
+        return _screenshot(viewed, words, text, screenshot)
+    offset = viewed.center.astype("float64") + viewed.scene.origin
     notes, things = [], []
     try:
         things = boxes(finished, offset)
     except PurifyError as error:
         notes.append(f"no objects are shown: {error}")
     if share is not None:
-        return _share(subject, words, texts, things, notes, share)
+        return _share(viewed, words, texts, things, notes, share)
     seen = photos(finished, offset)
     for note in (*notes, *([seen.missing] if seen.missing else [])):
         click.echo(f"note: {note}", err=True)
-    torch.set_num_threads(
-        1
-    )  # visitors are served side by side, and threads that wait for each other are slow
-    page = Page(subject, words, seen, things, notes=notes, host=host, port=port, text=text)
+    torch.set_num_threads(1)  # clients are served side by side, and threads that wait for each other are slow
+    page = Page(viewed, words, seen, things, notes=notes, host=host, port=port, text=text)
     try:
         if port and page.port != port:
             click.echo(f"note: port {port} is taken", err=True)
@@ -120,15 +128,15 @@ def view(
         page.stop()
 
 
-def _screenshot(subject: Subject, words: Words, text: str, file: Path) -> None:
+def _screenshot(viewed: ViewedScene, words: Words, text: str, file: Path) -> None:
     from purify3d.viewing.screenshot import screenshot
 
-    screenshot(subject, words, text).save(file)
+    screenshot(viewed, words, text).save(file)
     click.echo(f"wrote {file}")
 
 
 def _share(
-    subject: Subject, words: Words, texts: tuple[str, ...], things: list[Box], notes: list[str], file: Path
+    viewed: ViewedScene, words: Words, texts: tuple[str, ...], things: list[Box], notes: list[str], file: Path
 ) -> None:
     from purify3d.viewing.detail import BUDGET
     from purify3d.viewing.share.single_file import questions, write_page
@@ -136,8 +144,8 @@ def _share(
 
     for note in notes:
         click.echo(f"note: {note}", err=True)
-    page = page_of(subject, words, questions(subject, words, texts), things=things)
+    page = page_of(viewed, words, questions(viewed, words, texts), things=things)
     write_page(file, page)
-    left = max(len(subject) - BUDGET, 0)
-    said = f", a fair sample: {left:,} of {len(subject):,} are left out" if left else ""
-    click.echo(f"wrote {file} ({len(page) / 1e6:.1f} MB, {len(subject) - left:,} points{said})")
+    left = max(len(viewed) - BUDGET, 0)
+    said = f", a fair sample: {left:,} of {len(viewed):,} are left out" if left else ""
+    click.echo(f"wrote {file} ({len(page) / 1e6:.1f} MB, {len(viewed) - left:,} points{said})")

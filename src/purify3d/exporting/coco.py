@@ -16,7 +16,7 @@ from PIL import Image
 
 from purify3d.base.errors import CaptureError, PurifyError, PurifyWarning, RunError
 from purify3d.exporting.content import Content
-from purify3d.exporting.naming import plain_names
+from purify3d.exporting.file_stems import file_stems
 from purify3d.exporting.pixels import PointLookup, on_color, points_of_pixels
 from purify3d.labels.metrics import BACKGROUND
 
@@ -50,7 +50,7 @@ def write(path: Path, content: Content) -> None:
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     unread = []
-    names = plain_names(frame.name for frame in frames)
+    names = file_stems(frame.name for frame in frames)
     kind = np.uint8 if len(result.names) < 256 else np.uint16
     for number, frame in enumerate(content.progress(frames, name="labels of frames", total=len(frames))):
         name, camera = names[number], frame.camera

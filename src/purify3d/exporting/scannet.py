@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from purify3d.exporting.content import Content
-from purify3d.exporting.naming import plain_name
+from purify3d.exporting.file_stems import file_stem
 
 
 def write(path: Path, content: Content) -> None:
@@ -26,7 +26,7 @@ def write(path: Path, content: Content) -> None:
     np.savetxt(path / "labels.txt", rows, fmt="%d")
     words = "".join(f"{ids[i]}\t{' '.join(name.split())}\n" for i, name in enumerate(names))
     (path / "classes.txt").write_text(words, encoding="utf-8")
-    scene = plain_name(content.scene.name)
+    scene = file_stem(content.scene.name)
     (path / "pred_mask").mkdir()
     lines = []
     for i, one in enumerate(sorted(content.objects, key=lambda one: -one.thing.score)):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from purify3d.types import FeatureSpace, PointFeatures, TextBank
+from purify3d.types import FeatureSpace, PointFeatures, TextEmbeddings
 
 BUDGET = 64  # bytes a point, all columns together
 _SPARE = 3  # of them for the basis and the header, of 40,000 points and more
@@ -24,7 +24,7 @@ _HALF = 65504.0  # the largest number of half precision
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Compact:
+class EncodedFeatures:
     """What is stored of features of N points.
 
     Attributes:
@@ -52,7 +52,7 @@ class Compact:
     lost: float = 0.0
 
     def tensors(self) -> dict[str, Tensor]:
-        """What is written, by name; `restore` takes it."""
+        """What is written, by name; `decode` takes it."""
         names = ("fine", "coarse", "scale", "step", "basis", "views", "gap", "length", "agreement")
         each = {name: getattr(self, name) for name in names}
         return {name: tensor.contiguous() for name, tensor in each.items() if tensor is not None}
@@ -61,10 +61,10 @@ class Compact:
         """The features as anyone who reads them has them, of some of the points."""
         single = {name: tensor for name, tensor in self.tensors().items() if name in ("step", "basis")}
         rows = {name: tensor[some] for name, tensor in self.tensors().items() if name not in single}
-        return restore(rows | single, self.space)
+        return decode(rows | single, self.space)
 
 
-def compact(features: PointFeatures, *, budget: int = BUDGET) -> Compact:
+def encode(features: PointFeatures, *, budget: int = BUDGET) -> EncodedFeatures:
     """Bring features into at most `budget` bytes a point, beside the basis. Nothing in it is drawn by chance.
 
     Args:
@@ -85,7 +85,7 @@ def compact(features: PointFeatures, *, budget: int = BUDGET) -> Compact:
     rank = min(len(basis), room - twice)
     lost = float(power[rank:].sum() / power.sum().clamp_min(1e-300))
     values = _rounded(features.values, turn[:, :rank] * unit, min(rank, twice))
-    return Compact(
+    return EncodedFeatures(
         *values,
         basis[:rank],
         views,
@@ -97,8 +97,8 @@ def compact(features: PointFeatures, *, budget: int = BUDGET) -> Compact:
     )
 
 
-def restore(tensors: dict[str, Tensor], space: FeatureSpace) -> PointFeatures:
-    """Features from what `Compact.tensors` gave.
+def decode(tensors: dict[str, Tensor], space: FeatureSpace) -> PointFeatures:
+    """Features from what `EncodedFeatures.tensors` gave.
 
     Raises:
         KeyError, ValueError: something is missing, or of a shape that does not fit.
@@ -120,7 +120,7 @@ def restore(tensors: dict[str, Tensor], space: FeatureSpace) -> PointFeatures:
     return PointFeatures(values, tensors["views"].int(), space, tensors["basis"], **single)
 
 
-def only_words(features: PointFeatures, *banks: TextBank) -> PointFeatures:
+def only_words(features: PointFeatures, *text_embeddings: TextEmbeddings) -> PointFeatures:
     """Features of which nothing is left but what these T wordings see of them, in T channels.
 
     Their dot products with the words, their lengths and their agreement are those of the features; nothing
@@ -129,21 +129,21 @@ def only_words(features: PointFeatures, *banks: TextBank) -> PointFeatures:
     Raises:
         SpaceMismatchError: features and words come from different models.
     """
-    for bank in banks:
-        bank.check_space(features.space)
-    words = torch.cat([bank.embedding for bank in banks])
+    for each in text_embeddings:
+        each.check_space(features.space)
+    words = torch.cat([each.embedding for each in text_embeddings])
     return replace(
         features,
         values=features.dot(words),
-        basis=words_basis(*banks).to(words.device),
+        basis=words_basis(*text_embeddings).to(words.device),
         length=features.norm(),
         agreement=features.sure() if features.length is None else features.agreement,
     )
 
 
-def words_basis(*banks: TextBank) -> Tensor:
+def words_basis(*text_embeddings: TextEmbeddings) -> Tensor:
     """(T, D) on the CPU: the basis in which dot products with T wordings are coordinates."""
-    words = torch.cat([bank.embedding for bank in banks])
+    words = torch.cat([each.embedding for each in text_embeddings])
     return torch.linalg.pinv(words.cpu().double()).T.float()
 
 

@@ -18,7 +18,7 @@ _ROUNDING = 1e-5  # share of the largest coordinate that 32-bit projection may b
 
 
 @dataclass(frozen=True)
-class Blocks:
+class FrustumIndex:
     """Points of a scene, sorted by the cube they lie in. Points that are not finite lie in none.
 
     Attributes:
@@ -36,7 +36,7 @@ class Blocks:
     high: np.ndarray
 
     @classmethod
-    def of(cls, xyz: Tensor) -> Blocks:
+    def of(cls, xyz: Tensor) -> FrustumIndex:
         """Sort (N, 3) points, once for all frames of a scene. Everything lies where they do."""
         finite = xyz.isfinite().all(1)
         number = torch.nonzero(finite).squeeze(1)

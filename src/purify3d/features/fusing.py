@@ -17,7 +17,7 @@ from torch.nn.functional import embedding_bag
 
 from purify3d.base.devices import falling_back
 from purify3d.base.errors import CaptureError
-from purify3d.types import TextBank, factored_norm
+from purify3d.types import TextEmbeddings, factored_norm
 
 _WAITING = 1 << 22  # pairs of a point and a row that are added up at once: some 150 MB
 _ADDED = 1 << 12  # points that are added up at a time where each has its own row: they stay in the cache
@@ -119,7 +119,7 @@ def fuse_mean(
 def fuse_consensus(
     views: Callable[[], Iterable[View]],
     count: int,
-    bank: TextBank,
+    text_embeddings: TextEmbeddings,
     top_views: int,
     finish: Finish | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -132,15 +132,15 @@ def fuse_consensus(
 
     Args:
         views: called twice, gives the same views both times.
-        bank: on the device of the views.
+        text_embeddings: on the device of the views.
         finish: makes what is kept of the values of some points at a time, so that those of all never exist;
             None: they are kept as they are.
     """
-    device = bank.embedding.device
-    opinion, rows = _Sum(count, len(bank.vocabulary), device), 0
+    device = text_embeddings.embedding.device
+    opinion, rows = _Sum(count, len(text_embeddings.vocabulary), device), 0
     seen = torch.zeros(count, dtype=torch.int32, device=device)
     for view in views():
-        opinion.add(view.point, view.row, _logits(view, bank))
+        opinion.add(view.point, view.row, _logits(view, text_embeddings))
         seen[view.point] += 1
         rows += len(view.table)
     consensus = opinion.total().argmax(1)
@@ -153,7 +153,7 @@ def fuse_consensus(
             few = rows <= count * top_views
             kept = _Rows(best) if few else _Values(best, view.table.shape[1])
             basis = view.basis
-        logit = _logits(view, bank)[view.row, consensus[view.point]]
+        logit = _logits(view, text_embeddings)[view.row, consensus[view.point]]
         unit = view.table / factored_norm(view.table, view.basis).clamp_min(1e-12)[:, None]
         weakest = best[view.point].min(1)  # the weakest view kept so far gives way
         better = logit > weakest.values
@@ -209,8 +209,8 @@ def _weighted(row: Tensor, weight: Tensor, table: Tensor) -> Tensor:
     return embedding_bag(row, table, mode="sum", per_sample_weights=weight)
 
 
-def _logits(view: View, bank: TextBank) -> Tensor:
+def _logits(view: View, text_embeddings: TextEmbeddings) -> Tensor:
     """(m, C) logits of a view's table for each label: scale * cosine with its best wording."""
-    text = bank.embedding if view.basis is None else bank.embedding @ view.basis.T
+    text = text_embeddings.embedding if view.basis is None else text_embeddings.embedding @ view.basis.T
     length = factored_norm(view.table, view.basis).clamp_min(1e-12)
-    return bank.best(bank.space.logit_scale * (view.table @ text.T) / length[:, None])
+    return text_embeddings.best(text_embeddings.space.logit_scale * (view.table @ text.T) / length[:, None])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from purify3d.base.progress import Progress, silent
-from purify3d.features.frustum import Blocks
+from purify3d.features.frustum import FrustumIndex
 from purify3d.features.lifting import measured_points
 from purify3d.types import NO_LABEL, Frame, PointCloud, Vocabulary
 
@@ -49,13 +49,13 @@ def fuse_ids(
     """
     parts: list[tuple[np.ndarray, np.ndarray]] = []
     held, room = 0, _MERGE_ROWS
-    blocks: Blocks | None = None
+    index: FrustumIndex | None = None
     for frame in progress(frames, name="truth", total=len(frames)):
         read = image(frame)
         if read is None:
             continue
-        blocks = blocks or Blocks.of(points.xyz)
-        seen, uv = measured_points(blocks, frame, _EXACT, 0)
+        index = index or FrustumIndex.of(points.xyz)
+        seen, uv = measured_points(index, frame, _EXACT, 0)
         column, row = uv.cpu().numpy().round().astype(np.int64).T
         # One number for a point and an id, sorted by point first.
         vote = (seen.cpu().numpy() << 32) + (read()[row, column].astype(np.int64) - _SMALLEST_ID)

@@ -6,8 +6,7 @@ How views of a point become one feature is in `fusing`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -26,9 +25,9 @@ from purify3d.backbones import (
 from purify3d.base.devices import crossing, falling_back
 from purify3d.base.errors import BackboneError, CaptureError, LabelError
 from purify3d.base.progress import Progress, silent
-from purify3d.base.settings import check, setting
 from purify3d.features.codec import only_words, words_basis
-from purify3d.features.frustum import Blocks
+from purify3d.features.config import LiftConfig
+from purify3d.features.frustum import FrustumIndex
 from purify3d.features.fusing import Finish, View, fuse_consensus, fuse_mean
 from purify3d.grid.neighbors import nearest_known
 from purify3d.grid.projection import map_pixels, project
@@ -42,48 +41,23 @@ from purify3d.types import (
     PointCloud,
     PointFeatures,
     Scene,
-    TextBank,
+    TextEmbeddings,
     factored_norm,
 )
 
-Fusion = Literal["mean", "consensus"]
 _COPIED = 1 << 16  # points that no frame saw whose features are copied at a time
 _AT_ONCE = 1 << 19  # values of masks at pixels that are compared at a time: 2 MB
 
 
-@dataclass(frozen=True)
-class LiftConfig:
-    """How images become point features.
-
-    Attributes:
-        fusion: `mean` averages all views of a point and needs no vocabulary; `consensus` (the paper's)
-            averages the `top_views` views that agree best with the point's mean opinion.
-        tolerance: a point is visible if its depth is within this share of the measured depth.
-        margin: pixels at the image border that are not used, in the colour image; the depth image's margin is
-            the same share of its width.
-        top_views: views that consensus keeps.
-        batch: frames that the 2D model sees at once.
-    """
-
-    fusion: Fusion = setting("mean", stage="lift")
-    tolerance: float = setting(0.05, stage="lift", above=0, high=1)
-    margin: int = setting(10, stage="lift", low=0, high=1000)
-    top_views: int = setting(3, stage="lift", low=1, high=100)
-    batch: int = setting(4, low=1, high=256)
-
-    def __post_init__(self) -> None:
-        check(self)
-
-
-def visible_points(xyz: Tensor | Blocks, frame: Frame, config: LiftConfig) -> tuple[Tensor, Tensor]:
+def visible_points(xyz: Tensor | FrustumIndex, frame: Frame, config: LiftConfig) -> tuple[Tensor, Tensor]:
     """Which of (N, 3) points a frame sees, and where.
 
     Visibility is decided at the nearest pixel of the depth image; the feature will be sampled at the nearest
     pixel of the colour image. The margin holds in both.
 
     Args:
-        xyz: where many frames look at the same points, `Blocks.of(xyz)`: each then looks only at those that
-            are before it. The result is the same.
+        xyz: where many frames look at the same points, `FrustumIndex.of(xyz)`: each then looks only at those
+            before it. The result is the same.
 
     Returns:
         point (n,) int64, ascending, and pixel (n, 2) int64 (column, row) in the colour image.
@@ -97,19 +71,19 @@ def visible_points(xyz: Tensor | Blocks, frame: Frame, config: LiftConfig) -> tu
 
 
 def measured_points(
-    xyz: Tensor | Blocks, frame: Frame, tolerance: float, margin: int
+    xyz: Tensor | FrustumIndex, frame: Frame, tolerance: float, margin: int
 ) -> tuple[Tensor, Tensor]:
     """Which of (N, 3) points lie at the depth that a frame measured there.
 
     Args:
-        xyz: the points, or `Blocks` of them.
+        xyz: the points, or `FrustumIndex` of them.
         tolerance: share of the measured depth; margin: pixels at the border of the depth image not used.
 
     Returns:
         point (n,) int64, ascending, and uv (n, 2) float in the depth image, inside it also when rounded.
     """
     camera, depth, number = frame.depth_camera, frame.depth(), None
-    if isinstance(xyz, Blocks):
+    if isinstance(xyz, FrustumIndex):
         farthest = float(np.fmax.reduce(depth, axis=None)) * (1 + tolerance)  # passes over nan
         number, xyz = xyz.before(camera, frame.world_from_camera, farthest)
     uv, z = project(xyz, camera, frame.world_from_camera)
@@ -234,10 +208,10 @@ def _nearest(query: Tensor, points: Tensor) -> Tensor:
 def lift(
     scene: Scene,
     backbone: Backbone,
-    labels: Labels | TextBank | None = None,
+    labels: Labels | TextEmbeddings | None = None,
     config: LiftConfig | None = None,
     *,
-    keep: Sequence[TextBank] = (),
+    keep: Sequence[TextEmbeddings] = (),
     progress: Progress = silent,
 ) -> PointFeatures:
     """Look at every frame with a 2D model and give each point of the scene one feature.
@@ -263,7 +237,7 @@ def lift(
     config = config or LiftConfig()
     points = scene.cloud()
     device = points.xyz.device
-    keep = [bank.to(device) for bank in keep]
+    keep = [text_embeddings.to(device) for text_embeddings in keep]
     if isinstance(backbone, PointBackbone):
         with failures_named(backbone, f"at the scene {scene.name}"):
             found = backbone.point_features(points, scene.name).to(device)
@@ -275,11 +249,13 @@ def lift(
         return only_words(found, *keep) if keep else found
     if labels is None and (backbone.reads_words or config.fusion == "consensus"):
         raise LabelError("this 2D model or fusion looks for words while lifting, found none; give the labels")
-    bank = no_words(backbone) if labels is None else embed_vocabulary(backbone, labels)
-    views = _Views(scene.frames, points, backbone, bank, config, progress)
+    text_embeddings = no_words(backbone) if labels is None else embed_vocabulary(backbone, labels)
+    views = _Views(scene.frames, points, backbone, text_embeddings, config, progress)
     finish = _seen_by(backbone.space, keep) if keep else None
     if config.fusion == "consensus":
-        values, seen, basis = fuse_consensus(views, len(points), bank.to(device), config.top_views, finish)
+        values, seen, basis = fuse_consensus(
+            views, len(points), text_embeddings.to(device), config.top_views, finish
+        )
     else:
         values, seen, basis = fuse_mean(views(), len(points), finish)
     if not seen.any():
@@ -305,7 +281,7 @@ def lift(
     return PointFeatures(told, seen, backbone.space, basis, length, gap, agreement)
 
 
-def _seen_by(space: FeatureSpace, words: Sequence[TextBank]) -> Finish:
+def _seen_by(space: FeatureSpace, words: Sequence[TextEmbeddings]) -> Finish:
     """Makes (n, T + 2) of features: their dot products with T wordings, their lengths and agreement."""
 
     def finish(values: Tensor, basis: Tensor | None) -> Tensor:
@@ -328,13 +304,13 @@ class _Views:
         frames: Sequence[Frame],
         points: PointCloud,
         backbone: ImageBackbone,
-        bank: TextBank,
+        text_embeddings: TextEmbeddings,
         config: LiftConfig,
         progress: Progress,
     ) -> None:
-        self._frames, self._points, self._backbone, self._bank = frames, points, backbone, bank
+        self._frames, self._points, self._backbone, self._bank = frames, points, backbone, text_embeddings
         self._config, self._progress = config, progress
-        self._blocks = Blocks.of(points.xyz)
+        self._index = FrustumIndex.of(points.xyz)
         self._kept: dict[int, View] = {}
 
     def __call__(self) -> Iterator[View]:
@@ -346,7 +322,7 @@ class _Views:
                 continue
             batch = [self._frames[number] for number in chosen]
             for number, frame, seen in zip(chosen, batch, self._observe(batch), strict=True):
-                point, pixel = visible_points(self._blocks, frame, self._config)
+                point, pixel = visible_points(self._index, frame, self._config)
                 view = view_of(point, pixel, frame.camera, seen.to(self._points.xyz.device), self._points.xyz)
                 if isinstance(seen, MaskFeatures) and self._config.fusion == "consensus":
                     self._kept[number] = _packed(view)

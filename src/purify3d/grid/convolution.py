@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from purify3d.grid.cells import pack_cells
+from purify3d.grid.cells import find_keys, key_steps, pack_cells
 
 #: The 27 offsets (x, y, z) of a kernel in the order of its weights: x runs fastest, offset 26 - k is minus
 #: offset k, and the middle one reads the voxel itself.
@@ -71,13 +71,9 @@ class KernelMap:
             raise ValueError("a cell occurs twice; expected one row per occupied cell, as in Voxels.index")
         source = np.full((len(OFFSETS), len(cells)), len(cells), dtype=np.int32)
         source[CENTRE] = np.arange(len(cells))
-        for k, offset in enumerate(np.array(OFFSETS[:CENTRE])):
-            # Packing is linear: an offset moves every key by the same amount.
-            step = pack_cells(offset[None] + 1) - pack_cells(np.ones((1, 3), dtype=np.int64))
-            wanted = keys + step
-            found = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-            hit = np.flatnonzero(keys[found] == wanted)
-            here, there = order[hit], order[found[hit]]
+        for k, step in enumerate(key_steps(np.array(OFFSETS[:CENTRE]))):
+            hit, found = find_keys(keys, keys + step)
+            here, there = order[hit], order[found]
             source[k, here] = there
             source[len(OFFSETS) - 1 - k, there] = here
         return cls(torch.from_numpy(np.ascontiguousarray(source.T))).to(index.device)

@@ -12,7 +12,7 @@ from torch import Tensor
 from purify3d.base.devices import crossing
 from purify3d.base.progress import Progress, silent
 from purify3d.base.threads import in_threads
-from purify3d.grid.cells import BITS, pack_cells
+from purify3d.grid.cells import BESIDE, BITS, find_keys, key_steps, pack_cells
 
 _BRICK = 16  # edge in cells of the bricks that neighbours are looked up in
 _TABLE = 1 << 20  # cells of the tables of some bricks: they stay in the cache
@@ -103,9 +103,7 @@ def _look_up(
     end = np.append(start[1:], len(cells))
     wanted = np.zeros(len(cells), dtype=bool)
     wanted[rows] = True
-    around = np.array([(x, y, z) for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1)])
-    # Packing is linear: a step to a brick beside moves every key by the same amount.
-    beside = pack_cells(around + 1) - pack_cells(np.ones((1, 3)))
+    beside = key_steps(BESIDE)
 
     def members(of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(cell, place in `of`) of all cells of these bricks."""
@@ -116,12 +114,10 @@ def _look_up(
 
     def fill(of: np.ndarray) -> list[np.ndarray]:
         table = np.full(len(of) * side**3, -1, dtype=np.int32)
-        seek = (bricks[of, None] + beside).ravel()
-        at = np.minimum(np.searchsorted(bricks, seek), len(bricks) - 1)
-        there = np.flatnonzero(bricks[at] == seek)
-        cell, place = members(at[there])
-        mine, direction = np.divmod(there[place], len(around))
-        spot = inside[cell] + (around * edge + margin)[direction]
+        there, at = find_keys(bricks, (bricks[of, None] + beside).ravel())
+        cell, place = members(at)
+        mine, direction = np.divmod(there[place], len(BESIDE))
+        spot = inside[cell] + (BESIDE * edge + margin)[direction]
         near = np.flatnonzero(((spot >= 0) & (spot < side)).all(axis=1))
         table[mine[near] * side**3 + spot[near] @ (side * side, side, 1)] = cell[near]
         cell, mine = members(of)
@@ -188,9 +184,9 @@ def spacing(xyz: Tensor, *, sample: int = 4096) -> float:
         return 0.0
     # Asked so seldom, a tree is made faster than it would be balanced.
     distance, _ = cKDTree(positions, balanced_tree=False).query(asked, k=copies, workers=-1)
-    apart = np.where(distance > 0, distance, np.inf).min(axis=1)
-    apart = apart[np.isfinite(apart)]
-    return float(np.median(apart)) if len(apart) else 0.0
+    nearest_other = np.where(distance > 0, distance, np.inf).min(axis=1)
+    nearest_other = nearest_other[np.isfinite(nearest_other)]
+    return float(np.median(nearest_other)) if len(nearest_other) else 0.0
 
 
 def nearest(query: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -70,12 +71,8 @@ class Confusion:
 
     def scores(self) -> Scores:
         """IoU = TP / (TP + FP + FN), accuracy = TP / (TP + FN), over everything added so far."""
-        hit = self.counts.diagonal().double()
-        truth = self.counts.sum(1).double()
-        predicted = self.counts[:, :-1].sum(0).double()
-        present = truth > 0
-        iou = _masked(hit / (truth + predicted - hit), present)
-        accuracy = _masked(hit / truth, present)
+        cells = parts(self.counts.numpy())
+        iou, accuracy = (_numbers(values) for values in per_class(cells))
         front = [name.lower() not in BACKGROUND for name in self.names]
         return Scores(
             names=self.names,
@@ -85,7 +82,7 @@ class Confusion:
             macc=_mean(accuracy),
             fmiou=_mean([v for v, keep in zip(iou, front, strict=True) if keep]),
             fmacc=_mean([v for v, keep in zip(accuracy, front, strict=True) if keep]),
-            points=int(truth.sum()),
+            points=int(cells[1].sum()),
         )
 
 
@@ -99,8 +96,23 @@ def evaluate(result: Segmentation, truth: Array, names: Mapping[int, str]) -> Sc
     return confusion.scores()
 
 
-def _masked(values: Tensor, present: Tensor) -> tuple[float | None, ...]:
-    return tuple(v if p else None for v, p in zip(values.tolist(), present.tolist(), strict=True))
+def parts(counts: np.ndarray) -> np.ndarray:
+    """(C, C + 1) truth by prediction, the last column "no label" -> (3, C) float64: right, true, given."""
+    right = np.diagonal(counts).astype(np.float64)
+    return np.stack([right, counts.sum(1), counts[:, :-1].sum(0)]).astype(np.float64)
+
+
+def per_class(scenes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(..., 3, C) -> IoU = right / (true + given - right) and accuracy = right / true, (..., C) each, 0 to 1,
+    nan where the class is absent."""
+    right, true, given = scenes[..., 0, :], scenes[..., 1, :], scenes[..., 2, :]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        there = np.where(true > 0, true, np.nan)
+        return right / (there + given - right), right / there
+
+
+def _numbers(values: np.ndarray) -> tuple[float | None, ...]:
+    return tuple(None if np.isnan(value) else float(value) for value in values)
 
 
 def _mean(values: tuple[float | None, ...] | list[float | None]) -> float | None:

@@ -12,8 +12,9 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from purify3d.base.axes import z_up_from_world
-from purify3d.base.settings import check, setting
+from purify3d.grid.cells import touching
 from purify3d.grid.voxels import voxelize
+from purify3d.labels.config import ObjectConfig
 from purify3d.labels.metrics import BACKGROUND
 from purify3d.labels.segmentation import Segmentation
 from purify3d.types import PointCloud
@@ -22,27 +23,6 @@ _PART = 0.5  # of what it stands over at most: what is larger is a thing of its 
 _SAMPLE = 3000  # points that the yaw of a box is found from
 _NOISE = 0.01  # metres by which points lie off a surface
 _TRIM = 1.0  # percent of the points beyond each side of a box, so that a few stray ones do not stretch it
-
-
-@dataclass(frozen=True)
-class ObjectConfig:
-    """What counts as one object.
-
-    Attributes:
-        reach: metres; points of one label belong together across smaller gaps.
-        gap: metres; what stands over or under a part of its label, or is a mere crumb, belongs to it across
-            gaps as wide as this: the sensor missed what is between.
-        stacked: share of the smaller footprint that lies over the other from which two parts are one thing.
-        least: points of an object; what has fewer is no object.
-    """
-
-    reach: float = setting(0.05, stage="objects", above=0, high=10)
-    gap: float = setting(0.12, stage="objects", low=0, high=10)
-    stacked: float = setting(0.5, stage="objects", low=0, high=1)
-    least: int = setting(60, stage="objects", low=1, high=10**9)
-
-    def __post_init__(self) -> None:
-        check(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,8 +116,7 @@ def plain_components(points: PointCloud, result: Segmentation, *, cell: float, l
         if not len(chosen):
             continue
         cells = voxelize(points.xyz[chosen], cell)
-        first, second = _touching(cells.index.numpy())
-        member = _components(len(cells), first, second)[cells.of_point.numpy()]
+        member = _components(len(cells), *touching(cells.index.numpy()).T)[cells.of_point.numpy()]
         big = np.bincount(member)[member] >= least
         part[chosen[big]] = total + member[big]
         total += int(member.max()) + 1
@@ -165,7 +144,7 @@ class _Cells:
         n, of_point = len(cells), cells.of_point.numpy()
         count = np.bincount(of_point, minlength=n)
         place = np.stack([np.bincount(of_point, xyz[:, i], n) / count for i in range(3)], axis=1)
-        part = _components(n, *_touching(cells.index.numpy()))
+        part = _components(n, *touching(cells.index.numpy()).T)
         return _Cells(of_point, place, count, part, config)
 
     def objects(self, *, joined: bool) -> list[np.ndarray]:
@@ -208,12 +187,6 @@ class _Cells:
         ground = [np.floor(self.place[part, :2] / self.config.reach).astype(np.int64) for part in (a, b)]
         first, second = ({(x, y) for x, y in cells.tolist()} for cells in ground)
         return len(first & second) >= self.config.stacked * min(len(first), len(second))
-
-
-def _touching(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of cells (n, 3) that share a face, an edge or a corner, each once."""
-    pairs = cKDTree(index).query_pairs(1.8, output_type="ndarray")
-    return pairs[:, 0], pairs[:, 1]
 
 
 def _components(count: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from purify3d.backbones import Backbone, TextEncoder, embed_vocabulary
 from purify3d.base.errors import LabelError
 from purify3d.labels.regions import Grid, Region, find_regions, heat
 from purify3d.labels.segmentation import Segmentation
-from purify3d.types import NO_LABEL, PointCloud, PointFeatures, TextBank
+from purify3d.types import NO_LABEL, PointCloud, PointFeatures, TextEmbeddings
 
 #: What a question is held against, so that it can be answered with "nothing like this here": things of all
 #: kinds, most of which no scene has.
@@ -29,21 +29,23 @@ COMMON_WORDS = (
 MOST_BETTER = 0.1
 _HOTTEST = 0.001  # share of the points that make up a question's hottest place
 _grids: WeakKeyDictionary[PointCloud, Grid] = WeakKeyDictionary()
-_common: WeakKeyDictionary[TextEncoder, TextBank] = WeakKeyDictionary()
+_common: WeakKeyDictionary[TextEncoder, TextEmbeddings] = WeakKeyDictionary()
 
 
-def scores(features: PointFeatures, bank: TextBank) -> Tensor:
+def scores(features: PointFeatures, text_embeddings: TextEmbeddings) -> Tensor:
     """(N, T) cosine between each point and each wording; of pooled features the mean over what was pooled.
 
     Raises:
         SpaceMismatchError: features and text come from different models.
     """
-    bank.check_space(features.space)
-    bank = bank.to(features.values.device)
-    return features.dot(bank.embedding) / features.norm().clamp_min(1e-12)[:, None]
+    text_embeddings.check_space(features.space)
+    text_embeddings = text_embeddings.to(features.values.device)
+    return features.dot(text_embeddings.embedding) / features.norm().clamp_min(1e-12)[:, None]
 
 
-def classify(scores: Tensor, bank: TextBank, *, threshold: float | None = None) -> Segmentation:
+def classify(
+    scores: Tensor, text_embeddings: TextEmbeddings, *, threshold: float | None = None
+) -> Segmentation:
     """Each point takes its best label, or none where no label reaches `threshold`.
 
     A point whose scores are all exactly 0 has nothing to go by, and gets none either.
@@ -56,12 +58,12 @@ def classify(scores: Tensor, bank: TextBank, *, threshold: float | None = None) 
         ValueError: a threshold out of range, or features of other points.
     """
     _check_threshold(threshold)
-    score, label = bank.best(scores).max(1)
+    score, label = text_embeddings.best(scores).max(1)
     label = label.to(torch.int32)
     label = torch.where(scores.any(1), label, NO_LABEL)
     if threshold is not None:
         label = torch.where(score >= threshold, label, NO_LABEL)
-    return Segmentation(label, score, bank.vocabulary)
+    return Segmentation(label, score, text_embeddings.vocabulary)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -121,16 +123,13 @@ def answer(
     _check_threshold(threshold)
     if len(points) != len(features):
         raise ValueError(f"found {len(points)} points and {len(features)} features; expected as many")
-    bank = embed_vocabulary(backbone, [text])
-    score = bank.best(scores(features, bank))[:, 0]
-    hottest = hottest_points(score)
-    peak = float(score[hottest].mean()) if len(hottest) else 0.0
-    better = share_better(features, hottest, peak, backbone)
-    found = better <= MOST_BETTER if threshold is None else peak >= threshold
+    text_embeddings = embed_vocabulary(backbone, [text])
+    score = text_embeddings.best(scores(features, text_embeddings))[:, 0]
+    found, peak, better = is_here(features, score, backbone, threshold=threshold)
     warmth = heat(score)
     grid = grid_of(points) if found else None
     regions = find_regions(points.xyz, score, limit=limit, grid=grid, warmth=warmth) if found else []
-    return Answer(bank.vocabulary.names[0], score, warmth, regions, found, peak, better)
+    return Answer(text_embeddings.vocabulary.names[0], score, warmth, regions, found, peak, better)
 
 
 def _check_threshold(threshold: float | None) -> None:
@@ -145,6 +144,25 @@ def grid_of(points: PointCloud) -> Grid:
     return _grids[points]
 
 
+def is_here(
+    features: PointFeatures, score: Tensor, encoder: TextEncoder, *, threshold: float | None = None
+) -> tuple[bool, float, float]:
+    """Whether there is something like a question in a scene.
+
+    Args:
+        features: of the N points; score: (N,) their cosines with the question.
+        encoder: the text side of the features' model.
+        threshold: see `answer`.
+
+    Returns:
+        The verdict; mean cosine of the hottest place; share of COMMON_WORDS that fit this place better.
+    """
+    hottest = hottest_points(score)
+    peak = float(score[hottest].mean()) if len(hottest) else 0.0
+    better = share_better(features, hottest, peak, encoder)
+    return (better <= MOST_BETTER if threshold is None else peak >= threshold), peak, better
+
+
 def hottest_points(score: Tensor) -> Tensor:
     """Indices of the highest scores among points of which something is known."""
     cosine = score.cpu().numpy()
@@ -154,7 +172,7 @@ def hottest_points(score: Tensor) -> Tensor:
     return known[score[known].topk(min(len(known), max(1, round(_HOTTEST * len(known))))).indices]
 
 
-def _common_words(backbone: TextEncoder) -> TextBank:
+def _common_words(backbone: TextEncoder) -> TextEmbeddings:
     """COMMON_WORDS in the words of a model, encoded once."""
     try:
         if backbone not in _common:
@@ -172,7 +190,7 @@ def share_better(features: PointFeatures, place: Tensor, peak: float, backbone: 
     if not len(place):
         return 1.0
     try:
-        bank = _common_words(backbone)
+        text_embeddings = _common_words(backbone)
     except LabelError:
         return 0.0
-    return float((scores(features.at(place), bank).mean(0) > peak).float().mean())
+    return float((scores(features.at(place), text_embeddings).mean(0) > peak).float().mean())

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from purify3d.base.devices import crossing
 from purify3d.base.sorting import stable_order
-from purify3d.grid.cells import pack_cells
+from purify3d.grid.cells import key_steps, pack_cells
 from purify3d.grid.neighbors import spacing
 from purify3d.grid.voxels import voxelize
 from purify3d.types import Voxels
@@ -28,11 +28,8 @@ _FEWEST = 8  # points, however sparse the cloud
 _COLUMNS = [(x, y) for x in range(3) for y in range(-2, 3) if (x, y) >= (0, 0)]
 _BESIDE = [i for i, column in enumerate(_COLUMNS) if max(map(abs, column)) <= 1]
 _BEYOND = [i for i, column in enumerate(_COLUMNS) if max(map(abs, column)) > 1]
-#: What a packed key and that of the lowest near cell of each column differ by; packing is linear.
-_LOWEST = [
-    int(np.subtract(*pack_cells(np.array([(x, y, -2 if (x, y) > (0, 0) else 1), (0, 0, 0)]) + 2)))
-    for x, y in _COLUMNS
-]
+#: What the key of the lowest near cell of each column has more than that of a cell.
+_LOWEST = key_steps(np.array([(x, y, -2 if (x, y) > (0, 0) else 1) for x, y in _COLUMNS]))
 
 
 @dataclass(frozen=True)
@@ -100,7 +97,7 @@ class Grid:
     """What of a cloud is the same for every heat on it.
 
     Attributes:
-        apart: how far apart its points lie, see `spacing`.
+        distance: between its points, see `spacing`.
         reach: metres within which points are of one region.
         cells: voxels of half of it.
         keys: (V,) int64, packed cells, ascending.
@@ -108,7 +105,7 @@ class Grid:
             it may be joined with; in its own column, the one above it.
     """
 
-    apart: float
+    distance: float
     reach: float
     cells: Voxels
     keys: np.ndarray
@@ -121,8 +118,8 @@ class Grid:
         Raises:
             ValueError: the cloud spans more than 2^21 - 4 cells (52 km where points lie within 2 cm).
         """
-        apart = spacing(xyz)
-        reach = max(_REACH, _REACH_SPACINGS * apart)
+        distance = spacing(xyz)
+        reach = max(_REACH, _REACH_SPACINGS * distance)
         cells = voxelize(xyz.cpu(), reach / 2)
         span = int(cells.index.max()) + 1
         if span > _WIDEST:
@@ -133,7 +130,7 @@ class Grid:
         # Two cells from the edge of what can be packed: keys of neighbours must not run over.
         keys = pack_cells(cells.index.numpy().astype(np.int64) + 2)
         start = [np.searchsorted(keys, keys + low).astype(np.int32) for low in _LOWEST]
-        return cls(apart, reach, cells, keys, np.stack(start))
+        return cls(distance, reach, cells, keys, np.stack(start))
 
 
 def find_regions(
@@ -158,7 +155,7 @@ def find_regions(
     if not len(hot):
         return []
     grid = Grid.of(xyz) if grid is None else grid
-    smallest = max(_FEWEST, _SMALLEST_AREA / max(grid.apart, 1e-3) ** 2)
+    smallest = max(_FEWEST, _SMALLEST_AREA / max(grid.distance, 1e-3) ** 2)
     points, cosine, weight = (column.cpu().numpy().take(hot, axis=0) for column in (xyz, score, warmth))
     member = _connected(points, hot, grid)
     size = np.bincount(member)

@@ -26,15 +26,15 @@ def render(
     world_from_camera: np.ndarray,
     *,
     cull: bool,
-    apart: float | None = None,
+    between: float | None = None,
 ) -> np.ndarray:
     """Draw (N, 3) uint8 colours at the points, nearest in front: (H, W, 3) uint8, white where there is none.
 
     Args:
         cull: leave out points whose normal faces away from the camera, which opens rooms from outside.
-        apart: metres between points; None: the cloud's spacing.
+        between: metres between points; None: the cloud's spacing.
     """
-    shown, _ = visible(points, camera, world_from_camera, cull=cull, apart=apart)
+    shown, _ = visible(points, camera, world_from_camera, cull=cull, between=between)
     return paint(shown, colors)
 
 
@@ -67,10 +67,10 @@ def visible(
     world_from_camera: np.ndarray,
     *,
     cull: bool,
-    apart: float | None = None,
+    between: float | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The point that each pixel shows, (H, W) int64, -1 = none; its depth, (H, W) float32 m, inf = none."""
-    apart = spacing(points.xyz) if apart is None else apart
+    distance = spacing(points.xyz) if between is None else between
     uv, z = project(points.xyz, camera, world_from_camera)
     keep = z > 0.1
     if cull:
@@ -81,7 +81,7 @@ def visible(
     column, row = uv[order].round().long().numpy().T
     # What floats right before the camera is mostly noise, and drawn in full would hide the scene.
     near = z[order].clamp_min(min(_NEAR, float(z[order].median()) / 2) if len(order) else _NEAR)
-    size = (_COVER * apart * camera.fx / near).ceil().clamp(1, _WIDEST).long().numpy()
+    size = (_COVER * distance * camera.fx / near).ceil().clamp(1, _WIDEST).long().numpy()
     shown = np.full(camera.width * camera.height, -1, dtype=np.int64)
     nearest = np.full(len(shown), np.inf, dtype=np.float32)
     depth, number = z[order].numpy(), order.numpy()

@@ -11,11 +11,16 @@ from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
+import torch
+
+from purify3d.base.colors import rgb_to_lab
 
 #: Shown for points that carry no label.
 NO_LABEL_COLOR = (70, 70, 70)
-#: Two labels of one list are at least this far apart in CIELAB, as far as the colours last (some 280 labels).
-APART = 12.0
+#: Of labels beside ground truth; they differ to the eye with and without red-green blindness.
+RIGHT, WRONG, UNLABELLED = (222, 226, 230), (213, 94, 0), (0, 114, 178)
+#: Least distance in CIELAB of two labels of one list, as far as the colours last (some 280 labels).
+LEAST_DISTANCE = 12.0
 
 # What rooms are made of, most common first. Walls, floors and ceilings are calm; the others were chosen one
 # by one, each as far as possible from those before it to the eye with and without red-green blindness.
@@ -48,7 +53,7 @@ def label_colors(names: Sequence[str]) -> np.ndarray:
     """(C, 3) uint8 colours of C label names.
 
     A word has the same colour in every list, upper or lower case. Only where an earlier label of the list has
-    it already, or one closer than `APART`, a label takes the next free colour of a fixed palette.
+    it already, or one closer than `LEAST_DISTANCE`, a label takes the next free colour of a fixed palette.
     """
     palette = _palette()
     taken: list[np.ndarray] = []
@@ -65,7 +70,7 @@ def label_colors(names: Sequence[str]) -> np.ndarray:
         free = np.ones(len(wanted), dtype=bool)
         if taken:
             distance = np.linalg.norm(lab(wanted)[:, None] - np.array(taken), axis=2).min(axis=1)
-            free = distance >= APART
+            free = distance >= LEAST_DISTANCE
         result[i] = wanted[free.argmax()]  # the wanted one where nothing is free any more
         taken.append(lab(result[i]))
     return result
@@ -87,22 +92,17 @@ def heat_colors(heat: np.ndarray) -> np.ndarray:
     )
 
 
+def error_colors(label: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """(N,) labels and ground truth, -1 = none -> (N, 3) uint8: RIGHT, WRONG, UNLABELLED where there is ground
+    truth, NO_LABEL_COLOR elsewhere."""
+    kind = np.select([truth < 0, label < 0, label != truth], [0, 1, 2], default=3)
+    return np.array([NO_LABEL_COLOR, UNLABELLED, WRONG, RIGHT], dtype=np.uint8)[kind]
+
+
 def lab(rgb: np.ndarray) -> np.ndarray:
-    """(..., 3) sRGB 0..255 -> (..., 3) CIELAB, D65."""
-    value = np.asarray(rgb, dtype=np.float64) / 255
-    linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
-    matrix = np.array(
-        [
-            [0.4124564, 0.3575761, 0.1804375],
-            [0.2126729, 0.7151522, 0.0721750],
-            [0.0193339, 0.1191920, 0.9503041],
-        ]
-    )
-    ratio = linear @ matrix.T / matrix.sum(axis=1)
-    x, y, z = np.moveaxis(
-        np.where(ratio > (6 / 29) ** 3, np.cbrt(ratio), ratio / (3 * (6 / 29) ** 2) + 4 / 29), -1, 0
-    )
-    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
+    """(..., 3) sRGB 0..255 -> (..., 3) float64 CIELAB, see `rgb_to_lab`."""
+    value = torch.from_numpy(np.asarray(rgb, dtype=np.float64) / 255)
+    return rgb_to_lab(value.reshape(-1, 3)).reshape(value.shape).numpy()
 
 
 @cache

@@ -52,12 +52,12 @@ def picture(
         ValueError: the scene has no points.
     """
     points = scene.cloud()
-    apart = spacing(points.xyz)
+    between = spacing(points.xyz)
     looks = [(*overview_camera(points, scene.up, width, height), True)]
     if scene.frames:
-        views = inside_views(scene.frames, points, panels[-1][1], apart, changed=changed)
+        views = inside_views(scene.frames, points, panels[-1][1], between, changed=changed)
         looks += [(fit_camera(f.camera, width, height), f.world_from_camera, False) for f in views]
-    shown = [visible(points, camera, pose, cull=cull, apart=apart)[0] for camera, pose, cull in looks]
+    shown = [visible(points, camera, pose, cull=cull, between=between)[0] for camera, pose, cull in looks]
     light = [shading(points, seen, pose) for seen, (_, pose, _) in zip(shown, looks, strict=True)]
     across = len(panels) * width
     rows = _lines(_entries(legend, [colors for _, colors in panels[1:] or panels]), across)

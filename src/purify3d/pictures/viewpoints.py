@@ -54,7 +54,7 @@ def inside_views(
     frames: Sequence[Frame],
     points: PointCloud,
     colors: np.ndarray,
-    apart: float,
+    between: float,
     *,
     changed: np.ndarray | None = None,
     count: int = 2,
@@ -65,7 +65,7 @@ def inside_views(
 
     Args:
         colors: (N, 3) uint8 of the panel that the view is for.
-        apart: metres between the points.
+        between: metres between the points.
         changed: (N,) bool, points that are worth more; None: none is.
         count: frames wanted; there may be fewer.
     """
@@ -73,11 +73,11 @@ def inside_views(
     few = PointCloud(points.xyz[::step], points.rgb[::step], points.normal[::step], points.label[::step])
     kind = _kinds(colors[::step])
     weight = np.ones(len(few)) if changed is None else 1 + (_CHANGED - 1) * changed[::step]
-    far = apart * float(np.sqrt(step))  # what is left of a surface lies that much farther apart
+    far = between * float(np.sqrt(step))  # what is left of a surface lies that much farther between
 
     def look(frame: Frame) -> tuple[Frame, np.ndarray]:
         camera = fit_camera(frame.camera, *_SMALL)
-        shown, depth = visible(few, camera, frame.world_from_camera, cull=False, apart=far)
+        shown, depth = visible(few, camera, frame.world_from_camera, cull=False, between=far)
         seen = shown[(depth > _NEAR) & (depth < _FAR)]
         return frame, seen[kind[seen] >= 0]
 

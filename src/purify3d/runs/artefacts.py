@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from purify3d.base.errors import CaptureError, RunError
 from purify3d.clouds.las import write_las
 from purify3d.clouds.ply import WrittenCloud, read_written, write_ply
-from purify3d.features.codec import Compact, compact, restore
+from purify3d.features.codec import EncodedFeatures, decode, encode
 from purify3d.labels.segmentation import Segmentation
 from purify3d.pictures.palettes import label_colors
 from purify3d.runs.folder import Folder, Making
@@ -140,13 +140,13 @@ def read_picture(folder: Folder) -> Image.Image:
         raise RunError(f"cannot read {file} ({error}); repeat the run with --overwrite") from error
 
 
-def write_features(stage: Making, name: str, features: PointFeatures) -> Compact:
-    """Features in at most 64 bytes a point (see `compact`); the space goes into the metadata.
+def write_features(stage: Making, name: str, features: PointFeatures) -> EncodedFeatures:
+    """Features in at most 64 bytes a point (see `encode`); the space goes into the metadata.
 
     Returns:
         What was written: whoever goes on with its features gives what a resumed run gives.
     """
-    kept = compact(features)
+    kept = encode(features)
     metadata = {"space": json.dumps(asdict(features.space))}
     stage.write(name, lambda path: save_file(kept.tensors(), path, metadata=metadata))
     stage.notes["lost"] = kept.lost
@@ -164,7 +164,7 @@ def read_features(folder: Folder, name: str, points: PointCloud) -> PointFeature
         tensors = load_file(path)
         with safe_open(path, framework="pt") as file:
             space = FeatureSpace(**json.loads((file.metadata() or {})["space"]))
-        features = restore(tensors, space)
+        features = decode(tensors, space)
     except KeyError as error:
         raise RunError(
             f"found no {error} in {path}, which this version of purify3d keeps there: another version wrote "

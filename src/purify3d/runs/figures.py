@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
 from PIL import Image
 
 from purify3d.features.labels_from_frames import in_vocabulary
 from purify3d.labels.questions import Answer
 from purify3d.labels.regions import heat_range
 from purify3d.labels.segmentation import Segmentation
-from purify3d.pictures.palettes import NO_LABEL_COLOR, colors_of_labels, heat_colors
+from purify3d.pictures.palettes import colors_of_labels, error_colors, heat_colors
 from purify3d.pictures.panels import picture
 from purify3d.types import Scene
-
-# Told apart by the colour-blind, too.
-_RIGHT, _WRONG, _UNLABELLED = (222, 226, 230), (213, 94, 0), (0, 114, 178)
 
 
 def labels_figure(scene: Scene, raw: Segmentation, purified: Segmentation) -> Image.Image:
@@ -23,16 +19,10 @@ def labels_figure(scene: Scene, raw: Segmentation, purified: Segmentation) -> Im
     panels = [("photo", points.rgb.numpy()), ("raw", raw.colors()), ("purified", purified.colors())]
     if scene.truth:
         truth = in_vocabulary(points.label, scene.truth, purified.vocabulary)
-        panels.insert(3, ("errors", _errors(purified.numpy(), truth.numpy())))
+        panels.insert(3, ("errors", error_colors(purified.numpy(), truth.numpy())))
         panels.append(("truth", colors_of_labels(truth.numpy(), purified.names)))
     changed = (raw.label != purified.label).numpy()
     return picture(scene, panels, purified.names, changed=changed)
-
-
-def _errors(label: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """(N, 3) uint8: pale = right, orange = wrong, blue = no label, dark grey = no truth."""
-    kind = np.select([truth < 0, label < 0, label != truth], [0, 1, 2], default=3)
-    return np.array([NO_LABEL_COLOR, _UNLABELLED, _WRONG, _RIGHT], dtype=np.uint8)[kind]
 
 
 def heat_figure(scene: Scene, answer: Answer) -> Image.Image:

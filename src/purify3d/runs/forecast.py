@@ -12,11 +12,11 @@ from purify3d.affinities.embeddings import Embedding, Learned
 from purify3d.backbones import Backbone
 from purify3d.base.errors import PurifyError, PurifyWarning
 from purify3d.base.memory import free_memory
-from purify3d.features.lifting import LiftConfig
+from purify3d.features.config import LiftConfig
 from purify3d.grid.cells import pack_cells
 from purify3d.grid.projection import backproject
 from purify3d.grid.voxels import voxelize
-from purify3d.labels.labelling import SegmentConfig
+from purify3d.labels.config import SegmentConfig
 from purify3d.types import Scene
 
 #: Bytes that are there whatever the scene: the program, its libraries, the 2D model that ships.

@@ -23,7 +23,7 @@ from purify3d.captures import guarded
 from purify3d.runs import artefacts
 from purify3d.runs.folder import Folder
 from purify3d.runs.job import Job
-from purify3d.types import Scene, TextBank
+from purify3d.types import Scene, TextEmbeddings
 
 
 class Ingredients:
@@ -134,7 +134,7 @@ class Ingredients:
             return self._embedding
 
     @cached_property
-    def text(self) -> TextBank:
+    def text(self) -> TextEmbeddings:
         """The labels in the words of the 2D model.
 
         Raises:
@@ -164,11 +164,11 @@ class Ingredients:
             )
 
     @property
-    def kept_words(self) -> list[TextBank]:
+    def kept_words(self) -> list[TextEmbeddings]:
         """Of features nothing is kept but what these see of them; empty: all is kept."""
         if self.can_be_asked:
             return []
-        own = self.embedding.bank if isinstance(self.embedding, Learned) else None
+        own = self.embedding.text_embeddings if isinstance(self.embedding, Learned) else None
         return [self.text] if own is None else [self.text, own]
 
     @property

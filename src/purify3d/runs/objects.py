@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from purify3d.base.errors import PurifyError, PurifyWarning, RunError
-from purify3d.features.frustum import Blocks
+from purify3d.features.frustum import FrustumIndex
 from purify3d.features.lifting import measured_points
 from purify3d.labels.objects import Found, Object, find_objects
 from purify3d.labels.questions import Answer
@@ -194,7 +194,7 @@ def _photos(run: Run, scene: Scene, things: Sequence[Object]) -> list[tuple[str,
     for i, thing in enumerate(things):
         owner[thing.members] = i
     shown = np.zeros((len(frames), len(things)), dtype=np.int64)
-    unread, blocks = [], Blocks.of(scene.cloud().xyz)
+    unread, blocks = [], FrustumIndex.of(scene.cloud().xyz)
     for i, frame in enumerate(run.progress(frames, name="photos", total=len(frames))):
         try:
             point, _ = measured_points(blocks, frame, _TOLERANCE, 0)

@@ -15,7 +15,8 @@ from purify3d.base.errors import RunError
 from purify3d.base.progress import Progress, silent
 from purify3d.base.stopwatch import Stopwatch
 from purify3d.exporting import Content, Wishes, export
-from purify3d.labels.objects import Found, ObjectConfig
+from purify3d.labels.config import ObjectConfig
+from purify3d.labels.objects import Found
 from purify3d.labels.questions import Answer, answer
 from purify3d.labels.segmentation import Segmentation
 from purify3d.runs import artefacts, html, objects

@@ -23,7 +23,7 @@ from purify3d.base.checkpoints import file_digest
 from purify3d.base.errors import PurifyWarning
 from purify3d.base.settings import to_plain
 from purify3d.base.stopwatch import Stopwatch
-from purify3d.features.codec import BUDGET, Compact
+from purify3d.features.codec import BUDGET, EncodedFeatures
 from purify3d.features.labels_from_frames import fuse_labels
 from purify3d.features.lifting import lift
 from purify3d.features.surface import with_points
@@ -158,7 +158,7 @@ def _write_features(making: Making, run: Run, features: PointFeatures) -> None:
     _say_what_is_lost(run, features, kept)
 
 
-def _say_what_is_lost(run: Run, features: PointFeatures, kept: Compact) -> None:
+def _say_what_is_lost(run: Run, features: PointFeatures, kept: EncodedFeatures) -> None:
     """
     Warns:
         PurifyWarning: features are too diverse for what is stored of them, so that labels differ.

@@ -7,7 +7,7 @@ from itertools import permutations, product
 import torch
 from torch import Tensor
 
-from purify3d.affinities.student import GEOMETRY_CHANNELS, SURENESS_CHANNELS, StudentConfig
+from purify3d.affinities.config import GEOMETRY_CHANNELS, SURENESS_CHANNELS, StudentConfig
 from purify3d.training.config import TrainConfig
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
 from purify3d.training.gather import gather_rows
-from purify3d.training.teachers import Lesson
+from purify3d.training.teachers import Targets
 
 #: Cosines are counted in steps of 2^-20, about 1e-6, and tie where these agree: less is rounding.
 _STEPS = 1 << 20
@@ -111,10 +111,16 @@ def mine(
 
 
 @torch.no_grad()
-def mine_lesson(
-    lesson: Lesson, neighbor: Tensor, anchors: Tensor, *, config: DistillConfig, seed: int, chunk: int = 4096
+def mine_targets(
+    targets: Targets,
+    neighbor: Tensor,
+    anchors: Tensor,
+    *,
+    config: DistillConfig,
+    seed: int,
+    chunk: int = 4096,
 ) -> Pairs:
-    """The positive and negatives that a teacher's lesson gives every anchor it says enough of.
+    """The positive and negatives that a teacher's targets gives every anchor it says enough of.
 
     With features, what `mine` finds. With groups alone, the cosine of two points is the share of scales at
     which they are together, counted exactly: the positive shares the most scales, macro negatives the fewest
@@ -127,7 +133,7 @@ def mine_lesson(
     places of neighbours of whom nothing is known. (One of these may be a micro negative already.)
 
     Args:
-        lesson: of N points.
+        targets: of N points.
         neighbor: (N, K) int64 spatial neighbours of every point.
         anchors: (M,) int64 point numbers.
         chunk: groups at a time.
@@ -139,20 +145,20 @@ def mine_lesson(
         ValueError: too few points, of neighbours or of those of whom something is known; or no anchor that
             has a positive.
     """
-    points = lesson.known.nonzero()[:, 0]
-    _check(len(lesson), neighbor, config)
-    known = anchors[lesson.known[anchors]]
-    if lesson.feature is not None and len(points) == len(lesson):
+    points = targets.known.nonzero()[:, 0]
+    _check(len(targets), neighbor, config)
+    known = anchors[targets.known[anchors]]
+    if targets.feature is not None and len(points) == len(targets):
         return mine(
-            lesson.feature, neighbor, known, config=config, seed=seed, group=lesson.group[:, 0], chunk=chunk
+            targets.feature, neighbor, known, config=config, seed=seed, group=targets.group[:, 0], chunk=chunk
         )
-    _check_known(len(points), len(lesson), config)
-    group, place = lesson.group[points], torch.full((len(lesson),), -1)
+    _check_known(len(points), len(targets), config)
+    group, place = targets.group[points], torch.full((len(targets),), -1)
     place[points] = torch.arange(len(points))
     own_place, near = place[known], place[neighbor[known]]
     generator = torch.Generator().manual_seed(seed)
-    if lesson.feature is not None:
-        feature = lesson.feature
+    if targets.feature is not None:
+        feature = targets.feature
         groups = _Groups(group[:, 0], generator)
         own = normalize(feature[group[own_place, 0]], dim=1)
         pairs = _mine(

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from purify3d.affinities.config import GEOMETRY_CHANNELS, StudentConfig
 from purify3d.affinities.embeddings import joined
-from purify3d.affinities.student import GEOMETRY_CHANNELS, Student, StudentConfig
+from purify3d.affinities.student import Student
 from purify3d.base.checkpoints import digest_of, read_checkpoint
 from purify3d.base.errors import CheckpointError
 from purify3d.base.files import write_text, write_whole
@@ -25,10 +26,10 @@ from purify3d.grid.convolution import KernelMap
 from purify3d.training import parallel
 from purify3d.training.augment import augment, crop
 from purify3d.training.config import TrainConfig
-from purify3d.training.distill import DistillConfig, info_nce, mine_lesson
+from purify3d.training.distill import DistillConfig, info_nce, mine_targets
 from purify3d.training.losses import draw_anchors, mass_loss, neighbors_of, pair_accuracy
 from purify3d.training.scenes import Prepared, read
-from purify3d.training.teachers import Lesson
+from purify3d.training.teachers import Targets
 from purify3d.types import PointCloud, Voxels
 
 STATE, LOG = "training.pt", "log.jsonl"
@@ -203,13 +204,13 @@ def scene_loss(
     device = next(network.parameters()).device
     rows = crop(scene.index, config.crop, generator)
     index, inputs = augment(scene.index[rows], scene.inputs[rows].float(), student, config, generator)
-    lesson = Lesson(scene.lesson.group[rows], scene.lesson.feature)
+    targets = Targets(scene.targets.group[rows], scene.targets.feature)
     embedding = _embed(network, index, inputs, device)
-    if _kind(config, lesson) == "mass":
-        anchors = draw_anchors(lesson.group, config.anchors, generator)
+    if _kind(config, targets) == "mass":
+        anchors = draw_anchors(targets.group, config.anchors, generator)
         neighbor = neighbors_of(index, anchors, config.neighbors)
         compared = _compared(embedding, index, inputs, student)
-        sides = (lesson.group.to(device), anchors.to(device), neighbor.to(device))
+        sides = (targets.group.to(device), anchors.to(device), neighbor.to(device))
         return mass_loss(compared, *sides, sharpness=student.sharpness, evenness=config.evenness)
     anchors = torch.randperm(len(index), generator=generator)[: config.anchors]
     neighbor = torch.zeros(len(index), config.neighbors, dtype=torch.int64)
@@ -222,7 +223,7 @@ def scene_loss(
         temperature=config.temperature,
     )
     seed = int(torch.randint(2**31, (), generator=generator))
-    pairs = mine_lesson(lesson, neighbor, anchors, config=mining, seed=seed)
+    pairs = mine_targets(targets, neighbor, anchors, config=mining, seed=seed)
     return info_nce(embedding, pairs, config.temperature), embedding.new_zeros(())
 
 
@@ -232,12 +233,12 @@ def _padded(neighbor: Tensor, k: int) -> Tensor:
     return torch.cat([neighbor, neighbor[:, -1:].expand(-1, lacking)], dim=1) if lacking > 0 else neighbor
 
 
-def _kind(config: TrainConfig, lesson: Lesson) -> str:
-    if config.loss is not None and (config.loss == "pairs" or lesson.feature is None):
+def _kind(config: TrainConfig, targets: Targets) -> str:
+    if config.loss is not None and (config.loss == "pairs" or targets.feature is None):
         return config.loss
     if config.loss == "mass":
         raise ValueError("found the loss mass and a teacher of features; expected groups, or the loss pairs")
-    return "mass" if lesson.feature is None else "pairs"
+    return "mass" if targets.feature is None else "pairs"
 
 
 def _embed(network: Student, index: Tensor, inputs: Tensor, device: torch.device) -> Tensor:
@@ -272,18 +273,18 @@ def measure(network: Student, held_out: Sequence[Path], config: TrainConfig) -> 
             generator = torch.Generator().manual_seed(1000 * number + look)
             rows = crop(scene.index, config.crop, generator)
             index, inputs = scene.index[rows], scene.inputs[rows].float()
-            lesson = Lesson(scene.lesson.group[rows], scene.lesson.feature)
+            targets = Targets(scene.targets.group[rows], scene.targets.feature)
             embedding = _embed(network, index, inputs, device).cpu()
-            anchors = draw_anchors(lesson.group, config.anchors, generator)
+            anchors = draw_anchors(targets.group, config.anchors, generator)
             if not len(anchors):
                 continue
             neighbor = neighbors_of(index, anchors, config.neighbors)
-            accuracy.append(pair_accuracy(embedding, lesson, anchors, neighbor, generator))
-            if lesson.feature is None:
+            accuracy.append(pair_accuracy(embedding, targets, anchors, neighbor, generator))
+            if targets.feature is None:
                 compared = _compared(embedding, index, inputs, network.config)
                 sharpness = network.config.sharpness
                 _, kept = mass_loss(
-                    compared, lesson.group, anchors, neighbor, sharpness=sharpness, evenness=0.0
+                    compared, targets.group, anchors, neighbor, sharpness=sharpness, evenness=0.0
                 )
                 stays.append(float(kept))
     network.train(was)

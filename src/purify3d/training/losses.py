@@ -8,7 +8,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from purify3d.training.gather import gather_rows
-from purify3d.training.teachers import Lesson
+from purify3d.training.teachers import Targets
 
 
 def draw_anchors(group: Tensor, count: int, generator: torch.Generator) -> Tensor:
@@ -83,7 +83,7 @@ def mass_loss(
 
 @torch.no_grad()
 def pair_accuracy(
-    embedding: Tensor, lesson: Lesson, anchors: Tensor, neighbor: Tensor, generator: torch.Generator
+    embedding: Tensor, targets: Targets, anchors: Tensor, neighbor: Tensor, generator: torch.Generator
 ) -> float:
     """How often an anchor is nearer to a neighbour that the teacher calls alike than to one that it does not.
 
@@ -91,15 +91,15 @@ def pair_accuracy(
     teacher with features, what is above the mean of the neighbours' cosines. 0.5 is chance; nan without
     any such anchor.
     """
-    if lesson.feature is None:
-        alike = (lesson.group[neighbor] == lesson.group[anchors][:, None]) & (lesson.group[anchors] >= 0)[
+    if targets.feature is None:
+        alike = (targets.group[neighbor] == targets.group[anchors][:, None]) & (targets.group[anchors] >= 0)[
             :, None
         ]
         closeness = alike.float().mean(2)
         high = closeness == closeness.amax(1, keepdim=True)
     else:
-        unit = torch.nn.functional.normalize(lesson.feature, dim=1)
-        own, near = unit[lesson.group[anchors, 0]], unit[lesson.group[neighbor, 0]]
+        unit = torch.nn.functional.normalize(targets.feature, dim=1)
+        own, near = unit[targets.group[anchors, 0]], unit[targets.group[neighbor, 0]]
         closeness = (near @ own[:, :, None])[:, :, 0]
         high = closeness > closeness.mean(1, keepdim=True)
     both = high.any(1) & (~high).any(1)

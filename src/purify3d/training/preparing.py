@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from purify3d.affinities.student import StudentConfig
+from purify3d.affinities.config import StudentConfig
 from purify3d.backbones import Backbone, load_backbone
 from purify3d.base.errors import PurifyWarning
 from purify3d.base.progress import Progress, silent
@@ -80,7 +80,7 @@ def prepare_all(
         workers: that make them.
 
     Returns:
-        The outcome of each capture with the file of its lesson (see `Cache.get`), in their order, those that
+        The outcome of each capture with the file of its targets (see `Cache.get`), in their order, those that
         failed too.
 
     Raises:
@@ -99,7 +99,7 @@ def prepare_all(
 
 
 def make(task: CaptureTask) -> Path:
-    """Make one capture ready; the file of its lesson, see `Cache.get`.
+    """Make one capture ready; the file of its targets, see `Cache.get`.
 
     Raises:
         PurifyError: the capture or a model cannot be used.

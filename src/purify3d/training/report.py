@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from purify3d.affinities.student import StudentConfig
+from purify3d.affinities.config import StudentConfig
 from purify3d.base.errors import require
 from purify3d.base.files import write_text
 

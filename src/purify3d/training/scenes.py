@@ -13,18 +13,20 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from purify3d.affinities.config import WORDS, StudentConfig
 from purify3d.affinities.embeddings import words_of
-from purify3d.affinities.student import WORDS, StudentConfig, student_input
+from purify3d.affinities.student import student_input
 from purify3d.backbones import Backbone, StoredBackbone
 from purify3d.base.checkpoints import digest_of
 from purify3d.base.errors import CaptureError
 from purify3d.base.files import PARTIAL, write_whole
 from purify3d.base.progress import Progress, silent
+from purify3d.features.config import LiftConfig
 from purify3d.features.labels_from_frames import fuse_instances
-from purify3d.features.lifting import LiftConfig, lift
+from purify3d.features.lifting import lift
 from purify3d.features.surface import with_points
 from purify3d.grid.voxels import first_points, voxelize
-from purify3d.training.teachers import Lesson, Teacher
+from purify3d.training.teachers import Targets, Teacher
 from purify3d.types import PointCloud, Scene, Voxels
 
 _REVISION = 1
@@ -41,13 +43,13 @@ class Prepared:
         name: of the capture.
         index: (V, 3) int32 cells.
         inputs: (V, C) float16, see `student_input`.
-        lesson: what the teacher says of the voxels.
+        targets: what the teacher says of the voxels.
     """
 
     name: str
     index: Tensor
     inputs: Tensor
-    lesson: Lesson
+    targets: Targets
 
     def __len__(self) -> int:
         return len(self.index)
@@ -99,15 +101,21 @@ def prepare(
     if any(frame.instance is not None for frame in scene.frames):
         points = replace(points, instance=fuse_instances(scene.frames, points, progress=progress))
     scene = replace(scene, points=points)
-    features, bank = None, None
+    features, text_embeddings = None, None
     if backbone is not None and (config.feature_dim or config.words):
-        bank = words_of(config, backbone)
+        text_embeddings = words_of(config, backbone)
         # A model that looks for words has to be given some, also by a student that reads features alone.
-        asked = WORDS if bank is None and getattr(backbone, "reads_words", False) else bank
+        asked = (
+            WORDS if text_embeddings is None and getattr(backbone, "reads_words", False) else text_embeddings
+        )
         features = lift(scene, backbone, asked, LiftConfig(), progress=progress)
         features = features.within(0) if config.words else features
     voxels = voxelize(points.xyz, config.voxel_size)
-    return points, voxels, student_input(points, voxels, features, config=config, bank=bank)
+    return (
+        points,
+        voxels,
+        student_input(points, voxels, features, config=config, text_embeddings=text_embeddings),
+    )
 
 
 class Cache:
@@ -125,12 +133,12 @@ class Cache:
         self.folder, self._limit = folder, limit
 
     def path_of(self, scene: Scene, recipe: Recipe) -> Path:
-        """Where the lesson of a scene lies once it is made."""
-        lesson = digest_of(recipe.teacher.name, recipe.teacher.fingerprint)
-        return self.folder / f"{recipe.fingerprint(scene)}-{lesson}.safetensors"
+        """Where the targets of a scene lies once it is made."""
+        targets = digest_of(recipe.teacher.name, recipe.teacher.fingerprint)
+        return self.folder / f"{recipe.fingerprint(scene)}-{targets}.safetensors"
 
     def get(self, scene: Scene, recipe: Recipe, *, progress: Progress = silent) -> Path:
-        """The file of a scene's lesson, made if it is not there, as is the scene's.
+        """The file of a scene's targets, made if it is not there, as is the scene's.
 
         Raises:
             CaptureError: it cannot be written, another process dropped it, or see `prepare`.
@@ -146,12 +154,12 @@ class Cache:
             with self._in_use(scene.name), safe_open(told, framework="pt") as file:
                 points = PointCloud(**{name: file.get_tensor(name) for name in _CLOUD})
                 of_point = file.get_tensor("of_point").long()
-            lesson = recipe.teacher.teach(points, up=scene.up)
+            targets = recipe.teacher.teach(points, up=scene.up)
             # A voxel is taught what its first point is.
             first = first_points(of_point, int(of_point.max()) + 1)
-            tensors = {"group": lesson.group[first].int()}
-            if lesson.feature is not None:
-                tensors["feature"] = lesson.feature.half()
+            tensors = {"group": targets.group[first].int()}
+            if targets.feature is not None:
+                tensors["feature"] = targets.feature.half()
             self._keep(path, tensors, scene.name)
         with self._in_use(scene.name):
             for file in (path, told):
@@ -195,8 +203,8 @@ class Cache:
             file.unlink(missing_ok=True)
 
 
-def _scene_of(lesson: Path) -> Path:
-    return lesson.with_name(f"{lesson.stem.partition('-')[0]}.safetensors")
+def _scene_of(targets: Path) -> Path:
+    return targets.with_name(f"{targets.stem.partition('-')[0]}.safetensors")
 
 
 def read(path: Path) -> Prepared:
@@ -211,8 +219,8 @@ def read(path: Path) -> Prepared:
             name = (file.metadata() or {}).get("name", path.stem)
         said = load_file(path)
         feature = said.get("feature")
-        lesson = Lesson(said["group"].long(), None if feature is None else feature.float())
-        return Prepared(name, index, inputs, lesson)
+        targets = Targets(said["group"].long(), None if feature is None else feature.float())
+        return Prepared(name, index, inputs, targets)
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise CaptureError(
             f"cannot read the prepared scene {path} ({error}); remove it, and give the cache more room with "

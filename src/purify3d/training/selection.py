@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from scipy.cluster.vq import kmeans2
 
+from purify3d.affinities.config import COMPACT
 from purify3d.affinities.embeddings import words_of
-from purify3d.affinities.student import COMPACT, word_evidence
+from purify3d.affinities.student import word_evidence
 from purify3d.backbones import Backbone
 from purify3d.base.axes import z_up_from_world
 from purify3d.base.errors import CaptureError
@@ -54,11 +55,11 @@ def histogram(scene: Scene, source: Source, backbone: Backbone | None = None) ->
         counts = torch.bincount(label[label >= 0].long()).double().numpy()
     elif source == "words":
         assert backbone is not None
-        bank = words_of(COMPACT, backbone)
-        if bank is None:
+        text_embeddings = words_of(COMPACT, backbone)
+        if text_embeddings is None:
             raise CaptureError("this 2D model knows only words of a table; select by geometry instead")
-        features = lift(scene, backbone, bank).within(0)
-        counts = word_evidence(features, bank)[:, : len(COMPACT.words)].double().mean(0).numpy()
+        features = lift(scene, backbone, text_embeddings).within(0)
+        counts = word_evidence(features, text_embeddings)[:, : len(COMPACT.words)].double().mean(0).numpy()
     else:
         turned = torch.from_numpy(z_up_from_world(scene.up)).float()
         height = points.xyz @ turned[2]

@@ -14,7 +14,7 @@ from purify3d.types.features import (
     factored_norm,
 )
 from purify3d.types.scenes import NO_LABEL, Camera, Frame, PointCloud, Scene
-from purify3d.types.words import Labels, TextBank, Vocabulary
+from purify3d.types.words import Labels, TextEmbeddings, Vocabulary
 
 __all__ = [
     "NO_LABEL",
@@ -28,7 +28,7 @@ __all__ = [
     "PointCloud",
     "PointFeatures",
     "Scene",
-    "TextBank",
+    "TextEmbeddings",
     "Vocabulary",
     "Voxels",
     "factored_norm",

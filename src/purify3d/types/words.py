@@ -81,7 +81,7 @@ Labels = str | Sequence[str] | Vocabulary
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class TextBank(Movable):
+class TextEmbeddings(Movable):
     """A vocabulary in the words of one model.
 
     Attributes:
@@ -103,7 +103,7 @@ class TextBank(Movable):
         )
 
     def __repr__(self) -> str:
-        return f"TextBank({len(self.vocabulary)} labels, {len(self.owner)} wordings, {self.space.id!r})"
+        return f"TextEmbeddings({len(self.vocabulary)} labels, {len(self.owner)} wordings, {self.space.id!r})"
 
     def check_space(self, space: FeatureSpace) -> None:
         """

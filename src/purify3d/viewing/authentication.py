@@ -31,7 +31,7 @@ def answer_instead(
 ) -> Reply | None:
     """Look at a request, of a file or of a web socket, before it is served.
 
-    A page of another site must not read the scan through the visitor's browser: a request that names an
+    A page of another site must not read the scan through the client's browser: a request that names an
     origin must come from the page itself. Without a token the server must have been reached as this very
     machine, which a foreign name that was made to point here (DNS rebinding) is not. With a token, it must be
     in the address once, and in a cookie from then on.

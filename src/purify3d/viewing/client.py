@@ -1,4 +1,4 @@
-"""One visitor of a page: widgets, and what they do to the look. Visitors share only the subject."""
+"""One visitor of a page: widgets, and what they do to the look. Visitors share only the viewed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from purify3d.viewing.detail import BUDGET, Eye, chosen, left_out
 from purify3d.viewing.names import harmless
 from purify3d.viewing.photos import Photos, thumbnail
 from purify3d.viewing.picks import pick
-from purify3d.viewing.scene import Subject
+from purify3d.viewing.scene import ViewedScene
 from purify3d.viewing.state import COLORINGS, Look
 from purify3d.viewing.words import Words
 
@@ -30,7 +30,7 @@ _LINES = 60  # of the legend; the labels with fewest points have none
 _ROUND = 1.5  # of the spacing, what a point covers
 
 
-class Visitor:
+class Client:
     """The state of one connection.
 
     Attributes:
@@ -40,7 +40,7 @@ class Visitor:
     def __init__(
         self,
         client: Any,
-        subject: Subject,
+        viewed: ViewedScene,
         words: Words,
         photos: Photos,
         boxes: Sequence[Box],
@@ -55,7 +55,7 @@ class Visitor:
             notes: what is missing, for people.
             text: a question that is asked at once.
         """
-        self.client, self.subject, self.words, self.photos = client, subject, words, photos
+        self.client, self.viewed, self.words, self.photos = client, viewed, words, photos
         self.boxes, self._budget = boxes, budget
         self.look = Look()
         self._lock = threading.RLock()
@@ -87,13 +87,13 @@ class Visitor:
     # ------------------------------------------------------------------------------------------- widgets
 
     def _widgets(self, notes: Sequence[str]) -> None:
-        gui, subject = self.client.gui, self.subject
-        gui.add_markdown(f"**{harmless(subject.scene.name)}**, {len(subject):,} points")
+        gui, viewed = self.client.gui, self.viewed
+        gui.add_markdown(f"**{harmless(viewed.scene.name)}**, {len(viewed):,} points")
         for note in notes:
             gui.add_markdown(f"*{harmless(note, longest=600)}*")
         self._question = gui.add_text("Words", "", hint="Heat of these words; a bar joins synonyms")
         self._answer = gui.add_markdown("")
-        offered = COLORINGS if subject.truth is not None else COLORINGS[:-2]
+        offered = COLORINGS if viewed.truth is not None else COLORINGS[:-2]
         self._coloring = gui.add_dropdown("Colour by", offered, initial_value="label")
         self._purified = gui.add_checkbox("Purified", True, hint="Off: features as they were lifted")
         self._meaning = gui.add_markdown("")
@@ -142,25 +142,25 @@ class Visitor:
     def redraw(self) -> None:
         """Send what has changed: colours where the points stay, else both."""
         with self._lock:
-            subject, look = self.subject, self.look
-            keep = state.kept(subject, look)
+            viewed, look = self.viewed, self.look
+            keep = state.kept(viewed, look)
             same = self._cloud is not None and np.array_equal(keep, self._keep)
             if not same:
                 self._keep = keep
-                self.index = chosen(subject.order, keep, budget=self._budget, xyz=subject.xyz, eye=self._eye)
-            self.colors = state.colors(subject, look, self.index)
+                self.index = chosen(viewed.order, keep, budget=self._budget, xyz=viewed.xyz, eye=self._eye)
+            self.colors = state.colors(viewed, look, self.index)
             if same:
                 self._cloud.colors = self.colors
             else:
                 self._send()
-            self._meaning.content = harmless(state.meaning(subject, look))
-            self._left_out.content = left_out(len(self.index), int(keep.sum()), len(subject))
+            self._meaning.content = harmless(state.meaning(viewed, look))
+            self._left_out.content = left_out(len(self.index), int(keep.sum()), len(viewed))
             self._show_legend()
 
     def _send(self) -> None:
         self._cloud = self.client.scene.add_point_cloud(
             "/points",
-            points=self.subject.xyz[self.index],
+            points=self.viewed.xyz[self.index],
             colors=self.colors,
             point_size=self._radius(),
             point_shape="circle",
@@ -171,7 +171,7 @@ class Visitor:
     def _radius(self) -> float:
         """Metres; where points are left out, those that are sent lie farther apart."""
         thinned = np.sqrt(max(1.0, self._keep.sum() / max(1, len(self.index))))
-        return float(self.subject.apart * _ROUND * thinned * self._size.value)
+        return float(self.viewed.spacing * _ROUND * thinned * self._size.value)
 
     def _resize(self) -> None:
         with self._lock:
@@ -188,7 +188,7 @@ class Visitor:
             if self._unlisted is not None:
                 self._unlisted.remove()
             self._rows, self._legend_of, self._unlisted = {}, of, None
-            rows = state.legend(self.subject, look)
+            rows = state.legend(self.viewed, look)
             with self._legend:
                 for row in rows[:_LINES]:
                     self._add_row(row)
@@ -213,7 +213,7 @@ class Visitor:
 
         box.on_update(self._guarded(tick))
         only.on_click(
-            self._guarded(lambda _: self.change(hidden=state.isolated(self.subject, self.look, index).hidden))
+            self._guarded(lambda _: self.change(hidden=state.isolated(self.viewed, self.look, index).hidden))
         )
 
     # --------------------------------------------------------------------------------------------- words
@@ -224,21 +224,21 @@ class Visitor:
         if not text.strip():
             self._answer.content = ""
             return self.change(question=None)
-        bank = self.words.bank(text, lambda: self._typed == text)
-        if bank is None or self._typed != text or self._left:
+        text_embeddings = self.words.embed(text, lambda: self._typed == text)
+        if text_embeddings is None or self._typed != text or self._left:
             return
-        self._show_heat(question=bank)
-        said = state.verdict(self.subject, self.look, self.words)
+        self._show_heat(question=text_embeddings)
+        said = state.verdict(self.viewed, self.look, self.words)
         self._answer.content = f"{harmless(text)}: {harmless(said)}"
 
     def more_like(self, point: int) -> None:
         """Show the heat of one point's feature."""
-        bank = state.like(self.subject, self.look, point)
-        if bank is None:
+        text_embeddings = state.like(self.viewed, self.look, point)
+        if text_embeddings is None:
             self._answer.content = "Nothing is known of this point: no camera saw it."
             return
         self._typed = ""
-        self._show_heat(question=bank)
+        self._show_heat(question=text_embeddings)
         self._answer.content = "What is like the point that was clicked at"
 
     def _show_heat(self, **what: Any) -> None:
@@ -251,7 +251,7 @@ class Visitor:
     def _clicked(self, event: Any) -> None:
         with self._lock:
             row = pick(
-                self.subject.xyz[self.index],
+                self.viewed.xyz[self.index],
                 np.array(event.ray_origin),
                 np.array(event.ray_direction),
                 radius=self._radius() / 2,
@@ -260,16 +260,16 @@ class Visitor:
                 self.select(int(self.index[row]))
 
     def select(self, point: int) -> None:
-        """A point of the subject was clicked at."""
+        """A point of the viewed was clicked at."""
         self.points = [*self.points, point][-2:]
-        known = state.facts(self.subject, self.look, point)
+        known = state.facts(self.viewed, self.look, point)
         lines = [f"**{name}** {harmless(value)}" for name, value in known.items()]
-        scene, place = self.client.scene, self.subject.xyz[self.points]
+        scene, place = self.client.scene, self.viewed.xyz[self.points]
         scene.add_icosphere(
-            "/picked", radius=3 * self.subject.apart, color=(255, 0, 0), position=place[-1].astype(float)
+            "/picked", radius=3 * self.viewed.spacing, color=(255, 0, 0), position=place[-1].astype(float)
         )
         if self._measure.value and len(self.points) == 2:
-            lines.append(f"**distance** {state.distance(self.subject, *self.points):.3f} m")
+            lines.append(f"**distance** {state.distance(self.viewed, *self.points):.3f} m")
             scene.add_line_segments(
                 "/measured", place[None], (255, 0, 0), thickness=3, thickness_units="screen"
             )
@@ -300,7 +300,7 @@ class Visitor:
             self.redraw()
 
     def _download(self) -> None:
-        file = state.as_ply(self.subject, self.look)
+        file = state.as_ply(self.viewed, self.look)
         self.client.send_file_download("shown.ply", file, save_immediately=True)
 
     def leave(self) -> None:
@@ -313,11 +313,11 @@ class Visitor:
 
     def _stand(self) -> None:
         """See the whole from outside."""
-        scene, camera = self.subject.scene, self.client.camera
-        if not len(self.subject):
+        scene, camera = self.viewed.scene, self.client.camera
+        if not len(self.viewed):
             return
         _, pose = overview_camera(scene.cloud(), scene.up, 640, 480)
-        camera.position = _NEARER * (pose[:3, 3] - self.subject.center)
+        camera.position = _NEARER * (pose[:3, 3] - self.viewed.center)
         camera.look_at = np.zeros(3)
 
     def _cameras(self) -> None:
@@ -381,7 +381,7 @@ class Visitor:
     def _objects(self) -> None:
         if not self.boxes:
             return
-        names = self.subject.vocabulary.names
+        names = self.viewed.vocabulary.names
         color = dict(zip(names, label_colors(names).astype(np.float32) / 255, strict=True))
         gray = np.full(3, 0.5, dtype=np.float32)
         scene = self.client.scene

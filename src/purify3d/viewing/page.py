@@ -14,10 +14,10 @@ from typing import Any
 from purify3d.base.errors import PurifyError, require
 from purify3d.viewing.authentication import OWN, answer_instead
 from purify3d.viewing.boxes import Box
-from purify3d.viewing.client import Visitor
+from purify3d.viewing.client import Client
 from purify3d.viewing.detail import BUDGET
 from purify3d.viewing.photos import Photos
-from purify3d.viewing.scene import Subject
+from purify3d.viewing.scene import ViewedScene
 from purify3d.viewing.words import Words
 
 
@@ -31,17 +31,17 @@ def check_installed() -> ModuleType:
 
 
 class Page:
-    """A served subject, until `stop`.
+    """A served viewed, until `stop`.
 
     Attributes:
-        visitors: by the number of their connection.
+        clients: by the number of their connection.
         port: the one that was free, from the wanted one up.
-        token: what a visitor must know; None where only this machine is served.
+        token: what a client must know; None where only this machine is served.
     """
 
     def __init__(
         self,
-        subject: Subject,
+        viewed: ViewedScene,
         words: Words,
         photos: Photos,
         boxes: Sequence[Box] = (),
@@ -57,7 +57,7 @@ class Page:
             notes: what is missing, for people.
             host: another than this machine's own names makes a token.
             port: 0: any.
-            text: the question that visitors find asked.
+            text: the question that clients find asked.
             budget: points that are sent for a view at most.
 
         Raises:
@@ -65,14 +65,14 @@ class Page:
             PurifyError: the host is no address of this machine, or this viser cannot be guarded.
         """
         viser = check_installed()
-        self.visitors: dict[int, Visitor] = {}
+        self.clients: dict[int, Client] = {}
         self.host = host
         self.token = None if host in OWN else secrets.token_urlsafe(24)
         _check_host(host)
 
         class Server(viser.ViserServer):  # type: ignore[name-defined]
             def request_share_url(self, verbose: bool = True) -> str | None:
-                """A visitor could ask for it; a scan is never published."""
+                """A client could ask for it; a scan is never published."""
                 return None
 
         guarded: list[bool] = []
@@ -85,21 +85,21 @@ class Page:
                 "Install it: pip install 'viser>=1.1,<1.2'"
             )
         self.port: int = self._server.get_port()
-        up = subject.scene.up
+        up = viewed.scene.up
         self._server.scene.set_up_direction(tuple(up.tolist()))
         self._server.gui.configure_theme(control_width="large", show_logo=False, show_share_button=False)
         self._server.gui.main_panel.dock_right()
 
         @self._server.on_client_connect
         def _(client: Any) -> None:
-            self.visitors[client.client_id] = Visitor(
-                client, subject, words, photos, boxes, notes=notes, text=text, budget=budget
+            self.clients[client.client_id] = Client(
+                client, viewed, words, photos, boxes, notes=notes, text=text, budget=budget
             )
 
         @self._server.on_client_disconnect
         def _(client: Any) -> None:
-            if (visitor := self.visitors.pop(client.client_id, None)) is not None:
-                visitor.leave()
+            if (gone := self.clients.pop(client.client_id, None)) is not None:
+                gone.leave()
 
     @property
     def address(self) -> str:
@@ -115,8 +115,8 @@ class Page:
 
     def stop(self) -> None:
         """Close all connections and leave no thread."""
-        for visitor in list(self.visitors.values()):
-            visitor.leave()
+        for client in list(self.clients.values()):
+            client.leave()
         with _quiet():
             self._server.stop()
 

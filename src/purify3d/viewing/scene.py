@@ -19,7 +19,7 @@ from purify3d.labels.regions import heat
 from purify3d.labels.segmentation import Segmentation
 from purify3d.pictures.principal import pca_colors
 from purify3d.runs import Run
-from purify3d.types import PointFeatures, Scene, TextBank, Vocabulary
+from purify3d.types import PointFeatures, Scene, TextEmbeddings, Vocabulary
 from purify3d.viewing.detail import fair_order
 from purify3d.viewing.words import Words
 
@@ -43,14 +43,14 @@ class Version:
         """(N,) what dot products are divided by, as `asking.scores` does."""
         return self.features.norm().clamp_min(1e-12)
 
-    def compare(self, bank: TextBank) -> Tensor:
+    def compare(self, text_embeddings: TextEmbeddings) -> Tensor:
         """(N,) float32 cosine with a question of one label, as `query` has it; 0 where nothing is known.
 
         Raises:
             SpaceMismatchError: words of another model.
         """
-        bank.check_space(self.features.space)
-        return bank.best(self.features.dot(bank.embedding) / self.length[:, None])[:, 0]
+        text_embeddings.check_space(self.features.space)
+        return text_embeddings.best(self.features.dot(text_embeddings.embedding) / self.length[:, None])[:, 0]
 
     def feature(self, point: int) -> Tensor:
         """(1, D) unit feature of one point; 0 where nothing is known of it."""
@@ -64,7 +64,7 @@ class Version:
         return pca_colors(self.features)
 
 
-class Subject:
+class ViewedScene:
     """A run as pages show it. Any number of threads may ask it.
 
     Attributes:
@@ -75,7 +75,7 @@ class Subject:
         center: (3,) float32, metres: what is subtracted before positions are sent.
         xyz: (N, 3) float32, centred.
         order: (N,) int32, see `fair_order`.
-        apart: metres between the points.
+        spacing: metres between the points.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Subject:
         self.center = ((low + high) / 2).astype(np.float32)
         self.xyz = place - self.center
         self.order = fair_order(len(place))
-        self.apart = spacing(points.xyz) or 0.02
+        self.spacing = spacing(points.xyz) or 0.02
         self._load, self._lock = load, threading.Lock()
         self._versions: dict[bool, Version] = {}
         self.warmth = lru_cache(maxsize=_KEPT)(self._warmth)
@@ -102,7 +102,7 @@ class Subject:
         return len(self.xyz)
 
     @classmethod
-    def of(cls, run: Run, words: Words) -> Subject:
+    def of(cls, run: Run, words: Words) -> ViewedScene:
         """What a finished run holds; pools its features first where no question has done so.
 
         Raises:
@@ -110,16 +110,16 @@ class Subject:
             SpaceMismatchError: another backbone.
         """
         scene, labels, pooled = run.scene, run.labels, run.purified
-        bank = None
+        text_embeddings = None
 
         def load(purified: bool) -> Version:
             if purified:
                 return Version(pooled, labels)
-            nonlocal bank
-            bank = bank or embed_vocabulary(words, labels.vocabulary)
+            nonlocal text_embeddings
+            text_embeddings = text_embeddings or embed_vocabulary(words, labels.vocabulary)
             method = run.job.method
             features = run.features.within(method.purify.fill)
-            return Version(features, _classified(features, bank, method.threshold))
+            return Version(features, _classified(features, text_embeddings, method.threshold))
 
         return cls(scene, labels.vocabulary, pooled.views.numpy(), load)
 
@@ -130,9 +130,9 @@ class Subject:
                 self._versions[purified] = self._load(purified)
             return self._versions[purified]
 
-    def _warmth(self, bank: TextBank, purified: bool) -> tuple[Tensor, Tensor]:
+    def _warmth(self, text_embeddings: TextEmbeddings, purified: bool) -> tuple[Tensor, Tensor]:
         """(N,) cosine and (N,) heat 0..1 of a question, as `query` has them."""
-        score = self.version(purified).compare(bank)
+        score = self.version(purified).compare(text_embeddings)
         return score, heat(score)
 
     def users(self, points: np.ndarray) -> np.ndarray:
@@ -140,13 +140,17 @@ class Subject:
         return np.asarray(points, dtype=np.float64) + self.center.astype(np.float64) + self.scene.origin
 
 
-def _classified(features: PointFeatures, bank: TextBank, threshold: float | None) -> Segmentation:
+def _classified(
+    features: PointFeatures, text_embeddings: TextEmbeddings, threshold: float | None
+) -> Segmentation:
     """`classify` of any number of points, in memory for a few."""
     parts = []
     for start in range(0, len(features), _ROWS):
         rows = slice(start, start + _ROWS)
         part = features.at(rows)
-        parts.append(classify(scores(part, bank), bank, threshold=threshold))
+        parts.append(classify(scores(part, text_embeddings), text_embeddings, threshold=threshold))
     return Segmentation(
-        torch.cat([part.label for part in parts]), torch.cat([part.score for part in parts]), bank.vocabulary
+        torch.cat([part.label for part in parts]),
+        torch.cat([part.score for part in parts]),
+        text_embeddings.vocabulary,
     )

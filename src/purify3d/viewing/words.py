@@ -1,4 +1,4 @@
-"""Words in the language of a model, for several visitors at a time."""
+"""Words in the language of a model, for several clients at a time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from purify3d.backbones import Backbone, embed_vocabulary
-from purify3d.types import TextBank
+from purify3d.types import TextEmbeddings
 
 _KEPT = 256  # lists of words whose embeddings are kept
 
@@ -23,7 +23,7 @@ class Words:
         self.space, self.facts = backbone.space, backbone.facts
         self._lock = threading.RLock()
         self._known: OrderedDict[tuple[str, ...], Tensor] = OrderedDict()
-        self._banks: OrderedDict[str, TextBank] = OrderedDict()
+        self._embedded: OrderedDict[str, TextEmbeddings] = OrderedDict()
 
     def encode(self, words: Sequence[str]) -> Tensor:
         """(T, D) unit rows, as the model gives them.
@@ -41,8 +41,8 @@ class Words:
                 self._known.popitem(last=False)
             return self._known[key]
 
-    def bank(self, text: str, wanted: Callable[[], bool] = lambda: True) -> TextBank | None:
-        """A question as words of the model; the same text gives the same bank.
+    def embed(self, text: str, wanted: Callable[[], bool] = lambda: True) -> TextEmbeddings | None:
+        """A question as words of the model; the same text gives the same text_embeddings.
 
         Args:
             wanted: asked when it is this text's turn; None is returned where it is wanted no longer.
@@ -54,9 +54,9 @@ class Words:
         with self._lock:
             if not wanted():
                 return None
-            if text not in self._banks:
-                self._banks[text] = embed_vocabulary(self, [text])
-            self._banks.move_to_end(text)
-            while len(self._banks) > _KEPT:
-                self._banks.popitem(last=False)
-            return self._banks[text]
+            if text not in self._embedded:
+                self._embedded[text] = embed_vocabulary(self, [text])
+            self._embedded.move_to_end(text)
+            while len(self._embedded) > _KEPT:
+                self._embedded.popitem(last=False)
+            return self._embedded[text]

@@ -22,7 +22,7 @@ from purify3d.backbones.clip.readout import Attention, clip_patches, siglip_patc
 from purify3d.backbones.clip.windows import Grid, blend, corners, patch_grid
 from purify3d.backbones.precision import autocast, product_dtype
 from purify3d.backbones.pretrained import pretrained_facts
-from purify3d.types import DenseFeatures, FeatureSpace, Frame, TextBank
+from purify3d.types import DenseFeatures, FeatureSpace, Frame, TextEmbeddings
 
 #: The sentences a name is put into; their mean stands for it. The first is CLIP's, the last OpenScene's.
 TEMPLATES = ("a photo of a {}.", "a photo of the {}.", "a {} in a scene.")
@@ -98,11 +98,11 @@ class Clip:
         )
         self._encoded: dict[str, Tensor] = {}
 
-    def observe(self, frames: Sequence[Frame], bank: TextBank) -> list[DenseFeatures]:
+    def observe(self, frames: Sequence[Frame], text_embeddings: TextEmbeddings) -> list[DenseFeatures]:
         """Features (D, h, w) float32 on the CPU of each frame's image, on its grid of patches.
 
-        Each is the mean of unit features, one of every window that sees the patch, so at most 1 long. `bank`
-        is not used.
+        Each is the mean of unit features, one of every window that sees the patch, so at most 1 long.
+        `text_embeddings` are not used.
         """
         images = [frame.color() for frame in frames]
         shorter = max(self._side, round(self._side * self.config.zoom))

@@ -34,7 +34,7 @@ from purify3d.backbones.features.files import read_array, read_points, read_torc
 from purify3d.backbones.features.text import TABLES, StoredText, read_table
 from purify3d.base.errors import BackboneError
 from purify3d.grid.neighbors import nearest_known
-from purify3d.types import DenseFeatures, FeatureSpace, Frame, PointCloud, PointFeatures, TextBank
+from purify3d.types import DenseFeatures, FeatureSpace, Frame, PointCloud, PointFeatures, TextEmbeddings
 
 _SUFFIXES = (".npy", ".npz", ".pt")
 
@@ -77,7 +77,7 @@ class StoredMaps(_Stored):
 
     _kind = "dense"
 
-    def observe(self, frames: Sequence[Frame], bank: TextBank) -> list[DenseFeatures]:
+    def observe(self, frames: Sequence[Frame], text_embeddings: TextEmbeddings) -> list[DenseFeatures]:
         """The stored (D, h, w) of each frame as float32, turned as the frame's images are.
 
         Raises:

@@ -20,7 +20,7 @@ from purify3d.backbones.precision import autocast, product_dtype
 from purify3d.backbones.tokenizer import ClipTokenizer, clip_tokenizer
 from purify3d.base.checkpoints import file_digest
 from purify3d.base.errors import BackboneError
-from purify3d.types import DenseFeatures, FeatureSpace, Frame, TextBank
+from purify3d.types import DenseFeatures, FeatureSpace, Frame, TextEmbeddings
 
 #: From cosine to logit: a constant in LSeg, not learned.
 LOGIT_SCALE = 1 / 0.07
@@ -70,7 +70,7 @@ class LSeg:
         self._tokenizer = tokenizer
         self._encoded: dict[str, Tensor] = {}
 
-    def observe(self, frames: Sequence[Frame], bank: TextBank) -> list[DenseFeatures]:
+    def observe(self, frames: Sequence[Frame], text_embeddings: TextEmbeddings) -> list[DenseFeatures]:
         """Features (512, h, w) float32 on the CPU of each frame's image, max(h, w) = 320.
 
         They are the sum of the unit features of the image and of its mirror image, so 0 to 2 long, as in

@@ -24,7 +24,7 @@ from purify3d.backbones.xdecoder.layers import unit
 from purify3d.backbones.xdecoder.network import STRIDE, XDecoder, padded_batch, padded_size
 from purify3d.backbones.xdecoder.prompts import BACKGROUND, class_text, sentences
 from purify3d.base.errors import SpaceMismatchError
-from purify3d.types import FeatureSpace, Frame, MaskFeatures, TextBank
+from purify3d.types import FeatureSpace, Frame, MaskFeatures, TextEmbeddings
 
 _LONG_SIDE = 640  # pixels; about what GeoPurify shows the network
 
@@ -81,26 +81,26 @@ class XDecoderBackbone:
         )
 
     @torch.no_grad()
-    def observe(self, frames: Sequence[Frame], bank: TextBank) -> list[MaskFeatures]:
+    def observe(self, frames: Sequence[Frame], text_embeddings: TextEmbeddings) -> list[MaskFeatures]:
         """All object queries of every frame, whose masks cover exactly its image at a quarter of `resize`d.
 
-        A mask's score is its best probability among the labels of `bank` and "background", for which there is
+        A mask's score is its best probability among the labels and "background", for which there is
         no score. Images are batched only with others of their padded size, so that an image's features do not
         depend on its company (the network sees its padding).
 
         Raises:
-            SpaceMismatchError: the bank was embedded by another model.
+            SpaceMismatchError: the text_embeddings was embedded by another model.
         """
-        if bank.space.id != self.space.id:
+        if text_embeddings.space.id != self.space.id:
             raise SpaceMismatchError(
-                f"found labels embedded by {bank.space.id}, expected {self.space.id}: embed the vocabulary "
-                "with the model that looks at the images"
+                f"found labels embedded by {text_embeddings.space.id}, expected {self.space.id}: embed the "
+                "vocabulary with the model that looks at the images"
             )
         pixels = [resize(frame.color()) for frame in frames]
         groups: dict[tuple[int, int], list[int]] = {}
         for number, image in enumerate(pixels):
             groups.setdefault(padded_size(*image.shape[1:]), []).append(number)
-        words = torch.cat([bank.embedding, self._embed(BACKGROUND)[None]])
+        words = torch.cat([text_embeddings.embedding, self._embed(BACKGROUND)[None]])
         result: dict[int, MaskFeatures] = {}
         for numbers in groups.values():
             batch = padded_batch([pixels[number].to(self.device) for number in numbers])
@@ -110,13 +110,13 @@ class XDecoderBackbone:
                 height, width = pixels[number].shape[1:]
                 objects = embedding[:-1].float().cpu()  # the last query is the class token
                 logits = masks[:-1, : height // STRIDE, : width // STRIDE].float().cpu()
-                result[number] = MaskFeatures(logits, self._score(objects, words, bank), objects)
+                result[number] = MaskFeatures(logits, self._score(objects, words, text_embeddings), objects)
         return [result[number] for number in range(len(frames))]
 
-    def _score(self, objects: Tensor, words: Tensor, bank: TextBank) -> Tensor:
+    def _score(self, objects: Tensor, words: Tensor, text_embeddings: TextEmbeddings) -> Tensor:
         """Best label probability (Q,) of embeddings (Q, D); the last of the words is the background."""
         logits = self.space.logit_scale * (unit(objects) @ words.T)
-        classes = torch.cat([bank.best(logits[:, :-1]), logits[:, -1:]], dim=1)
+        classes = torch.cat([text_embeddings.best(logits[:, :-1]), logits[:, -1:]], dim=1)
         return classes.softmax(1)[:, :-1].amax(1)
 
     def encode(self, texts: Sequence[str]) -> Tensor:

@@ -1,11 +1,11 @@
-"""Teachers: frozen models of geometry that a student is distilled from. Each says a `Lesson` of a scene."""
+"""Teachers: frozen models of geometry that a student is distilled from. Each says a `Targets` of a scene."""
 
 from __future__ import annotations
 
 from purify3d.base.errors import CheckpointError
-from purify3d.training.teachers.lesson import Lesson, Teacher
+from purify3d.training.teachers.targets import Targets, Teacher
 
-__all__ = ["Lesson", "Teacher", "load_teacher"]
+__all__ = ["Targets", "Teacher", "load_teacher"]
 
 _PUBLISHED = "facebook/sonata"
 
@@ -16,7 +16,7 @@ def load_teacher(name: str, *, device: str = "cpu") -> Teacher:
     Args:
         name: `geometric` (no weights), `truth` (objects of a capture that has them), or `sonata`, which
             `:WEIGHTS` may follow: a file, a folder, a hub id or `hub id@revision`.
-        device: where a network computes; lessons are on the CPU.
+        device: where a network computes; targets are on the CPU.
 
     Raises:
         CheckpointError: no teacher of this name, or no such weights.

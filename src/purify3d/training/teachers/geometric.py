@@ -30,8 +30,8 @@ from torch.nn.functional import normalize
 
 from purify3d.base.colors import rgb_to_lab
 from purify3d.grid.voxels import voxelize
-from purify3d.training.teachers.lesson import Lesson
 from purify3d.training.teachers.oversegment import link, merge_regions
+from purify3d.training.teachers.targets import Targets
 from purify3d.types import PointCloud
 
 _VERSION = 1  # of what these settings mean
@@ -82,7 +82,7 @@ class GeometricTeacher:
         return hashlib.sha256(f"geometric {_VERSION} {self.config}".encode()).hexdigest()[:12]
 
     @torch.no_grad()
-    def teach(self, points: PointCloud, *, up: np.ndarray) -> Lesson:
+    def teach(self, points: PointCloud, *, up: np.ndarray) -> Targets:
         """Groups of every point at each scale, finest first; every point has one at each.
 
         Args:
@@ -110,4 +110,4 @@ class GeometricTeacher:
             convex_discount=config.convex_discount,
             seed=config.seed,
         )
-        return Lesson(voxels.to_points(torch.from_numpy(region)))
+        return Targets(voxels.to_points(torch.from_numpy(region)))

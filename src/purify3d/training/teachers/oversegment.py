@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 from scipy.spatial import cKDTree
 
-from purify3d.grid.cells import pack_cells
+from purify3d.grid.cells import touching
 
 _STEP = 1.5  # between prices: cheap merges come first, as if one by one
 _FIRST = 0.01  # price at which merging begins
@@ -48,19 +48,7 @@ def link(index: np.ndarray, gap: float) -> Links:
         gap: cells, centre to centre, that are still a gap.
     """
     count = len(index)
-    cells = index.astype(np.int64) - index.min(axis=0) + 1
-    keys = pack_cells(cells)
-    order = np.argsort(keys)
-    found = []
-    for offset in np.ndindex(3, 3, 3):
-        step = np.array(offset) - 1
-        if tuple(step) <= (0, 0, 0):  # each pair once
-            continue
-        wanted = pack_cells(cells + step)
-        at = np.searchsorted(keys, wanted, sorter=order).clip(max=count - 1)
-        touching = np.flatnonzero(keys[order[at]] == wanted)
-        found.append(np.stack([touching, order[at[touching]]], axis=1))
-    pairs = np.concatenate(found)
+    cells, pairs = index.astype(np.int64), touching(index)
     few = np.flatnonzero(np.bincount(pairs.ravel(), minlength=count) < _LONELY)
     distance, near = cKDTree(cells).query(cells[few], k=min(_ACROSS + 1, count), distance_upper_bound=gap)
     distance, near = distance.reshape(len(few), -1), near.reshape(len(few), -1)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from purify3d.base.errors import CaptureError
-from purify3d.training.teachers.lesson import Lesson
+from purify3d.training.teachers.targets import Targets
 from purify3d.types import PointCloud
 
 
@@ -17,7 +17,7 @@ class Truth:
     fingerprint = "truth-1"
     licence = "that of the capture"
 
-    def teach(self, points: PointCloud, *, up: np.ndarray) -> Lesson:
+    def teach(self, points: PointCloud, *, up: np.ndarray) -> Targets:
         """Groups are the ids of objects; nothing is known of points without one.
 
         Raises:
@@ -31,4 +31,4 @@ class Truth:
                 "transforms.json), whose ids `truth.fuse_instances` puts on points. Or take the teacher "
                 "geometric"
             )
-        return Lesson(points.instance.long().clamp_min(-1)[:, None])
+        return Targets(points.instance.long().clamp_min(-1)[:, None])

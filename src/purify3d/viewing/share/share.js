@@ -45,11 +45,16 @@ function painter(into) {
       return (i) => put(i, facts.hot[score[i]]);
     }
     case "errors":
-      return (i) =>
-        put(i, truth[i] === NONE ? facts.colors[NONE] : truth[i] === label[i] ? facts.right : facts.wrong);
+      return (i) => put(i, errorColor(truth[i], label[i]));
     default:
       return (i) => put(i, facts.colors[label[i]]);
   }
+}
+
+function errorColor(truth, label) {
+  if (truth === NONE) return facts.colors[NONE];
+  if (label === NONE) return facts.unlabelled;
+  return truth === label ? facts.right : facts.wrong;
 }
 
 function paint() {

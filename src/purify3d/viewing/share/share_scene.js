@@ -142,7 +142,7 @@ function drawNow() {
   gl.uniform3fv(uniform(points, "step"), facts.step);
   gl.uniform3fv(uniform(points, "up"), UP);
   const pixels = canvas.height / (2 * Math.tan(FIELD / 2)); // of a metre at a distance of one
-  gl.uniform1f(uniform(points, "size"), 1.5 * apart * at("size").value * pixels);
+  gl.uniform1f(uniform(points, "size"), 1.5 * spacing * at("size").value * pixels);
   gl.uniform1f(uniform(points, "largest"), 24 * dense);
   gl.uniform1f(uniform(points, "cut"), cut());
   gl.drawArrays(gl.POINTS, 0, arrays.x.length);
@@ -174,13 +174,13 @@ function placeSigns(view) {
 
 // ---------------------------------------------------------------------------------------------------- camera
 
-let radius, highest, apart; // metres; the middle is at height 0
+let radius, highest, spacing; // metres; the middle is at height 0
 
 function measure() {
   const half = ["x", "y", "z"].map((axis, i) => facts.step[i] * arrays[axis].reduce((a, b) => Math.max(a, Math.abs(b)), 1));
   radius = Math.max(Math.hypot(...half), 0.05);
   highest = half.reduce((sum, value, i) => sum + value * Math.abs(UP[i]), 0);
-  apart = facts.apart * Math.sqrt(facts.points / Math.max(arrays.x.length, 1)); // of a sample: wider
+  spacing = facts.spacing * Math.sqrt(facts.points / Math.max(arrays.x.length, 1)); // of a sample: wider
   home();
 }
 
@@ -236,7 +236,7 @@ function listen() {
   const fingers = new Map();
   const spread = () => {
     const [a, b] = [...fingers.values()];
-    return { x: (a.x + b.x) / 2, y: (a.y + b.y) / 2, apart: Math.hypot(a.x - b.x, a.y - b.y) };
+    return { x: (a.x + b.x) / 2, y: (a.y + b.y) / 2, spacing: Math.hypot(a.x - b.x, a.y - b.y) };
   };
   canvas.addEventListener("pointerdown", (event) => {
     canvas.setPointerCapture(event.pointerId);
@@ -253,7 +253,7 @@ function listen() {
       fingers.set(event.pointerId, now);
       const next = spread();
       move(next.x - old.x, next.y - old.y);
-      zoom(old.apart / Math.max(next.apart, 1));
+      zoom(old.spacing / Math.max(next.spacing, 1));
     } else if (fingers.size === 1) {
       const [across, down] = [now.x - before.x, now.y - before.y];
       if (event.buttons & 6 || event.shiftKey) move(across, down);

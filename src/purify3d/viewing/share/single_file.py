@@ -24,12 +24,12 @@ from purify3d.base.errors import LabelError, RunError
 from purify3d.base.files import write_whole
 from purify3d.labels.questions import COMMON_WORDS
 from purify3d.labels.regions import heat_range
-from purify3d.pictures.palettes import NO_LABEL_COLOR, heat_colors, label_colors
-from purify3d.types import TextBank
+from purify3d.pictures.palettes import NO_LABEL_COLOR, RIGHT, UNLABELLED, WRONG, heat_colors, label_colors
+from purify3d.types import TextEmbeddings
 from purify3d.viewing import state
 from purify3d.viewing.boxes import Box
 from purify3d.viewing.detail import BUDGET
-from purify3d.viewing.scene import Subject
+from purify3d.viewing.scene import ViewedScene
 from purify3d.viewing.state import Look
 from purify3d.viewing.words import Words
 
@@ -44,10 +44,10 @@ class Question:
     """Words whose heat is on the page; `text` is what its menu says."""
 
     text: str
-    bank: TextBank
+    text_embeddings: TextEmbeddings
 
 
-def questions(subject: Subject, words: Words, texts: Sequence[str] = ()) -> list[Question]:
+def questions(viewed: ViewedScene, words: Words, texts: Sequence[str] = ()) -> list[Question]:
     """The words to ask; without any the labels that most points have, and a few common words besides.
 
     Args:
@@ -59,8 +59,8 @@ def questions(subject: Subject, words: Words, texts: Sequence[str] = ()) -> list
     """
     if texts:
         return [_question(words, text) for text in dict.fromkeys(texts)]
-    vocabulary = subject.vocabulary
-    found = [row.index for row in state.legend(subject, Look()) if row.index >= 0][:_LABELS]
+    vocabulary = viewed.vocabulary
+    found = [row.index for row in state.legend(viewed, Look()) if row.index >= 0][:_LABELS]
     asked = [_question(words, "|".join(vocabulary.synonyms[index])) for index in found]
     known = {word.casefold() for group in vocabulary.synonyms for word in group}
     others = [word for word in COMMON_WORDS if word not in known][:_COMMON]
@@ -70,9 +70,9 @@ def questions(subject: Subject, words: Words, texts: Sequence[str] = ()) -> list
 
 
 def _question(words: Words, text: str) -> Question:
-    bank = words.bank(text)
-    assert bank is not None  # it is wanted
-    return Question(" | ".join(bank.vocabulary.synonyms[0]), bank)
+    text_embeddings = words.embed(text)
+    assert text_embeddings is not None  # it is wanted
+    return Question(" | ".join(text_embeddings.vocabulary.synonyms[0]), text_embeddings)
 
 
 def check_place(path: Path) -> None:
@@ -109,7 +109,7 @@ def write_page(path: Path, page: bytes) -> Path:
 
 
 def share(
-    subject: Subject,
+    viewed: ViewedScene,
     words: Words,
     asked: Sequence[Question],
     *,
@@ -120,42 +120,43 @@ def share(
 
     Args:
         asked: words whose heat is on the page, see `questions`.
-        things: objects, in the coordinates of the subject's view.
+        things: objects, in the coordinates of the viewed's view.
         budget: points at most; of more a fair sample is taken.
     """
-    index = np.sort(subject.order[:budget])  # in the order of the cloud, which deflates better
-    place, middle, step = quantised(subject.xyz[index])
+    index = np.sort(viewed.order[:budget])  # in the order of the cloud, which deflates better
+    place, middle, step = quantised(viewed.xyz[index])
     arrays = dict(zip(("x", "y", "z"), place.T, strict=True))
-    arrays |= dict(zip(("red", "green", "blue"), subject.scene.cloud().rgb.numpy()[index].T, strict=True))
+    arrays |= dict(zip(("red", "green", "blue"), viewed.scene.cloud().rgb.numpy()[index].T, strict=True))
     for side, purified in _SIDES.items():
-        labels = subject.version(purified).labels
+        labels = viewed.version(purified).labels
         score = labels.score.numpy()
-        arrays[f"label {side}"] = _numbered(labels.numpy()[index], len(subject.vocabulary))
+        arrays[f"label {side}"] = _numbered(labels.numpy()[index], len(viewed.vocabulary))
         arrays[f"score {side}"] = _bytes(state._spread(score, score[index]))
         for number, question in enumerate(asked):
-            warmth = subject.warmth(question.bank, purified)[1].numpy()
+            warmth = viewed.warmth(question.text_embeddings, purified)[1].numpy()
             arrays[f"heat {side} {number}"] = _bytes(warmth[index])
-    if subject.truth is not None:
-        arrays["truth"] = _numbered(subject.truth[index], len(subject.vocabulary))
+    if viewed.truth is not None:
+        arrays["truth"] = _numbered(viewed.truth[index], len(viewed.vocabulary))
     edges = np.array([box.segments for box in things], dtype=np.float32).reshape(-1, 3)
     arrays["edges"] = (edges - middle.astype(np.float32)).ravel()
     stored = {name: np.ascontiguousarray(a, dtype=a.dtype.newbyteorder("<")) for name, a in arrays.items()}
     facts = {
-        "name": subject.scene.name,
-        "points": len(subject),
+        "name": viewed.scene.name,
+        "points": len(viewed),
         "arrays": [[name, a.dtype.name, len(a)] for name, a in stored.items()],
         "step": step.tolist(),
-        "middle": subject.users(middle).tolist(),
-        "apart": subject.apart,
-        "frame": _frame(subject.scene.up).tolist(),
-        "names": [*subject.vocabulary.names, "(no label)"],
-        "colors": [*label_colors(subject.vocabulary.names).tolist(), list(NO_LABEL_COLOR)],
+        "middle": viewed.users(middle).tolist(),
+        "spacing": viewed.spacing,
+        "frame": _frame(viewed.scene.up).tolist(),
+        "names": [*viewed.vocabulary.names, "(no label)"],
+        "colors": [*label_colors(viewed.vocabulary.names).tolist(), list(NO_LABEL_COLOR)],
         "hot": heat_colors(np.arange(256) / 255).tolist(),
-        "right": state.RIGHT,
-        "wrong": state.WRONG,
-        "legends": _legends(subject),
-        "meanings": _meanings(subject),
-        "words": [_asked(subject, words, question) for question in asked],
+        "right": RIGHT,
+        "wrong": WRONG,
+        "unlabelled": UNLABELLED,
+        "legends": _legends(viewed),
+        "meanings": _meanings(viewed),
+        "words": [_asked(viewed, words, question) for question in asked],
         "boxes": _boxes(things, middle),
     }
     return _page(facts, b"".join(a.tobytes() for a in stored.values()))
@@ -191,40 +192,40 @@ def _frame(up: np.ndarray) -> np.ndarray:
     return np.stack([east, np.cross(up, east), up])
 
 
-def _looks(subject: Subject) -> dict[str, Look]:
+def _looks(viewed: ViewedScene) -> dict[str, Look]:
     looks = {side: Look(purified=purified) for side, purified in _SIDES.items()}
-    return looks if subject.truth is None else looks | {"truth": Look("truth")}
+    return looks if viewed.truth is None else looks | {"truth": Look("truth")}
 
 
-def _legends(subject: Subject) -> dict[str, list[tuple[int, int]]]:
+def _legends(viewed: ViewedScene) -> dict[str, list[tuple[int, int]]]:
     """Of either version and of the truth: index into `names` and number of points, most first; all count."""
-    none = len(subject.vocabulary)
+    none = len(viewed.vocabulary)
     return {
-        name: [(row.index if row.index >= 0 else none, row.points) for row in state.legend(subject, look)]
-        for name, look in _looks(subject).items()
+        name: [(row.index if row.index >= 0 else none, row.points) for row in state.legend(viewed, look)]
+        for name, look in _looks(viewed).items()
     }
 
 
-def _meanings(subject: Subject) -> dict[str, dict[str, str]]:
+def _meanings(viewed: ViewedScene) -> dict[str, dict[str, str]]:
     """What the colours of each colouring stand for, in either version."""
     colorings = ["photo", "label", "heat", "score"]
-    colorings += ["truth", "errors"] if subject.truth is not None else []
+    colorings += ["truth", "errors"] if viewed.truth is not None else []
     return {
         coloring: {
-            side: state.meaning(subject, Look(coloring, purified=purified))
+            side: state.meaning(viewed, Look(coloring, purified=purified))
             for side, purified in _SIDES.items()
         }
         for coloring in colorings
     }
 
 
-def _asked(subject: Subject, words: Words, question: Question) -> dict[str, Any]:
+def _asked(viewed: ViewedScene, words: Words, question: Question) -> dict[str, Any]:
     """A question: its text, and of either version the cosines of heat 0 and 1 and the answer."""
     said: dict[str, Any] = {"text": question.text}
     for side, purified in _SIDES.items():
-        look = Look("heat", purified=purified, question=question.bank)
-        low, high = heat_range(subject.warmth(question.bank, purified)[0])
-        said[side] = {"low": low, "high": high, "verdict": state.verdict(subject, look, words)}
+        look = Look("heat", purified=purified, question=question.text_embeddings)
+        low, high = heat_range(viewed.warmth(question.text_embeddings, purified)[0])
+        said[side] = {"low": low, "high": high, "verdict": state.verdict(viewed, look, words)}
     return said
 
 

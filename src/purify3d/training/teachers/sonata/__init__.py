@@ -17,9 +17,9 @@ from torch import Tensor
 from purify3d.base.axes import z_up_from_world
 from purify3d.base.errors import PurifyWarning
 from purify3d.grid.voxels import first_points, voxelize
-from purify3d.training.teachers.lesson import Lesson
 from purify3d.training.teachers.sonata.network import SonataNetwork, upcast
 from purify3d.training.teachers.sonata.weights import find, read_network
+from purify3d.training.teachers.targets import Targets
 from purify3d.types import PointCloud, Voxels
 
 #: Edge of the voxels that Sonata was trained on, metres.
@@ -51,7 +51,7 @@ class Sonata:
         return digest.hexdigest()[:12]
 
     @torch.no_grad()
-    def teach(self, points: PointCloud, *, up: np.ndarray) -> Lesson:
+    def teach(self, points: PointCloud, *, up: np.ndarray) -> Targets:
         """Features whose cosine says how alike two points are; the same on every call.
 
         Args:
@@ -67,7 +67,7 @@ class Sonata:
         features, voxels = sonata_input(points, up=up, released_colors=self.released_colors)
         stages = self._network(features.to(self._device), voxels.index.to(self._device))
         values, row = upcast(stages)
-        return Lesson(voxels.to_points(row.cpu())[:, None], values.float().cpu())
+        return Targets(voxels.to_points(row.cpu())[:, None], values.float().cpu())
 
 
 def sonata_input(

@@ -6,8 +6,9 @@ import torch
 from pretended import back, pretending
 from scipy.spatial.transform import Rotation
 
-from purify3d.features.frustum import Blocks
-from purify3d.features.lifting import LiftConfig, measured_points, visible_points
+from purify3d.features.config import LiftConfig
+from purify3d.features.frustum import FrustumIndex
+from purify3d.features.lifting import measured_points, visible_points
 from purify3d.grid.projection import project
 from purify3d.types import Camera, Frame
 
@@ -41,7 +42,7 @@ def camera_at(rng: np.random.Generator, place: np.ndarray, reach: float) -> tupl
 def test_every_point_that_a_frame_sees_is_found(size: float, far: float) -> None:
     rng = np.random.default_rng([int(size * 1000), int(far)])
     xyz = torch.from_numpy((rng.random((3000, 3)) * size + far).astype(np.float32))
-    blocks, found = Blocks.of(xyz), 0
+    blocks, found = FrustumIndex.of(xyz), 0
     for _ in range(60):
         # From beside the scene, from within it, and from the very place of a point.
         place = (
@@ -61,7 +62,7 @@ def test_what_is_behind_beside_and_beyond_is_not_looked_at() -> None:
     axis = torch.arange(-20.0, 20.0, 0.25)
     xyz = torch.cartesian_prod(axis, torch.tensor([0.1]), axis)
     camera = Camera(50, 50, 49.5, 49.5, 100, 100)  # 90 degrees
-    blocks = Blocks.of(xyz)
+    blocks = FrustumIndex.of(xyz)
     number, before = blocks.before(camera, np.eye(4), 5.0)
     assert torch.equal(xyz[number], before)
     uv, z = project(xyz, camera, np.eye(4))
@@ -79,7 +80,7 @@ def test_a_pixel_without_a_number_hides_no_other() -> None:
     depth = np.ones((10, 10), np.float32)
     depth[0, 0], depth[0, 1] = np.nan, np.inf
     frame = Frame("f", camera, camera, np.eye(4), color=lambda: np.zeros((10, 10, 3)), depth=lambda: depth)
-    assert measured_points(Blocks.of(xyz), frame, 0.05, 0)[0].tolist() == [0]
+    assert measured_points(FrustumIndex.of(xyz), frame, 0.05, 0)[0].tolist() == [0]
 
 
 def test_without_depth_nothing_is_looked_at() -> None:
@@ -87,7 +88,7 @@ def test_without_depth_nothing_is_looked_at() -> None:
     xyz = random_points(500)
     frame, depth = camera_at(rng, np.full(3, -0.5), 2.0)
     depth[:] = 0
-    assert len(measured_points(Blocks.of(xyz), frame, 0.05, 0)[0]) == 0
+    assert len(measured_points(FrustumIndex.of(xyz), frame, 0.05, 0)[0]) == 0
 
 
 def test_points_that_are_not_finite_are_never_seen() -> None:
@@ -95,7 +96,7 @@ def test_points_that_are_not_finite_are_never_seen() -> None:
     xyz = random_points(500)
     xyz[::7] = torch.nan
     xyz[3, 1] = torch.inf
-    blocks = Blocks.of(xyz)
+    blocks = FrustumIndex.of(xyz)
     assert blocks.count == 500
     assert len(blocks.number) == int(xyz.isfinite().all(1).sum())
     for _ in range(20):
@@ -109,7 +110,7 @@ def test_points_that_are_not_finite_are_never_seen() -> None:
 def test_no_point_at_all() -> None:
     frame, _ = camera_at(np.random.default_rng(3), np.zeros(3), 2.0)
     for xyz in (torch.empty(0, 3), torch.full((4, 3), torch.nan)):
-        point, uv = measured_points(Blocks.of(xyz), frame, 1.0, 0)
+        point, uv = measured_points(FrustumIndex.of(xyz), frame, 1.0, 0)
         assert point.shape == (0,)
         assert uv.shape == (0, 2)
 
@@ -117,16 +118,16 @@ def test_no_point_at_all() -> None:
 def test_lonely_points_share_cubes() -> None:
     """A hundred points a kilometre apart from each other are not a hundred cubes to look through."""
     xyz = random_points(100) * 1e5
-    assert len(Blocks.of(xyz).low) <= 8
+    assert len(FrustumIndex.of(xyz).low) <= 8
 
 
 def test_blocks_lie_where_the_points_do() -> None:
     xyz = random_points(400)
     frame, _ = camera_at(np.random.default_rng(5), np.full(3, 0.5), 1.0)
-    plain = visible_points(Blocks.of(xyz), frame, LiftConfig(margin=0, tolerance=1.0))
+    plain = visible_points(FrustumIndex.of(xyz), frame, LiftConfig(margin=0, tolerance=1.0))
     assert len(plain[0])
     with pretending() as device:
-        found = visible_points(Blocks.of(xyz.to(device)), frame, LiftConfig(margin=0, tolerance=1.0))
+        found = visible_points(FrustumIndex.of(xyz.to(device)), frame, LiftConfig(margin=0, tolerance=1.0))
         assert all(each.device == device for each in found)
     for one, other in zip(plain, found, strict=True):
         assert torch.equal(one, back(other))

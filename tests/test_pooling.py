@@ -9,17 +9,18 @@ from recorded import Recorded, pair
 
 from purify3d.affinities import pooling, softmax
 from purify3d.affinities.building import affinity, agreement
+from purify3d.affinities.config import PurifyConfig
 from purify3d.affinities.pooling import pool, pool_features, pool_plain
-from purify3d.affinities.purifying import PurifyConfig
 from purify3d.affinities.softmax import softmax_affinity, softmax_plain
 from purify3d.base.colors import rgb_to_lab
 from purify3d.base.progress import silent
 from purify3d.benchmarking.votes import label_by_regions
 from purify3d.grid.neighbors import grid_neighbors
 from purify3d.grid.voxels import voxelize
-from purify3d.labels.labelling import SegmentConfig, label_points
+from purify3d.labels.config import SegmentConfig
+from purify3d.labels.labelling import label_points
 from purify3d.labels.questions import scores
-from purify3d.types import Affinity, FeatureSpace, PointCloud, PointFeatures, TextBank, Vocabulary
+from purify3d.types import Affinity, FeatureSpace, PointCloud, PointFeatures, TextEmbeddings, Vocabulary
 
 
 def random_affinity(seed: int, voxels: int = 60, k: int = 9) -> Affinity:
@@ -110,10 +111,12 @@ def test_a_sure_poster_keeps_its_own_on_a_wavering_wall_unless_told_otherwise() 
     values = torch.where(poster[:, None], torch.tensor([0.0, 1, 0]), torch.tensor([0.25, 0.0, 0.25]))
     space = FeatureSpace("test", 3, 1.0, length_is_confidence=True)
     features = PointFeatures(values, count, space)
-    bank = TextBank(Vocabulary.parse("wall, poster"), torch.eye(3)[:2], torch.arange(2), space)
+    text_embeddings = TextEmbeddings(
+        Vocabulary.parse("wall, poster"), torch.eye(3)[:2], torch.arange(2), space
+    )
     for confidence, kept in ((None, True), (0.0, False)):
         config = PurifyConfig() if confidence is None else PurifyConfig(confidence=confidence)
-        label = label_points(points, features, bank, SegmentConfig(purify=config)).label
+        label = label_points(points, features, text_embeddings, SegmentConfig(purify=config)).label
         assert bool((label[poster] == 1).any()) == kept
 
 
@@ -191,7 +194,9 @@ def test_regions_are_heard_once(monkeypatch: pytest.MonkeyPatch) -> None:
     values[:400, 0] += 3
     values[400:, 1] += 3
     features = PointFeatures(values, torch.ones(800, dtype=torch.int32), FeatureSpace("test", 2, 1.0))
-    bank = TextBank(Vocabulary.parse("floor, wall"), torch.eye(2), torch.arange(2), features.space)
-    voted = label_by_regions(points, features, bank, PurifyConfig())
+    text_embeddings = TextEmbeddings(
+        Vocabulary.parse("floor, wall"), torch.eye(2), torch.arange(2), features.space
+    )
+    voted = label_by_regions(points, features, text_embeddings, PurifyConfig())
     assert (voted.label == torch.arange(800) // 400).all()
-    assert voted.score[:400].std() < 0.02 < scores(features, bank)[:400].amax(1).std()
+    assert voted.score[:400].std() < 0.02 < scores(features, text_embeddings)[:400].amax(1).std()

@@ -13,7 +13,7 @@ from purify3d.types import PointCloud
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Lesson:
+class Targets:
     """Which of N points are alike: by features that groups of points share, or by groups alone.
 
     Attributes:
@@ -60,9 +60,9 @@ class Lesson:
         known = f"{float(self.known.float().mean()):.0%}" if len(self) else "0%"
         if self.feature is None:
             counts = "/".join(str(len(column[column >= 0].unique())) for column in self.group.T)
-            return f"Lesson({len(self):,} points, {counts} groups, {known} known)"
+            return f"Targets({len(self):,} points, {counts} groups, {known} known)"
         rows, channels = self.feature.shape
-        return f"Lesson({len(self):,} points, {rows:,} features of {channels} channels, {known} known)"
+        return f"Targets({len(self):,} points, {rows:,} features of {channels} channels, {known} known)"
 
     @property
     def known(self) -> Tensor:
@@ -73,10 +73,10 @@ class Lesson:
         """(N, C) float32, the feature of every point, 0 where nothing is known. Large: 4 N C bytes.
 
         Raises:
-            ValueError: the lesson is groups alone.
+            ValueError: the targets is groups alone.
         """
         if self.feature is None:
-            raise ValueError("found a lesson of groups alone; expected one with features")
+            raise ValueError("found a targets of groups alone; expected one with features")
         row = self.group[:, 0]
         return torch.where((row >= 0)[:, None], self.feature[row.clamp_min(0)], 0)
 
@@ -99,7 +99,7 @@ class Teacher(Protocol):
         """Under which what it says may be used, as an SPDX name where there is one."""
         ...
 
-    def teach(self, points: PointCloud, *, up: np.ndarray) -> Lesson:
+    def teach(self, points: PointCloud, *, up: np.ndarray) -> Targets:
         """What it says of one scene; the same on every call.
 
         Args:
@@ -107,6 +107,6 @@ class Teacher(Protocol):
             up: (3,) unit vector in the world, against gravity (`Scene.up`).
 
         Returns:
-            A lesson of N points, on the CPU.
+            A targets of N points, on the CPU.
         """
         ...

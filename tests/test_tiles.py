@@ -21,23 +21,24 @@ from scipy.spatial import cKDTree
 from purify3d.affinities import building, tiles
 from purify3d.affinities.budget import affinity_bytes, tile_size
 from purify3d.affinities.building import affinity
+from purify3d.affinities.config import PurifyConfig, StudentConfig
 from purify3d.affinities.embeddings import Embedding, Geometric, Learned, Uniform
 from purify3d.affinities.pooling import pool, pool_features, pool_plain
-from purify3d.affinities.purifying import PurifyConfig
-from purify3d.affinities.student import Student, StudentConfig
+from purify3d.affinities.student import Student
 from purify3d.affinities.tiles import TiledAffinity, cut, tile_neighbors, tiled_affinity
 from purify3d.backbones import load_backbone
 from purify3d.backbones.facts import Facts
 from purify3d.base.errors import PurifyError
 from purify3d.base.memory import free_memory
 from purify3d.base.stopwatch import _reset_peak, peak_memory
-from purify3d.features.lifting import LiftConfig
+from purify3d.features.config import LiftConfig
 from purify3d.grid.neighbors import grid_neighbors
 from purify3d.grid.voxels import voxelize
-from purify3d.labels.labelling import SegmentConfig, label_points
+from purify3d.labels.config import SegmentConfig
+from purify3d.labels.labelling import label_points
 from purify3d.runs.forecast import Forecast, forecast, lifted_floats, of_segmentation
 from purify3d.runs.job import job
-from purify3d.types import Affinity, FeatureSpace, PointCloud, PointFeatures, TextBank, Vocabulary
+from purify3d.types import Affinity, FeatureSpace, PointCloud, PointFeatures, TextEmbeddings, Vocabulary
 
 SPACE = FeatureSpace("test", 6, 20.0, length_is_confidence=True)
 
@@ -108,13 +109,13 @@ def test_what_one_voxel_says_is_heard_four_tiles_away(monkeypatch: pytest.Monkey
 
 def test_labels_do_not_depend_on_the_memory_that_is_allowed() -> None:
     points, features = floor(190)
-    bank = TextBank(Vocabulary.parse("a, b, c, d"), torch.eye(6)[:4], torch.arange(4), SPACE)
+    text_embeddings = TextEmbeddings(Vocabulary.parse("a, b, c, d"), torch.eye(6)[:4], torch.arange(4), SPACE)
     found = []
     for memory in (math.inf, 0.001):
         config = SegmentConfig(purify=PurifyConfig(memory=memory))
         _, heard = affinity(points, features, config.purify)
         assert isinstance(heard, Affinity if memory == math.inf else TiledAffinity)
-        found.append(label_points(points, features, bank, config))
+        found.append(label_points(points, features, text_embeddings, config))
     assert torch.equal(found[0].label, found[1].label)
     torch.testing.assert_close(found[0].score, found[1].score, rtol=1e-4, atol=1e-5)
 
@@ -291,7 +292,7 @@ def test_a_rooms_estimate_is_within_a_factor_of_two(tmp_path: Path) -> None:
     here = job("synthetic:3?frames=12", "chair, table", rounds=2)
     before = forecast(here.capture.open(), here.method, load_backbone(here.backbone), Geometric())
     script = (
-        "import json, sys; from purify3d.runs.job import job; from purify3d.runs import \n"
+        "import json, sys; from purify3d.runs.job import job; from purify3d.pipeline import run_job\n"
         "said = []\n"
         "made = job('synthetic:3?frames=12', 'chair, table', rounds=2)\n"
         f"run_job(made, {str(tmp_path / 'run')!r}, check=False, report=said.append)\n"

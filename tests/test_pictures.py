@@ -10,10 +10,17 @@ from PIL import ImageDraw
 from purify3d.pictures import fonts as lettering_module
 from purify3d.pictures.drawing import render, shading, visible
 from purify3d.pictures.fonts import lettering
-from purify3d.pictures.palettes import APART, NO_LABEL_COLOR, colors_of_labels, heat_colors, lab, label_colors
+from purify3d.pictures.palettes import (
+    LEAST_DISTANCE,
+    NO_LABEL_COLOR,
+    colors_of_labels,
+    error_colors,
+    heat_colors,
+    lab,
+    label_colors,
+)
 from purify3d.pictures.panels import picture
 from purify3d.pictures.viewpoints import inside_views, overview_camera
-from purify3d.runs.pictures import _errors
 from purify3d.types import Camera, Frame, PointCloud, Scene
 
 CAMERA = Camera(100.0, 100.0, 49.5, 39.5, 100, 80)
@@ -86,10 +93,10 @@ def test_shapes_are_shaded_and_photos_are_not() -> None:
 
 def test_errors_are_where_labels_differ_from_the_truth() -> None:
     label, truth = np.array([0, 1, -1, 2]), np.array([0, 0, 1, -1])
-    right, wrong, none, unknown = _errors(label, truth).tolist()
+    right, wrong, none, unknown = error_colors(label, truth).tolist()
     assert len({tuple(color) for color in (right, wrong, none, unknown)}) == 4
     assert unknown == list(NO_LABEL_COLOR)
-    assert _errors(np.array([1]), np.array([1])).tolist() == [right]
+    assert error_colors(np.array([1]), np.array([1])).tolist() == [right]
 
 
 def dotted(step: float) -> PointCloud:
@@ -104,7 +111,7 @@ def test_points_are_drawn_as_large_as_their_spacing(step: float) -> None:
     image = render(points, red, CAMERA, np.eye(4), cull=False)
     assert (image[10:70, 10:90] == [255, 0, 0]).all()  # no gap
     lonely = replace_points(points, slice(0, 1))
-    size = (render(lonely, red[:1], CAMERA, np.eye(4), cull=False, apart=step)[:, :, 1] == 0).sum() ** 0.5
+    size = (render(lonely, red[:1], CAMERA, np.eye(4), cull=False, between=step)[:, :, 1] == 0).sum() ** 0.5
     assert size <= max(2, np.ceil(2 * step * CAMERA.fx / 1.5))
 
 
@@ -272,13 +279,13 @@ def test_of_two_labels_with_one_colour_the_later_one_gives_way() -> None:
     both = label_colors(["sofa", "couch", "floor"])
     assert both[0].tolist() == label_colors(["sofa"])[0].tolist() == label_colors(["couch"])[0].tolist()
     assert both[2].tolist() == label_colors(["floor"])[0].tolist()
-    assert closest(both) >= APART
+    assert closest(both) >= LEAST_DISTANCE
 
 
 def test_colours_of_many_labels_are_told_apart() -> None:
     names = [*CORE, *(f"thing {i}" for i in range(200))]
     colors = np.concatenate([label_colors(names), [NO_LABEL_COLOR, (255, 255, 255)]])
-    assert closest(colors) >= APART
+    assert closest(colors) >= LEAST_DISTANCE
     assert len(label_colors([f"thing {i}" for i in range(400)])) == 400  # more than there are colours
     assert label_colors([]).shape == (0, 3)
 
