@@ -1,13 +1,16 @@
 """The documentation is executed: what it shows works."""
 
+import ast
+import inspect
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import click
@@ -15,14 +18,15 @@ import numpy as np
 import pytest
 import trimesh
 
-from purify3d import fuse_labels, read_cloud, with_points
+from purify3d import fuse_labels, read_cloud, segment, with_points
 from purify3d.cli import program
+from purify3d.runs.job import options
 from purify3d.types import Scene
 
 ROOT = Path(__file__).resolve().parents[1]
 
-
 PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))]
+FLAG = r"(?<![\w-])--[a-z][a-z-]*"
 
 
 def page(name: str) -> str:
@@ -104,9 +108,8 @@ def test_the_library_page(
 
 
 def test_the_objects_page(capture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    segment("my_scan" if shutil.move(capture, tmp_path / "my_scan") is None else tmp_path / "my_scan",
-            "chair, table, wall, floor", output=tmp_path / "runs" / "office", rounds=1)
     monkeypatch.chdir(tmp_path)
+    segment(capture, "chair, table, wall, floor", output="runs/office", affinity="uniform", rounds=1)
     (example,) = code("docs/objects.md", "python")
     names: dict[str, Any] = {}
     exec(example, names)
@@ -115,14 +118,9 @@ def test_the_objects_page(capture: Path, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_every_flag_of_segment_is_explained() -> None:
-    segment = {
-        option
-        for parameter in program.commands["segment"].get_params(click.Context(program))
-        for option in parameter.opts
-        if option.startswith("--")
-    }
     (table,) = re.findall(r"## Flags of segment\n(.*?)(?=\n## |\Z)", page("docs/conventions.md"), re.DOTALL)
-    assert segment - {"--help"} <= set(re.findall(r"--[a-z-]+", table))
+    ours = {option for option in _flags("segment") if option.startswith("--")}
+    assert ours - {"--help"} <= set(re.findall(r"--[a-z-]+", table))
 
 
 def _flags(command: str) -> set[str]:
@@ -163,7 +161,7 @@ def _calls(name: str) -> Iterator[ast.Call]:
 @pytest.mark.parametrize("name", PAGES)
 def test_calls_fit_their_functions(name: str) -> None:
     for call in _calls(name):
-        function = attrgetter(ast.unparse(call.func).removeprefix("purify3d."))(purify3d_itself)
+        function = resolve_name(ast.unparse(call.func))
         given = {word.arg: word.value for word in call.keywords if word.arg is not None}
         inspect.signature(function).bind(*call.args, **given)
         if function is segment:
@@ -175,12 +173,7 @@ def test_calls_fit_their_functions(name: str) -> None:
 def test_names_of_the_package_exist(name: str) -> None:
     """`purify3d.NAME`, in modules too; files and addresses have another ending."""
     for dotted in re.findall(r"(?<![\w./-])purify3d((?:\.[A-Za-z_]\w*)+)(?![\w/-])", page(name)):
-        found, module = purify3d_itself, "purify3d"
-        for part in dotted[1:].split("."):
-            module = f"{module}.{part}"
-            if not hasattr(found, part):
-                import_module(module)
-            found = getattr(found, part)
+        resolve_name(f"purify3d{dotted}")
 
 
 def test_every_extra_is_listed() -> None:
