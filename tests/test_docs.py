@@ -233,6 +233,12 @@ def test_links_lead_somewhere(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*PAGES, "CHANGELOG.md"])
+def test_files_named_are_there(name: str) -> None:
+    for file in re.findall(r"`(?:python )?([\w/]+/\w+\.py)", page(name)):
+        assert (ROOT / file).is_file() or (ROOT / "src" / "purify3d" / file).is_file(), file
+
+
+@pytest.mark.parametrize("name", [*PAGES, "CHANGELOG.md"])
 def test_tables_are_whole(name: str) -> None:
     """Every run of table rows starts with a head and its rule."""
     for block in re.findall(r"(?:^\|.*\n?)+", page(name), re.MULTILINE):
