@@ -6,7 +6,7 @@ import purify3d
 
 run = purify3d.segment(
     "synthetic:7?frames=24",
-    "wall, floor, ceiling, chair, table, cabinet, picture",
+    "wall, floor, ceiling, chair, table, sofa, cabinet, picture",
     output="runs/examples/objects",
 )
 

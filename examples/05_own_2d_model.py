@@ -34,4 +34,4 @@ labels = ["white", "gray", "black", "saddlebrown", "steelblue", "darkgreen"]
 run = purify3d.segment("synthetic:7?frames=12", labels, backbone=Colors(), affinity="geometric", rounds=2)
 for name in run.labels.names:
     seen = run.points.rgb[run.labels.mask(name)].float()
-    print(f"{name:<12}{len(seen):>8,} points, mean colour {seen.mean(0).tolist()}")
+    print(f"{name:<12}{len(seen):>8,} points, mean colour {seen.mean(0).round().tolist()}")
