@@ -31,10 +31,12 @@ from purify3d.backbones import Backbone, embed_vocabulary, load_backbone
 from purify3d.base.checkpoints import digest_of
 from purify3d.captures import open_capture
 from purify3d.features.labels_from_frames import fuse_instances
+from purify3d.grid.cells import touching
+from purify3d.grid.voxels import voxelize
 from purify3d.labels.config import ObjectConfig
 from purify3d.labels.labelling import label_points
 from purify3d.labels.metrics import BACKGROUND
-from purify3d.labels.objects import find_objects, plain_components
+from purify3d.labels.objects import components, find_objects
 from purify3d.labels.segmentation import Segmentation
 from purify3d.rooms import CLASSES
 from purify3d.types import PointCloud, PointFeatures, TextEmbeddings, Vocabulary
@@ -125,6 +127,22 @@ def room(
     return Room(name, scene.points, scene.features, said, scene.truth, instance)
 
 
+def plain_components(points: PointCloud, result: Segmentation, *, cell: float, least: int) -> np.ndarray:
+    """(N,) int64 part of each point, -1 = none: touching cells of one label, the baseline."""
+    part = np.full(len(points), -1)
+    label, total = result.numpy(), 0
+    for number in range(len(result.names)):
+        chosen = np.nonzero(label == number)[0]
+        if not len(chosen):
+            continue
+        cells = voxelize(points.xyz[chosen], cell)
+        member = components(len(cells), *touching(cells.index.numpy()).T)[cells.of_point.numpy()]
+        big = np.bincount(member)[member] >= least
+        part[chosen[big]] = total + member[big]
+        total += int(member.max()) + 1
+    return part
+
+
 def guessed(room: Room, config: ObjectConfig, truth: bool) -> dict[str, list[Guess]]:
     """The objects of a room by each method."""
     result = room.said
@@ -134,10 +152,10 @@ def guessed(room: Room, config: ObjectConfig, truth: bool) -> dict[str, list[Gue
     label, score = result.numpy(), result.score.numpy()
     order = np.argsort(part, kind="stable")
     order = order[part[order] >= 0]
-    components = np.split(order, np.nonzero(np.diff(part[order]))[0] + 1)
+    pieces = np.split(order, np.nonzero(np.diff(part[order]))[0] + 1)
     found = find_objects(room.points, result, up=np.array([0.0, 0.0, 1.0]), config=config)
     return {
-        "components": [Guess(int(label[c[0]]), float(score[c].mean()), c) for c in components if len(c)],
+        "components": [Guess(int(label[c[0]]), float(score[c].mean()), c) for c in pieces if len(c)],
         "objects": [Guess(result.names.index(o.label), o.score, o.members) for o in found],
     }
 

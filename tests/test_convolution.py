@@ -1,7 +1,8 @@
 import pytest
 import torch
+from oracles import submanifold_conv_dense
 
-from purify3d.grid.convolution import CENTRE, OFFSETS, KernelMap, submanifold_conv, submanifold_conv_dense
+from purify3d.grid.convolution import CENTRE, OFFSETS, KernelMap, submanifold_conv
 
 
 def random_cells(seed: int, count: int = 150, extent: int = 9) -> torch.Tensor:

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from oracles import mine_plain
 from recorded import Recorded
 from torch import Tensor
 from torch.nn.functional import normalize
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from purify3d.training.distill import DistillConfig, Pairs, draw_anchors, info_nce, mine, mine_plain
+from purify3d.training.distill import DistillConfig, Pairs, draw_anchors, info_nce, mine
 
 SMALL = DistillConfig(anchors=40, macro=6, micro=4, neighbors=12)
 

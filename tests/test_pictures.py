@@ -1,6 +1,7 @@
 """The picture shows what is in front, from where it says, in colours that belong to words."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from PIL import ImageDraw
 
 from purify3d.pictures import fonts as lettering_module
-from purify3d.pictures.drawing import render, shading, visible
+from purify3d.pictures.drawing import paint, shading, visible
 from purify3d.pictures.fonts import lettering
 from purify3d.pictures.palettes import (
     LEAST_DISTANCE,
@@ -24,6 +25,13 @@ from purify3d.pictures.viewpoints import inside_views, overview_camera
 from purify3d.types import Camera, Frame, PointCloud, Scene
 
 CAMERA = Camera(100.0, 100.0, 49.5, 39.5, 100, 80)
+
+
+def render(
+    points: PointCloud, colors: np.ndarray, camera: Camera, pose: np.ndarray, **options: Any
+) -> np.ndarray:
+    """(H, W, 3) colours at the points, nearest in front."""
+    return paint(visible(points, camera, pose, **options)[0], colors)
 
 
 def cloud(xyz: torch.Tensor, normal: tuple[float, float, float]) -> PointCloud:

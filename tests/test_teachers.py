@@ -8,10 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from oracles import region_vote_plain
 from torch import Tensor
 
 from purify3d.base.errors import CaptureError, CheckpointError
-from purify3d.benchmarking.votes import region_vote, region_vote_plain
+from purify3d.benchmarking.votes import region_vote
 from purify3d.features.labels_from_frames import fuse_instances
 from purify3d.features.surface import with_points
 from purify3d.grid.neighbors import grid_neighbors

@@ -89,13 +89,6 @@ def _with_length(columns: Tensor, length: Tensor, last: bool) -> Tensor:
     return torch.cat([columns, length[:, None]], dim=1) if last else columns
 
 
-def pool_plain(affinity: Affinity, values: Tensor, rounds: int) -> Tensor:
-    """What `pool` computes, as one would write it down: the oracle of its tests."""
-    for _ in range(rounds):
-        values = (affinity.weight[:, :, None] * values[affinity.neighbor]).sum(1)
-    return values
-
-
 def pool_features(
     features: PointFeatures,
     voxels: Voxels,

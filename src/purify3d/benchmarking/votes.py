@@ -91,18 +91,6 @@ def region_vote(values: Tensor, targets: Targets) -> Tensor:
     return torch.where(scales > 0, total / scales.clamp_min(1), values.float())
 
 
-def region_vote_plain(values: Tensor, targets: Targets) -> Tensor:
-    """What `region_vote` computes, by the (N, N) matrix of who is together, scale by scale."""
-    _check(values, targets)
-    means = []
-    for group in targets.group.T:
-        together = ((group[:, None] == group) & (group[:, None] >= 0)).double()
-        size = together.sum(1, keepdim=True)
-        means.append(torch.where(size > 0, together @ values.double() / size, torch.nan))
-    voted = torch.stack(means).nanmean(0).float()
-    return torch.where(voted.isnan(), values.float(), voted)
-
-
 def _check(values: Tensor, targets: Targets) -> None:
     if values.dim() != 2 or len(values) != len(targets):
         raise ValueError(

@@ -208,25 +208,3 @@ class _SubmanifoldConv(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             grad_kernel = _kernel_gradient(features, grad, kernel, ctx.kernel_map)
         return grad_features, grad_kernel, None
-
-
-def submanifold_conv_dense(features: Tensor, kernel: Tensor, index: Tensor) -> Tensor:
-    """What `submanifold_conv` means: a dense convolution of the bounding box, read at the occupied cells.
-
-    Slow and as large as the box; it defines the operation and is the oracle of its tests.
-
-    Args:
-        features: (V, Cin); kernel: (27, Cin, Cout); index: (V, 3) integer cells, all different.
-
-    Returns:
-        (V, Cout).
-    """
-    cells = (index - index.amin(0)).long()
-    x, y, z = cells.unbind(1)
-    width, height, depth = (cells.amax(0) + 1).tolist()
-    # conv3d wants (Cin, depth, height, width); x is the fastest axis of the kernel, so it comes last here.
-    grid = features.new_zeros(features.shape[1], depth, height, width).index_put(
-        (torch.arange(features.shape[1])[:, None], z, y, x), features.T
-    )
-    weight = kernel.reshape(3, 3, 3, *kernel.shape[1:]).permute(4, 3, 0, 1, 2)
-    return torch.nn.functional.conv3d(grid[None], weight, padding=1)[0][:, z, y, x].T

@@ -107,22 +107,6 @@ def find_objects(
     return found
 
 
-def plain_components(points: PointCloud, result: Segmentation, *, cell: float, least: int) -> np.ndarray:
-    """(N,) int64 part of each point, -1 = none: touching cells of one label, the baseline."""
-    part = np.full(len(points), -1)
-    label, total = result.numpy(), 0
-    for number in range(len(result.names)):
-        chosen = np.nonzero(label == number)[0]
-        if not len(chosen):
-            continue
-        cells = voxelize(points.xyz[chosen], cell)
-        member = _components(len(cells), *touching(cells.index.numpy()).T)[cells.of_point.numpy()]
-        big = np.bincount(member)[member] >= least
-        part[chosen[big]] = total + member[big]
-        total += int(member.max()) + 1
-    return part
-
-
 @dataclass(frozen=True, eq=False)
 class _Cells:
     """The points of one label as cells of `reach`.
@@ -144,7 +128,7 @@ class _Cells:
         n, of_point = len(cells), cells.of_point.numpy()
         count = np.bincount(of_point, minlength=n)
         place = np.stack([np.bincount(of_point, xyz[:, i], n) / count for i in range(3)], axis=1)
-        part = _components(n, *touching(cells.index.numpy()).T)
+        part = components(n, *touching(cells.index.numpy()).T)
         return _Cells(of_point, place, count, part, config)
 
     def objects(self, *, joined: bool) -> list[np.ndarray]:
@@ -172,7 +156,7 @@ class _Cells:
         if not joins:
             return pieces
         first, second = np.array(joins).T
-        group = _components(len(pieces), first, second)
+        group = components(len(pieces), first, second)
         return [
             np.concatenate([pieces[i] for i in np.nonzero(group == g)[0]]) for g in range(group.max() + 1)
         ]
@@ -189,7 +173,7 @@ class _Cells:
         return len(first & second) >= self.config.stacked * min(len(first), len(second))
 
 
-def _components(count: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def components(count: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     graph = coo_array((np.ones(len(first), dtype=bool), (first, second)), shape=(count, count))
     return np.asarray(connected_components(graph, directed=False)[1])
 

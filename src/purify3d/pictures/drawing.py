@@ -19,25 +19,6 @@ _DIM = 0.72  # brightness of what is seen edge-on: shapes show, and colours stay
 _NEAR = 1.0  # metres, or half of how far most points are: nearer points are drawn no larger than there
 
 
-def render(
-    points: PointCloud,
-    colors: np.ndarray,
-    camera: Camera,
-    world_from_camera: np.ndarray,
-    *,
-    cull: bool,
-    between: float | None = None,
-) -> np.ndarray:
-    """Draw (N, 3) uint8 colours at the points, nearest in front: (H, W, 3) uint8, white where there is none.
-
-    Args:
-        cull: leave out points whose normal faces away from the camera, which opens rooms from outside.
-        between: metres between points; None: the cloud's spacing.
-    """
-    shown, _ = visible(points, camera, world_from_camera, cull=cull, between=between)
-    return paint(shown, colors)
-
-
 def paint(shown: np.ndarray, colors: np.ndarray) -> np.ndarray:
     """(H, W) points of `visible` -> (H, W, 3) uint8 of their (N, 3) colours."""
     return np.concatenate([colors, np.full((1, 3), _BACKGROUND, dtype=np.uint8)])[shown]

@@ -244,23 +244,6 @@ def _mine(
     return Pairs(anchors, positive, torch.cat([macro, micro], 1))
 
 
-@torch.no_grad()
-def mine_plain(
-    teacher: Tensor, neighbor: Tensor, anchors: Tensor, *, config: DistillConfig, seed: int
-) -> Pairs:
-    """What `mine` computes, by the (M, N) matrix of all cosines; other random numbers where cosines tie."""
-    _check(len(teacher), neighbor, config)
-    generator = torch.Generator(teacher.device).manual_seed(seed)
-    unit = normalize(teacher.float(), dim=1)
-    steps = _steps(unit[anchors], unit)
-    key = steps + torch.rand(steps.shape, generator=generator, device=steps.device, dtype=torch.float64)
-    positive = key.scatter(1, anchors[:, None], -torch.inf).argmax(1)
-    neither = torch.stack([anchors, positive], dim=1)
-    macro = key.scatter(1, neither, torch.inf).topk(config.macro, largest=False).indices
-    near = neighbor[anchors]
-    return Pairs(anchors, positive, torch.cat([macro, _micro(near, key.gather(1, near), neither, config)], 1))
-
-
 def info_nce(embedding: Tensor, pairs: Pairs, temperature: float) -> Tensor:
     """Mean over anchors of -log softmax of the positive's cosine among those of positive and negatives.
 
