@@ -31,7 +31,9 @@ def purify(
     Args:
         points: with normals and colours, as from `with_points`.
         features: of the same points, as from `lift`.
-        embedding, backbone, neighbor: see `affinity`.
+        embedding: see `affinity`.
+        backbone: see `affinity`.
+        neighbor: see `affinity`.
 
     Raises:
         CheckpointError: see `affinity`.
