@@ -193,7 +193,7 @@ def _refuse_another(run: Run) -> None:
 
 
 def content_of(scene: Scene) -> str:
-    """A digest of a scene that files do not tell from others: its points, and what its frames see."""
+    """A digest of a scene without files: its points, and what its frames see."""
     digest = hashlib.sha256()
     if scene.points is not None:
         for each in (scene.points.xyz, scene.points.rgb, scene.points.normal):

@@ -58,7 +58,7 @@ def affinity(
         return exponent_key(vectors, sharpness, bias)
 
     reach, limit = getattr(embedding, "reach", 0), None
-    if neighbor is None and len(voxels) > 1:  # a single one hears nobody
+    if neighbor is None and len(voxels) > 1:  # a single one has no neighbour
         free = free_memory(voxels.index.device) if config.memory is None else config.memory * 1e9
         limit = tile_size(len(voxels), config.neighbors, free, student=reach > 0)
     if limit is None:

@@ -23,7 +23,7 @@ from purify3d.types import PointCloud, PointFeatures, TextEmbeddings, Voxels
 
 @dataclass(frozen=True)
 class GeometricConfig:
-    """Scales of the weights-free embedding: neighbours one scale apart are e times less heard.
+    """Scales of the weights-free embedding: neighbours one scale away weigh e times less.
 
     Attributes:
         normal: difference of unit normals; 0.2 is about 11 degrees.
@@ -56,7 +56,7 @@ class Embedding(Protocol):
 
 @dataclass(frozen=True)
 class Uniform:
-    """All neighbours are heard alike."""
+    """All neighbours weigh alike."""
 
     fingerprint: str = "uniform"
     sharpness: float = SHARPNESS
@@ -85,7 +85,7 @@ class Learned:
     """A student's unit embeddings, joined with normals and colours where its configuration says so.
 
     Attributes:
-        text_embeddings: the student's words in the words of the features' model; None: it does not hear them.
+        text_embeddings: of the student's words, by the features' model; None: it goes without them.
         fingerprint: of weights and configuration.
         otherwise: what stands in where voxels are not those it was trained for; None: that is an error.
     """
@@ -153,7 +153,7 @@ def load_embedding(
         name: `geometric`, `uniform`, `student` (the one that ships), the folder or hub id of a student, or
             `released:FILE`.
         backbone: the 2D model of the features, whose text side puts a student's words into their space; None,
-            or a model that knows only the words of a table: the student does not hear words.
+            or a model that knows only the words of a table: the student goes without words.
         device: where a student computes.
 
     Raises:
@@ -176,7 +176,7 @@ def load_embedding(
         )
     student = Student.from_pretrained(name)
     text_embeddings = None if backbone is None else words_of(student.config, backbone)
-    digest = f"{student.digest()} {'hears words' if text_embeddings else ''}"
+    digest = f"{student.digest()} {'with words' if text_embeddings else ''}"
     return Learned(student.to(device), digest, text_embeddings, Geometric() if shipped else None)
 
 
@@ -194,7 +194,7 @@ def words_of(config: StudentConfig, backbone: TextEncoder) -> TextEmbeddings | N
         return None
     except BackboneError as error:
         warnings.warn(
-            f"the student hears nothing of what the 2D model saw and goes by shape and colour, since {error}",
+            f"the student reads nothing of what the 2D model saw and goes by shape and colour, since {error}",
             PurifyWarning,
             stacklevel=3,
         )

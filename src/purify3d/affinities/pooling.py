@@ -34,19 +34,19 @@ def pool(
 
 @falling_back
 def product(affinity: Affinity, values: Tensor) -> Tensor:
-    """(V, C) values heard once."""
+    """The product of an affinity and (V, C) values."""
     k = affinity.neighbor.shape[1]
     if k == 0:
         return values
     block = max(1, _LARGEST // k)
     # A bag per voxel: gathers, weighs and sums in one pass, without an array of (V, K, C).
-    heard = [
+    parts = [
         embedding_bag(near, values, per_sample_weights=weight, mode="sum")
         for near, weight in zip(
             affinity.neighbor.split(block), affinity.weight.to(values.dtype).split(block), strict=True
         )
     ]
-    return heard[0] if len(heard) == 1 else torch.cat(heard)
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _pooled(
@@ -59,7 +59,7 @@ def _pooled(
 ) -> Tensor:
     """(N, C) of points, pooled over their voxels, as a new tensor.
 
-    Columns do not hear each other: where memory is short, some at a time are enough.
+    Columns are pooled independently: where memory is short, some at a time are enough.
 
     Args:
         columns: gives some (n, c) of the columns for points (n,) int64.
@@ -148,8 +148,8 @@ def pool_scores(
     length, count = features.norm(), len(text_embeddings.embedding) + 1
 
     def columns(point: Tensor, some: slice) -> Tensor:
-        told = features.at(point).dot(text_embeddings.embedding[some])
-        return _with_length(told, length[point], some.stop == count)
+        dots = features.at(point).dot(text_embeddings.embedding[some])
+        return _with_length(dots, length[point], some.stop == count)
 
     if rounds == 0:
         pooled = columns(torch.arange(len(features), device=features.values.device), slice(0, count))

@@ -1,4 +1,4 @@
-"""How much each voxel hears of each neighbour: a softmax over how alike they are (GeoPurify, section 3.3)."""
+"""Weights of neighbours: a softmax over how alike they are (GeoPurify, section 3.3)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Affinities of scenes larger than memory: made tile by tile, kept in a file, multiplied tile by tile.
 
-A tile is the voxels of a box of the grid. Its affinity takes the voxels that these hear, wherever they lie,
+A tile is the voxels of a box of the grid. Its affinity takes the neighbours of these, wherever they lie,
 and what the embedding of both looks at. Nothing is cut off at borders: the values of a round are whole before
 the next begins, so that any number of rounds reaches as far as without tiles.
 """
@@ -33,11 +33,11 @@ _AT_A_TIME = 1 << 14  # rows
 
 @dataclass(frozen=True)
 class _Tile:
-    """Where a tile lies in the file: so many voxels, that hear so many, themselves among them."""
+    """Where a tile lies in the file: so many voxels, with so many sources: them and their neighbours."""
 
     start: int
     voxels: int
-    heard: int
+    sources: int
 
 
 class TiledAffinity:
@@ -64,13 +64,13 @@ class TiledAffinity:
     def __repr__(self) -> str:
         return f"TiledAffinity({self.count:,} voxels, {self.k} neighbours each, in {len(self.tiles)} tiles)"
 
-    def append(self, rows: np.ndarray, heard: np.ndarray, place: np.ndarray, weight: np.ndarray) -> None:
+    def append(self, rows: np.ndarray, sources: np.ndarray, place: np.ndarray, weight: np.ndarray) -> None:
         """Keep a tile.
 
         Args:
             rows: (T,) voxels.
-            heard: (H,) voxels, at least those that are heard.
-            place: (T, K) int32 whom each of the rows hears, as places among the heard.
+            sources: (H,) voxels, at least all neighbours of the rows.
+            place: (T, K) int32 the neighbours of each row, as places among the sources.
             weight: (T, K) float32.
 
         Raises:
@@ -78,7 +78,7 @@ class TiledAffinity:
         """
         start = self._file.seek(0, os.SEEK_END)
         try:
-            for part in (rows.astype(np.int32), heard.astype(np.int32), place, weight):
+            for part in (rows.astype(np.int32), sources.astype(np.int32), place, weight):
                 self._file.write(np.ascontiguousarray(part).data.cast("B"))
             self._file.flush()
         except OSError as error:
@@ -87,15 +87,15 @@ class TiledAffinity:
                 f"room for about {self.count * self.k * 8 / 1e9:.1f} GB. Name a folder of a larger disk in "
                 "TMPDIR, or give a larger --voxel"
             ) from error
-        self.tiles.append(_Tile(start, len(rows), len(heard)))
+        self.tiles.append(_Tile(start, len(rows), len(sources)))
 
     def read(self, tile: _Tile) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Rows (T,), heard (H,), neighbours (T, K) as places among the heard, weights (T, K)."""
+        """Rows (T,), sources (H,), neighbours (T, K) as places among the sources, weights (T, K)."""
         self._file.seek(tile.start)
         square = (tile.voxels, self.k)
         kinds = (
             ((tile.voxels,), np.int32),
-            ((tile.heard,), np.int32),
+            ((tile.sources,), np.int32),
             (square, np.int32),
             (square, np.float32),
         )
@@ -111,8 +111,8 @@ class TiledAffinity:
         """The product with (V, C) values: one round of pooling, on their device."""
         result = torch.empty_like(values)
         for tile in self.tiles:
-            rows, heard, neighbor, weight = (part.to(values.device) for part in self.read(tile))
-            near = values.index_select(0, heard)
+            rows, sources, neighbor, weight = (part.to(values.device) for part in self.read(tile))
+            near = values.index_select(0, sources)
             result[rows.long()] = embedding_bag(
                 neighbor, near, per_sample_weights=weight.to(values.dtype), mode="sum"
             )
@@ -123,8 +123,8 @@ class TiledAffinity:
         neighbor = torch.empty(self.count, self.k, dtype=torch.int32)
         weight = torch.empty(self.count, self.k)
         for tile in self.tiles:
-            rows, heard, place, share = self.read(tile)
-            neighbor[rows.long()], weight[rows.long()] = heard[place], share
+            rows, sources, place, share = self.read(tile)
+            neighbor[rows.long()], weight[rows.long()] = sources[place], share
         return Affinity(neighbor, weight)
 
 
@@ -136,7 +136,7 @@ def tiled_affinity(
     Args:
         cells: (V, 3) int32, `Voxels.index`: in lexicographic order.
         k: neighbours wanted.
-        weigh: takes (S,) rows of voxels, ascending: those of the tile, all that they hear, and all within
+        weigh: takes (S,) rows of voxels, ascending: those of the tile, all their neighbours, and all within
             `reach` of either; (T,) int64 which of the S the tile is; (T, K) int32 neighbours among the S.
             Gives (T, K) weights.
         limit: voxels of a tile at most.

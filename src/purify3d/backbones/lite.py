@@ -70,7 +70,7 @@ def _down(before: int, after: int) -> nn.Sequential:
 
 
 class _Context(nn.Module):
-    """What the whole image and its quarters look like, told to every pixel."""
+    """What the whole image and its quarters look like, given to every pixel."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -81,11 +81,11 @@ class _Context(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        told = [
+        context = [
             _resize(F.hardswish(squeeze(F.adaptive_avg_pool2d(x, grid))), x)
             for grid, squeeze in zip(self.grids, self.squeeze, strict=True)
         ]
-        mixed: Tensor = self.mix(torch.cat([x, *told], dim=1))
+        mixed: Tensor = self.mix(torch.cat([x, *context], dim=1))
         return mixed
 
 

@@ -1,4 +1,4 @@
-"""Colours as people tell them apart."""
+"""Colours in a space of perceived differences."""
 
 from __future__ import annotations
 

@@ -276,9 +276,9 @@ def lift(
         values[some] = values[source[some]]
     if not keep:
         return PointFeatures(values, seen, backbone.space, basis, gap=gap)
-    told, length, agreement = values[:, :-2], values[:, -2], values[:, -1]
+    dots, length, agreement = values[:, :-2], values[:, -2], values[:, -1]
     basis = words_basis(*keep).to(device)
-    return PointFeatures(told, seen, backbone.space, basis, length, gap, agreement)
+    return PointFeatures(dots, seen, backbone.space, basis, length, gap, agreement)
 
 
 def _seen_by(space: FeatureSpace, words: Sequence[TextEmbeddings]) -> Finish:
@@ -286,8 +286,8 @@ def _seen_by(space: FeatureSpace, words: Sequence[TextEmbeddings]) -> Finish:
 
     def finish(values: Tensor, basis: Tensor | None) -> Tensor:
         views = torch.ones(len(values), dtype=torch.int32, device=values.device)
-        told = only_words(PointFeatures(values, views, space, basis), *words)
-        return torch.cat([told.values, told.norm()[:, None], told.sure()[:, None]], dim=1)
+        kept = only_words(PointFeatures(values, views, space, basis), *words)
+        return torch.cat([kept.values, kept.norm()[:, None], kept.sure()[:, None]], dim=1)
 
     return finish
 

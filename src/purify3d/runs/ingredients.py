@@ -53,7 +53,7 @@ class Ingredients:
         Args:
             job: with paths resolved, see `Job.resolved`.
             scene, backbone, embedding: what the job names, if it has been opened already.
-            content: tells a scene that no file describes from others.
+            content: a digest of a scene that no file describes.
             command: is recorded in metrics.json.
 
         Raises:

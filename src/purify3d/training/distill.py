@@ -130,7 +130,7 @@ def mine_targets(
     Nothing is learned from what is not known: points without any group are neither anchors nor positives nor
     negatives, and an anchor that shares no scale with any other point is left out. Neighbours that share as
     many scales as the positive are no micro negatives; further macro negatives take their places, and the
-    places of neighbours of whom nothing is known. (One of these may be a micro negative already.)
+    places of neighbours that nothing is known of. (One of these may be a micro negative already.)
 
     Args:
         targets: of N points.
@@ -142,7 +142,7 @@ def mine_targets(
         Pairs of at most M anchors, in the order of `anchors`.
 
     Raises:
-        ValueError: too few points, of neighbours or of those of whom something is known; or no anchor that
+        ValueError: too few points, of neighbours or of those that something is known of; or no anchor that
             has a positive.
     """
     points = targets.known.nonzero()[:, 0]

@@ -14,7 +14,7 @@ from purify3d.training.teachers import Targets
 def draw_anchors(group: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """(M,) voxels to take the loss at, each at most once.
 
-    Drawn by the size of their group to the power of -1/2, so that small objects are heard between walls.
+    Drawn by the size of their group to the power of -1/2, so that small objects count beside walls.
     Voxels of which no scale knows a group are left out.
 
     Args:
@@ -47,7 +47,7 @@ def mass_loss(
 ) -> tuple[Tensor, Tensor]:
     """How much of an anchor's weight leaves its own group.
 
-    -log of the weight (softmax over the neighbours, as in `weights.softmax_affinity`) that stays on the
+    -log of the weight (softmax over the neighbours, as in `softmax_weights`) that stays on the
     anchor's group, plus `evenness` times how unevenly it is spread there (the divergence from uniform), mean
     over anchors and over the scales in which an anchor has a group and a neighbour in it.
 

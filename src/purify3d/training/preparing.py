@@ -105,7 +105,7 @@ def make(task: CaptureTask) -> Path:
         PurifyError: the capture or a model cannot be used.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PurifyWarning)  # who asked has loaded the models, and heard it
+        warnings.simplefilter("ignore", PurifyWarning)  # said when the models were loaded
         recipe = task.making.recipe()
     scene = open_capture(task.name)
     if not is_procedural(task.name):  # whose images are rendered anew each time, and never damaged

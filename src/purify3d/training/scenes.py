@@ -73,7 +73,7 @@ class Recipe:
     backbone: Backbone | None = None
 
     def fingerprint(self, scene: Scene) -> str:
-        """Changes when the points of this scene, or what the student is told of them, would."""
+        """Changes when the points of this scene, or the input of the student, would."""
         files = [*scene.files, *(file for frame in scene.frames for file in frame.files)]
         # Absolute, so that a scene is the same one on another machine of a cluster.
         stats = [(str(f.absolute()), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.exists()]
@@ -90,7 +90,7 @@ def prepare(
     """Fuse, lift and voxelise one scene.
 
     Returns:
-        N points with truth where the capture has it, V voxels, and (V, C) float32 what the student is told.
+        N points with truth where the capture has it, V voxels, and (V, C) float32 the input of the student.
 
     Raises:
         CaptureError, BackboneError, CheckpointError: see the stages.
@@ -121,7 +121,7 @@ def prepare(
 class Cache:
     """Prepared scenes on disk, whole or absent; those used longest ago go beyond a size.
 
-    A scene is two files: what the student is told, made once for every teacher, and what a teacher says.
+    A scene is two files: the input of the student, made once for every teacher, and what a teacher says.
     Several processes may fill one cache.
 
     Args:
@@ -144,14 +144,14 @@ class Cache:
             CaptureError: it cannot be written, another process dropped it, or see `prepare`.
         """
         path = self.path_of(scene, recipe)
-        told = _scene_of(path)
-        if not told.is_file():
+        scene_file = _scene_of(path)
+        if not scene_file.is_file():
             points, voxels, inputs = prepare(scene, recipe, progress=progress)
             fields = {name: getattr(points, name) for name in _CLOUD}
             grid = {"index": voxels.index, "of_point": voxels.of_point.int(), "inputs": inputs.half()}
-            self._keep(told, fields | grid, scene.name)
+            self._keep(scene_file, fields | grid, scene.name)
         if not path.is_file():
-            with self._in_use(scene.name), safe_open(told, framework="pt") as file:
+            with self._in_use(scene.name), safe_open(scene_file, framework="pt") as file:
                 points = PointCloud(**{name: file.get_tensor(name) for name in _CLOUD})
                 of_point = file.get_tensor("of_point").long()
             targets = recipe.teacher.teach(points, up=scene.up)
@@ -162,9 +162,9 @@ class Cache:
                 tensors["feature"] = targets.feature.half()
             self._keep(path, tensors, scene.name)
         with self._in_use(scene.name):
-            for file in (path, told):
+            for file in (path, scene_file):
                 os.utime(file)  # used now
-        self._shrink({path, told})
+        self._shrink({path, scene_file})
         return path
 
     def _keep(self, path: Path, tensors: dict[str, Tensor], name: str) -> None:

@@ -270,7 +270,7 @@ class Voxels(Movable):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Affinity(Movable):
-    """How much each voxel listens to each of its neighbours.
+    """The neighbours of each voxel and their weights.
 
     Attributes:
         neighbor: (V, K) int voxel indices, self excluded.
