@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fakes import FakeModel
 from torch import Tensor
 
 import purify3d as library
@@ -161,30 +162,20 @@ def test_truth_ids_of_any_size_and_sign_are_names_or_none() -> None:
 # ------------------------------------------------------------------------------------------------- 2D models
 
 
-class _Strange:
-    """A model that answers as it is told."""
-
-    space = SPACE
-    facts: Any = None
-    reads_words = False
-
-    def __init__(self, answer: Callable[[Frame], Any], *, short: int = 0) -> None:
-        self._answer, self._short = answer, short
-
-    def encode(self, texts: Sequence[str]) -> Tensor:
-        return torch.eye(2)[[len(text) % 2 for text in texts]]
+class _Short(FakeModel):
+    """A model that forgets the last frame."""
 
     def observe(self, frames: Sequence[Frame], text_embeddings: TextEmbeddings) -> list[Any]:
-        return [self._answer(frame) for frame in frames][: len(frames) - self._short]
+        return super().observe(frames[:-1], text_embeddings)
 
 
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (_Strange(lambda _: DenseFeatures(torch.full((2, 3, 4), torch.nan))), "not finite"),
-        (_Strange(lambda _: DenseFeatures(torch.full((2, 3, 4), 3e38))), "too long"),
-        (_Strange(lambda _: DenseFeatures(torch.ones(2, 3, 4)), short=1), "3 results for 4 frames"),
-        (_Strange(lambda _: torch.ones(2, 3, 4)), "Tensor among 4 results"),
+        (FakeModel(SPACE, lambda _: DenseFeatures(torch.full((2, 3, 4), torch.nan))), "not finite"),
+        (FakeModel(SPACE, lambda _: DenseFeatures(torch.full((2, 3, 4), 3e38))), "too long"),
+        (_Short(SPACE, lambda _: DenseFeatures(torch.ones(2, 3, 4))), "3 results for 4 frames"),
+        (FakeModel(SPACE, lambda _: torch.ones(2, 3, 4)), "Tensor among 4 results"),
     ],
 )
 def test_a_model_of_ones_own_that_answers_wrongly(room: Scene, model: Any, message: str) -> None:
@@ -205,16 +196,14 @@ def test_what_is_stored_holds_features_of_any_range(scale: float) -> None:
 def test_nothing_known_is_nothing_found() -> None:
     """Also where the model knows a table of words, and no common word can be asked."""
 
-    class Table(_Strange):
-        def encode(self, texts: Sequence[str]) -> Tensor:
-            if list(texts) != ["wall"]:
-                raise LabelError("only wall")
-            return torch.tensor([[1.0, 0]])
+    def table(texts: Sequence[str]) -> Tensor:
+        if list(texts) != ["wall"]:
+            raise LabelError("only wall")
+        return torch.tensor([[1.0, 0]])
 
     points = PointCloud.from_arrays(np.zeros((3, 3)))
     features = PointFeatures(torch.zeros(3, 2), torch.zeros(3, dtype=torch.int32), SPACE)
-    model: Any = Table(lambda _: None)
-    assert not library.answer(points, features, "wall", model).found
+    assert not library.answer(points, features, "wall", FakeModel(SPACE, words=table)).found
 
 
 # ------------------------------------------------------------------------------------------------- front door
@@ -223,7 +212,7 @@ def test_nothing_known_is_nothing_found() -> None:
 @pytest.mark.parametrize("labels", [None, 7, [1, 2], [["wall"]], b"wall", [None]])
 def test_labels_that_are_no_text(labels: Any) -> None:
     with pytest.raises(LabelError, match="for a label; expected text"):
-        embed_vocabulary(_Strange(lambda _: None), labels)
+        embed_vocabulary(FakeModel(SPACE, lambda _: None), labels)
 
 
 @pytest.mark.parametrize("label", [[0.5], [2.0**40], [-(2.0**31) - 1]])
@@ -266,7 +255,7 @@ def test_colour_of_another_type_is_said_to_be(room: Scene) -> None:
 def test_what_does_not_belong_together() -> None:
     points = PointCloud.from_arrays(np.zeros((2, 3)))
     features = PointFeatures(torch.ones(3, 2), torch.ones(3, dtype=torch.int32), SPACE)
-    model: Any = _Strange(lambda _: None)
+    model: Any = FakeModel(SPACE)
     with pytest.raises(ValueError, match="2 points and 3 features"):
         library.answer(points, features, "wall", model)
     voxels = Voxels(

@@ -1,13 +1,12 @@
 """Colour and depth cameras that differ in size, focal length and principal point, on a wall that is known."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from fakes import FakeModel, cloud_of
 from scipy.spatial.transform import Rotation
-from torch import Tensor
 
 from purify3d.features.config import LiftConfig
 from purify3d.features.labels_from_frames import fuse_labels
@@ -19,10 +18,8 @@ from purify3d.types import (
     DenseFeatures,
     FeatureSpace,
     Frame,
-    MaskFeatures,
     PointCloud,
     Scene,
-    TextEmbeddings,
 )
 
 COLOR = Camera(fx=120.0, fy=132.0, cx=66.3, cy=37.8, width=128, height=96)
@@ -62,11 +59,7 @@ def inside(pixel: np.ndarray, camera: Camera, margin: int) -> np.ndarray:
 
 def cloud(local: np.ndarray) -> PointCloud:
     """(N, 3) points in the camera's axes, in the world."""
-    xyz = torch.from_numpy(local @ POSE[:3, :3].T + POSE[:3, 3]).float()
-    n = len(xyz)
-    return PointCloud(
-        xyz, torch.zeros(n, 3, dtype=torch.uint8), torch.zeros(n, 3), torch.full((n,), -1, dtype=torch.int32)
-    )
+    return cloud_of(torch.from_numpy(local @ POSE[:3, :3].T + POSE[:3, 3]).float())
 
 
 @pytest.fixture(scope="module")
@@ -76,28 +69,18 @@ def wall() -> np.ndarray:
     return np.concatenate([xy, np.full((len(xy), 1), DISTANCE)], axis=1)
 
 
-class Painter:
+def painter() -> FakeModel:
     """A 2D model whose features say where on the wall a pixel lies: x, y in metres, and 1."""
-
-    space = FeatureSpace("painter", 3, 1.0)
-    reads_words = False
-
-    def encode(self, texts: Sequence[str]) -> Tensor:
-        return torch.eye(3)[: len(texts)]
-
-    def observe(
-        self, frames: Sequence[Frame], text_embeddings: TextEmbeddings
-    ) -> list[DenseFeatures | MaskFeatures]:
-        row, column = np.mgrid[: COLOR.height, : COLOR.width]
-        x, y = DISTANCE * (column - COLOR.cx) / COLOR.fx, DISTANCE * (row - COLOR.cy) / COLOR.fy
-        values = torch.from_numpy(np.stack([x, y, np.ones_like(x)])).float()
-        return [DenseFeatures(values) for _ in frames]
+    row, column = np.mgrid[: COLOR.height, : COLOR.width]
+    x, y = DISTANCE * (column - COLOR.cx) / COLOR.fx, DISTANCE * (row - COLOR.cy) / COLOR.fy
+    values = torch.from_numpy(np.stack([x, y, np.ones_like(x)])).float()
+    return FakeModel(FeatureSpace("painter", 3, 1.0), lambda _: DenseFeatures(values))
 
 
 def lifted(local: np.ndarray, config: LiftConfig) -> tuple[np.ndarray, np.ndarray]:
     """Features and views of points in the camera's axes."""
     scene = Scene("wall", (wall_frame(),), np.array([0.0, 0.0, 1.0]), cloud(local))
-    features = lift(scene, Painter(), config=config)  # type: ignore[arg-type]
+    features = lift(scene, painter(), config=config)
     return features.values.numpy(), features.views.numpy()
 
 

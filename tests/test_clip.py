@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from edges import AWKWARD, edge_shifts, worst
-from frames import frames_of
+from fakes import frames_of
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, normalize

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from edges import AWKWARD, edge_shifts, pooled, worst
-from frames import frames_of
+from fakes import frames_of
 from torch import Tensor, nn
 
 from purify3d.backbones import lite, tflite

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from fakes import FakeModel, softmax_affinity
 from pretended import MixedDevices, Pretended, back, pretending
 from torch import Tensor
 
@@ -12,7 +13,7 @@ from purify3d.affinities.building import affinity, agreement
 from purify3d.affinities.config import PurifyConfig, StudentConfig
 from purify3d.affinities.embeddings import Geometric, Learned, Uniform, geometric_embedding
 from purify3d.affinities.pooling import pool, pool_features, pool_scores
-from purify3d.affinities.softmax import softmax_affinity, softmax_plain
+from purify3d.affinities.softmax import softmax_plain
 from purify3d.affinities.student import Student
 from purify3d.backbones import load_backbone
 from purify3d.backbones.facts import Facts
@@ -73,28 +74,17 @@ def features(scene: Scene) -> PointFeatures:
     return PointFeatures(torch.arange(4.0 * n).reshape(n, 4).sin(), (gap == 0).int(), SPACE, gap=gap)
 
 
-class Colours:
-    """A dense model without weights, and one of masks: what lies on the CPU comes from there."""
+def colours(masks: bool) -> FakeModel:
+    """A dense model without weights, or one of masks: what lies on the CPU comes from there."""
 
-    device, dtype, space = torch.device("cpu"), torch.float32, SPACE
-    reads_words = False
-
-    def __init__(self, masks: bool) -> None:
-        self._masks = masks
-
-    def encode(self, texts: Any) -> Tensor:
-        rows = torch.arange(4.0 * len(texts), device="cpu").reshape(len(texts), 4)
-        return torch.nn.functional.normalize(rows.cos(), dim=1)
-
-    def observe(self, frames: Any, text_embeddings: TextEmbeddings) -> list[DenseFeatures | MaskFeatures]:
-        return [self._seen(frame) for frame in frames]
-
-    def _seen(self, frame: Frame) -> DenseFeatures | MaskFeatures:
+    def see(frame: Frame) -> DenseFeatures | MaskFeatures:
         small = torch.from_numpy(frame.color()[::4, ::4].copy()).permute(2, 0, 1).float() / 255
         four = torch.cat([small, small[:1] - small[1:2]])
-        if self._masks:
+        if masks:
             return MaskFeatures(8 * four - 2, four.mean((1, 2)).sigmoid(), torch.eye(4, device="cpu") + 0.1)
         return DenseFeatures(four, None)
+
+    return FakeModel(SPACE, see)
 
 
 def moved(value: Any, device: torch.device) -> Any:
@@ -186,7 +176,7 @@ def test_images_to_features(scene: Scene, text_embeddings: TextEmbeddings) -> No
     point, pixel = visible_points(xyz, frame, LiftConfig())
     assert len(point) > 100
     for masks in (False, True):
-        (seen,) = Colours(masks).observe([frame], text_embeddings)
+        (seen,) = colours(masks).observe([frame], text_embeddings)
         values = seen.logits if isinstance(seen, MaskFeatures) else seen.values
         check(lambda maps, pixel: sample(maps, pixel, frame.camera), values, pixel)
         check(lambda maps, pixel: sample_bicubic(maps, pixel, frame.camera), values, pixel)
@@ -209,7 +199,7 @@ def test_lifting_follows_the_points_whatever_the_device_of_the_model(
 ) -> None:
     def stage(points: PointCloud) -> PointFeatures:
         given, keep = Scene(scene.name, scene.frames, scene.up, points), [text_embeddings] if words else []
-        return lift(given, Colours(masks), "a, b", LiftConfig(fusion=fusion), keep=keep)
+        return lift(given, colours(masks), "a, b", LiftConfig(fusion=fusion), keep=keep)
 
     check(stage, scene.cloud())
 
@@ -294,7 +284,7 @@ def test_heat_and_regions(scene: Scene, features: PointFeatures, text_embeddings
     score = scores(features, text_embeddings)[:, 0].contiguous()
     check(heat, score)
     check(lambda xyz, score: find_regions(xyz, score), xyz, (xyz[:, 0] * 3).sin())
-    check(lambda p, f: answer(p, f, "red", Colours(False)), scene.cloud(), features)
+    check(lambda p, f: answer(p, f, "red", colours(False)), scene.cloud(), features)
 
 
 def test_what_mps_lacks_is_computed_on_the_cpu_and_said_once(scene: Scene, features: PointFeatures) -> None:
@@ -325,9 +315,9 @@ def test_the_model_that_ships_says_where_it_computes() -> None:
 
 def test_segment_brings_the_labels_back(scene: Scene) -> None:
     config = SegmentConfig(purify=PurifyConfig("geometric", voxel=0.1, neighbors=8, rounds=2))
-    plain = segment(scene, "a, b", backbone=Colours(False), config=config, device="cpu").labels
+    plain = segment(scene, "a, b", backbone=colours(False), config=config, device="cpu").labels
     with pretending():
-        found = segment(scene, "a, b", backbone=Colours(False), config=config, device="cuda").labels
+        found = segment(scene, "a, b", backbone=colours(False), config=config, device="cuda").labels
     assert not isinstance(found.label, Pretended)
     assert float((found.label == plain.label).float().mean()) > 0.999  # two ways of adding up
     assert torch.allclose(found.score, plain.score, atol=1e-3)

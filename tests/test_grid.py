@@ -77,7 +77,7 @@ def test_neighbors_of_a_surface_are_looked_up(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_neighbors_depend_neither_on_parts_nor_on_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    cells = wavy_sheet(20)
+    cells = wavy_sheet(12)
     expected = grid_neighbors(cells, 30)
     for brick, table, at_a_time, threads in ((16, 1, 1, 1), (3, 5000, 999, 3), (100, 1 << 30, 1 << 30, 2)):
         monkeypatch.setattr(neighbors, "_BRICK", brick)

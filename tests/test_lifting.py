@@ -1,16 +1,15 @@
 """Lifting against the golden values of the official code, and against plain loops."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from fakes import FakeModel
 from recorded import Recorded, pair
 
 from purify3d.backbones import embed_vocabulary
-from purify3d.backbones.facts import Facts
 from purify3d.features import fusing, lifting
 from purify3d.features.codec import only_words
 from purify3d.features.config import LiftConfig
@@ -123,18 +122,14 @@ def test_a_pixel_belongs_to_the_likeliest_mask_whatever_is_read_at_once(
         assert torch.equal(view.row, expected)
 
 
-class Voices:
+def voices() -> FakeModel:
     """A 2D model that says one thing of a whole frame: the frame's name is how sure it is of label a."""
 
-    space = FeatureSpace("voices", 2, 10.0)
-    reads_words = False
+    def say(frame: Frame) -> DenseFeatures:
+        sure = float(frame.name)
+        return DenseFeatures(torch.tensor([sure, (1 - sure**2) ** 0.5])[:, None, None].expand(2, 4, 4))
 
-    def encode(self, texts: Sequence[str]) -> torch.Tensor:
-        return torch.eye(2)[: len(texts)]
-
-    def observe(self, frames: Sequence[Frame], text_embeddings: TextEmbeddings) -> list[DenseFeatures]:
-        directions = [(float(frame.name), (1 - float(frame.name) ** 2) ** 0.5) for frame in frames]
-        return [DenseFeatures(torch.tensor(d)[:, None, None].expand(2, 4, 4)) for d in directions]
+    return FakeModel(FeatureSpace("voices", 2, 10.0), say, lambda texts: torch.eye(2)[: len(texts)])
 
 
 def test_consensus_listens_to_three_views_unless_told() -> None:
@@ -153,7 +148,7 @@ def test_consensus_listens_to_three_views_unless_told() -> None:
     one = torch.ones(1, dtype=torch.int32)
     points = PointCloud(torch.tensor([[0.0, 0, 1]]), torch.zeros(1, 3).byte(), torch.zeros(1, 3), -one)
     scene = Scene("voices", frames, np.array([0.0, -1, 0]), points)
-    features = lift(scene, Voices(), "a, b", LiftConfig(fusion="consensus"))
+    features = lift(scene, voices(), "a, b", LiftConfig(fusion="consensus"))
     sure = torch.tensor([0.95, 0.9, 0.8])  # 0.75 is not heard
     unit = torch.stack([sure, (1 - sure.square()).sqrt()], dim=1)
     torch.testing.assert_close(features.values[0], (10 * sure).softmax(0) @ unit)
@@ -200,27 +195,15 @@ def test_mean_fusion_is_a_plain_average(rows: int, waiting: int, monkeypatch: py
             torch.testing.assert_close(values[point], torch.stack(rows).mean(0))
 
 
-class Halves:
+def halves(masks: bool) -> FakeModel:
     """A model that sees two masks, left and right, or their features at every pixel."""
-
-    device, dtype, space = torch.device("cpu"), torch.float32, FeatureSpace("halves", 6, 5.0)
-    facts, reads_words = Facts("dense", "none", 0, "any", "made up"), False
-
-    def __init__(self, masks: bool) -> None:
-        self._masks = masks
-        self._rows = torch.randn(2, 6, generator=torch.Generator().manual_seed(3))
-
-    def encode(self, texts: Sequence[str]) -> torch.Tensor:
-        return torch.nn.functional.normalize(torch.arange(6.0 * len(texts)).reshape(-1, 6).cos(), dim=1)
-
-    def observe(
-        self, frames: Sequence[Frame], text_embeddings: TextEmbeddings
-    ) -> list[MaskFeatures | DenseFeatures]:
-        right = (torch.arange(16) >= 8).float().expand(12, 16)
-        halves = torch.stack([1 - right, right])
-        if self._masks:
-            return [MaskFeatures(20 * halves - 10, torch.tensor([0.5, 0.9]), self._rows)] * len(frames)
-        return [DenseFeatures(halves, self._rows)] * len(frames)
+    rows = torch.randn(2, 6, generator=torch.Generator().manual_seed(3))
+    right = (torch.arange(16) >= 8).float().expand(12, 16)
+    both = torch.stack([1 - right, right])
+    seen = (
+        MaskFeatures(20 * both - 10, torch.tensor([0.5, 0.9]), rows) if masks else DenseFeatures(both, rows)
+    )
+    return FakeModel(FeatureSpace("halves", 6, 5.0), lambda _: seen)
 
 
 @pytest.mark.parametrize("masks", [False, True])
@@ -232,7 +215,7 @@ def test_what_words_see_is_the_same_whenever_the_rest_is_left_out(
     monkeypatch.setattr(fusing, "_FINISHED", 1000)
     scene = with_points(room, voxel=0.06)
     scene = replace(scene, frames=scene.frames[:2])  # so that some points are copied
-    backbone, config = Halves(masks), LiftConfig(fusion=fusion)
+    backbone, config = halves(masks), LiftConfig(fusion=fusion)
     text_embeddings = [embed_vocabulary(backbone, "a|b, c"), embed_vocabulary(backbone, "d, e, f")]
     whole = only_words(lift(scene, backbone, "a, b", config), *text_embeddings)
     found = lift(scene, backbone, "a, b", config, keep=text_embeddings)

@@ -324,8 +324,8 @@ def test_names_with_spaces_quotes_and_backslashes(tmp_path: Path) -> None:
 
 
 def room(folder: Path) -> Path:
-    """A procedural room on disk."""
-    return write_nerfstudio(open_capture("synthetic:1?frames=6"), folder)
+    """A small procedural room on disk."""
+    return write_nerfstudio(open_capture("synthetic:1?frames=6&width=160&height=120"), folder)
 
 
 def cut(file: Path) -> None:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from fakes import softmax_affinity
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import pool_plain
@@ -12,7 +13,7 @@ from purify3d.affinities import pooling, softmax
 from purify3d.affinities.building import affinity, agreement
 from purify3d.affinities.config import PurifyConfig
 from purify3d.affinities.pooling import pool, pool_features
-from purify3d.affinities.softmax import softmax_affinity, softmax_plain
+from purify3d.affinities.softmax import softmax_plain
 from purify3d.base.colors import rgb_to_lab
 from purify3d.base.progress import silent
 from purify3d.benchmarking.votes import label_by_regions

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from fakes import softmax_affinity
 
 from purify3d.affinities.pooling import pool_features, pool_scores
-from purify3d.affinities.softmax import softmax_affinity
 from purify3d.base.errors import LabelError, SpaceMismatchError
 from purify3d.grid.neighbors import grid_neighbors
 from purify3d.grid.voxels import voxelize

@@ -120,7 +120,7 @@ def test_big_furniture_does_not_interpenetrate():
 
 def test_rooms_of_the_stress_set_hold_more_of_what_pooling_fails_on():
     def counted(stress: bool) -> dict[str, float]:
-        rooms = [furnish(seed, stress=stress) for seed in range(700, 706)]
+        rooms = [furnish(seed, stress=stress) for seed in range(700, 704)]
         labels = [item.label for room in rooms for item in room.items]
         flat = sum(label in ("picture", "window", "rug") for label in labels)
         small = sum(label in ("book", "cup", "box", "lamp") for label in labels)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from frames import frames_of
+from fakes import frames_of
 from safetensors.torch import load_file, save_file
 
 from purify3d.backbones import embed_vocabulary, load_backbone

@@ -1,12 +1,12 @@
 import json
 import shutil
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from fakes import FakeModel
 from recorded import Recorded
 from safetensors.torch import load_file, save_file
 
@@ -372,16 +372,10 @@ def test_at_other_voxels_normals_and_colours_stand_in_for_the_shipped_student(tm
 
 
 def test_a_model_that_fails_at_the_students_words_leaves_it_shape_and_colour() -> None:
-    class Digits:
-        """A model that knows numbers only."""
-
-        space = FeatureSpace("digits", 1, 1.0)
-        reads_words = False
-
-        def encode(self, texts: Sequence[str]) -> torch.Tensor:
-            return torch.tensor([[float(text)] for text in texts])
-
-    with pytest.warns(PurifyWarning, match="hears nothing of what the 2D model saw .* could not convert"):
-        found = load_embedding("student", Digits())  # type: ignore[arg-type]
+    digits = FakeModel(
+        FeatureSpace("digits", 1, 1.0), words=lambda texts: torch.tensor([[float(text)] for text in texts])
+    )
+    with pytest.warns(PurifyWarning, match="reads nothing of what the 2D model saw .* could not convert"):
+        found = load_embedding("student", digits)
     assert isinstance(found, Learned)
     assert found.text_embeddings is None

@@ -16,11 +16,11 @@ import click
 import numpy as np
 import pytest
 import torch
+from fakes import softmax_affinity
 from safetensors.torch import save_file
 from torch import Tensor
 
 from purify3d.affinities.config import COMPACT, StudentConfig
-from purify3d.affinities.softmax import softmax_affinity
 from purify3d.affinities.student import SHIPPED
 from purify3d.base.errors import CaptureError, CheckpointError
 from purify3d.cli import program

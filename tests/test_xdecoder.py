@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from frames import frames_of
+from fakes import frames_of
 from recorded import Kept, Recorded, manifest, pair
 from torch import Tensor
 from torch.nn.functional import interpolate
