@@ -57,7 +57,7 @@ from torch import Tensor
 from purify3d.affinities.config import PAPER, PurifyConfig, StudentConfig
 from purify3d.affinities.embeddings import SHARPNESS, Learned, geometric_embedding, load_embedding
 from purify3d.affinities.pooling import pool_scores
-from purify3d.affinities.softmax import softmax_affinity
+from purify3d.affinities.softmax import exponent_key, softmax_weights
 from purify3d.affinities.student import Student
 from purify3d.base.devices import multiplies_bfloat16
 from purify3d.base.stopwatch import Stopwatch
@@ -66,7 +66,15 @@ from purify3d.grid.neighbors import grid_neighbors
 from purify3d.grid.voxels import first_points, voxelize
 from purify3d.labels.questions import classify
 from purify3d.rooms.room import furnish
-from purify3d.types import FeatureSpace, PointCloud, PointFeatures, TextEmbeddings, Vocabulary, Voxels
+from purify3d.types import (
+    Affinity,
+    FeatureSpace,
+    PointCloud,
+    PointFeatures,
+    TextEmbeddings,
+    Vocabulary,
+    Voxels,
+)
 
 LABELS, VOXEL, ROUNDS, K = 20, PurifyConfig.voxel, PurifyConfig.rounds, PurifyConfig.neighbors
 _SAMPLES = 12_000  # points on a square metre of a room, 5 for each voxel
@@ -185,7 +193,7 @@ def ours(
     with watch("affinity"):
         if student is None:
             embedding = widened(geometric_embedding(points, voxels), width)
-        weights = softmax_affinity(embedding, near, sharpness)
+        weights = Affinity(near, softmax_weights(exponent_key(embedding, sharpness, None), near))
     with watch("pooling"):
         pooled = pool_scores(features, text_embeddings, voxels, weights, ROUNDS)
     with watch("labels"):

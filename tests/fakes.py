@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from purify3d.affinities.softmax import exponent_key, softmax_weights
+from purify3d.affinities import softmax
 from purify3d.backbones.facts import Facts
 from purify3d.types import (
     Affinity,
@@ -77,7 +77,8 @@ def softmax_affinity(
     embedding: Tensor, neighbor: Tensor, sharpness: float = 20.0, *, bias: Tensor | None = None
 ) -> Affinity:
     """Weights of the neighbours (V, K) of all voxels, at the paper's sharpness."""
-    return Affinity(neighbor, softmax_weights(exponent_key(embedding, sharpness, bias), neighbor))
+    key = softmax.exponent_key(embedding, sharpness, bias)  # by the module, where mutants put another
+    return Affinity(neighbor, softmax.softmax_weights(key, neighbor))
 
 
 class FakeModel:

@@ -154,7 +154,7 @@ MUTANTS = {
     ),
     "the geometric embedding is zero": Mutant(no_geometry, (ROOM,)),
     "softmax sharpness is 1": Mutant(
-        blunt, (ROOM, "tests/test_purifying.py::test_affinity_of_unit_embeddings_is_softmax_of_cosines")
+        blunt, (ROOM, "tests/test_pooling.py::test_affinity_of_unit_embeddings_is_softmax_of_cosines")
     ),
     "visibility tolerance is 50 %": Mutant(
         anything_is_visible, (UNSEEN, f"{CAMERAS}test_what_lies_behind_a_surface_is_not_seen")
@@ -176,8 +176,8 @@ MUTANTS = {
     "neighbours that tie come last first": Mutant(
         ties_to_the_last,
         (
-            "tests/test_spatial.py::test_grid_neighbors_are_brute_force_with_ties_by_index",
-            "tests/test_spatial.py::test_neighbors_complete_shells_wider_than_the_first_search",
+            "tests/test_grid.py::test_grid_neighbors_are_brute_force_with_ties_by_index",
+            "tests/test_grid.py::test_neighbors_complete_shells_wider_than_the_first_search",
         ),
     ),
     "consensus keeps 1 view": Mutant(
@@ -185,10 +185,7 @@ MUTANTS = {
     ),
     "confidence weighs nothing": Mutant(
         all_voices_equal,
-        (
-            "tests/test_purifying.py::"
-            "test_a_sure_poster_keeps_its_own_on_a_wavering_wall_unless_told_otherwise",
-        ),
+        ("tests/test_pooling.py::test_a_sure_poster_keeps_its_own_on_a_wavering_wall_unless_told_otherwise",),
     ),
     "resized images are shifted by half a pixel": Mutant(
         corners_are_centres, (f"{CAMERAS}test_half_an_image_shows_the_same_rays",)

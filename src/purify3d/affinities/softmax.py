@@ -8,38 +8,26 @@ from torch import Tensor
 
 from purify3d.base.progress import Progress, silent
 from purify3d.base.threads import in_threads
-from purify3d.types import Affinity
 
 SHARPNESS = 20.0  # of the paper
 # Numbers gathered at a time: on a CPU they stay in the cache, elsewhere they keep the device busy.
 _IN_CACHE, _ELSEWHERE = 1 << 20, 1 << 26
 
 
-def softmax_affinity(
-    embedding: Tensor,
-    neighbor: Tensor,
-    sharpness: float = SHARPNESS,
-    *,
-    bias: Tensor | None = None,
-    progress: Progress = silent,
-) -> Affinity:
-    """Softmax over neighbours of -sharpness/2 |e_i - e_j|^2 + bias_j.
+def exponent_key(embedding: Tensor, sharpness: float, bias: Tensor | None) -> Tensor:
+    """What the weights of neighbours are made from: the softmax of -sharpness/2 |e_i - e_j|^2 + bias_j.
 
     For unit embeddings this is the paper's softmax of sharpness * cosine (the two differ by a constant per
     row); embeddings of any length are welcome.
 
     Args:
         embedding: (V, E) float32.
-        neighbor: (V, K) int voxel indices.
         bias: (V,) added for each neighbour, see `affinities.agreement`; None: nothing.
+
+    Returns:
+        (V, E + 1) k and b: up to a constant for each i, the exponent is (k_j, b_j) . (k_i, 1), where
+        k = sqrt(s) e and the last column b = bias - |k|^2 / 2.
     """
-    key = exponent_key(embedding, sharpness, bias)
-    return Affinity(neighbor, softmax_weights(key, neighbor, progress=progress))
-
-
-def exponent_key(embedding: Tensor, sharpness: float, bias: Tensor | None) -> Tensor:
-    """(V, E + 1): up to a constant for each i, the exponent is (k_j, b_j) . (k_i, 1), where k = sqrt(s) e and
-    the last column b = bias - |k|^2 / 2."""
     scaled = embedding * sharpness**0.5
     own = scaled.square().sum(1, keepdim=True) / -2
     return torch.cat([scaled, own if bias is None else own + bias[:, None]], dim=1)
