@@ -94,8 +94,7 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
             continue
         files = (colors[i], depths[k], kept.get(k), lenses.get(k))
         sieve.add(names[k], partial(_frame, names[k], *files, poses[j], intrinsics))
-    up = np.array([0.0, 0.0, 1.0])
-    return Scene(path.resolve().name, sieve.done(), up, skipped=sieve.skipped, files=(trajectory,))
+    return sieve.done(np.array([0.0, 0.0, 1.0]), files=(trajectory,))
 
 
 def _frames_folder(path: Path) -> Path:
@@ -159,14 +158,5 @@ def _frame(
             )
         made_for, values = (int(table[0, 0]), int(table[0, 1])), table[0, 2:]
     camera = phones.make_camera(intrinsics, values.tolist(), made_for, size, lens or color)
-    depth_camera = images.resized(camera, images.image_size(depth), "depth image", depth)
-    return Frame(
-        name=name,
-        camera=camera,
-        depth_camera=depth_camera,
-        world_from_camera=projection.inverse(camera_from_world),
-        color=partial(images.read_color, color, camera),
-        depth=partial(phones.read_depth, depth, confidence, depth_camera),
-        depth_unit=phones.METRES,
-        files=(color, depth, *(file for file in (confidence, lens) if file)),
-    )
+    pose, read_color = projection.inverse(camera_from_world), partial(images.read_color, color, camera)
+    return phones.frame(name, pose, camera, read_color, depth, confidence, color, *([lens] if lens else []))

@@ -104,11 +104,8 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
         frame = dropped.attempt(image.name, partial(_frame, image.name, color, depth, pose, camera, lens))
         if frame is not None:
             frames.append(frame)
-    frames = dropped.keep_near(frames)
-    dropped.settle(len(frames))
     files = tuple(file for file in (_part(model, "cameras"), _part(model, "images")) if file is not None)
-    up = images.guess_up(frames)
-    return Scene(root.resolve().name, tuple(frames), up, skipped=dropped.lost, files=files)
+    return dropped.scene(frames, name=root.resolve().name, files=files)
 
 
 def _model(path: Path) -> Path | None:

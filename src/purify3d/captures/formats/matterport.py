@@ -20,6 +20,7 @@ import warnings
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -138,26 +139,14 @@ def read(
             shots[name] = shot
             entries.append(layouts.Entry(name, color, depth, pose @ projection.OPENCV_FROM_OPENGL, (conf,)))
     entries, size, depth_size = layouts.of_one_size(entries, dropped)
-    frames = []
+    cameras = []
     for entry in entries:
         fx, fy, cx, cy = shots[entry.name].intrinsics
-        camera = images.make_camera(intrinsics or (fx, fy, cx, size[1] - 1 - cy), size, conf, warn=False)
-        frames.append(
-            images.file_frame(
-                entry.name,
-                entry.world_from_camera,
-                camera,
-                images.resized(camera, depth_size, "depth image", entry.depth),
-                color=entry.color,
-                depth=entry.depth,
-                metres_per_unit=_METRES_PER_UNIT,
-                files=entry.files,
-            )
-        )
-    frames = dropped.keep_near(frames)
-    dropped.settle(len(frames))
+        values = intrinsics or (fx, fy, cx, size[1] - 1 - cy)
+        cameras.append(images.make_camera(values, size, conf, warn=False))
+    about: dict[str, Any] = {"name": region_name(path), "points": points, "truth": names, "files": used}
     up = np.array([0.0, 0.0, 1.0])
-    return Scene(region_name(path), tuple(frames), up, points, names, dropped.lost, used)
+    return layouts.scene(entries, dropped, cameras, depth_size, _METRES_PER_UNIT, up, **about)
 
 
 def region_name(mesh: Path) -> str:

@@ -107,17 +107,9 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
             make = partial(_frame, name, keys, file.parent, where, intrinsics, doubts)
             frame = dropped.attempt(name, make)
             frames += [] if frame is None else [frame]
-    frames = dropped.keep_near(frames)
-    dropped.settle(len(frames))
+    scene = dropped.scene(frames, up, name=file.resolve().parent.name, truth=truth, files=(file,))
     doubts.say()
-    return Scene(
-        file.resolve().parent.name,
-        tuple(frames),
-        images.guess_up(frames) if up is None else up,
-        truth=truth,
-        skipped=dropped.lost,
-        files=(file,),
-    )
+    return scene
 
 
 class _Doubts:

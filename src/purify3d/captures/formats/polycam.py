@@ -91,7 +91,7 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
         files = (colors[stem], depths[stem], kept.get(stem), cameras[stem])
         sieve.add(stem, partial(_frame, stem, *files, intrinsics))
     name = folder.resolve().parent.name if folder.name == "keyframes" else folder.resolve().name
-    return Scene(name, sieve.done(), phones.UP, skipped=sieve.skipped)
+    return sieve.done(name=name)
 
 
 def _keyframes(path: Path) -> Path:
@@ -127,14 +127,5 @@ def _frame(
         images.image_size(color),
         source,
     )
-    depth_camera = images.resized(camera, images.image_size(depth), "depth image", depth)
-    return Frame(
-        name=name,
-        camera=camera,
-        depth_camera=depth_camera,
-        world_from_camera=pose @ projection.OPENCV_FROM_OPENGL,
-        color=partial(images.read_color, color, camera),
-        depth=partial(phones.read_depth, depth, confidence, depth_camera),
-        depth_unit=phones.METRES,
-        files=(color, depth, *([confidence] if confidence else []), source),
-    )
+    pose, read_color = pose @ projection.OPENCV_FROM_OPENGL, partial(images.read_color, color, camera)
+    return phones.frame(name, pose, camera, read_color, depth, confidence, color, source)

@@ -108,13 +108,8 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
         for n in whole:
             names = (layout.color[n], layout.depth[n], kept.get(n))
             sieve.add(str(n), partial(_frame, path, n, names, cameras, poses[n]))
-    return Scene(
-        path.resolve().stem, sieve.done(), phones.UP, skipped=sieve.skipped, files=_own(path, layout)
-    )
-
-
-def _own(path: Path, layout: _Layout) -> tuple[Path, ...]:
-    return (path if path.is_file() else path / layout.metadata,)
+    own = path if path.is_file() else path / layout.metadata
+    return sieve.done(name=path.resolve().stem, files=(own,))
 
 
 def _layout(path: Path) -> _Layout | None:

@@ -99,7 +99,7 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
     entries, size, depth_size = layouts.of_one_size(entries, dropped)
 
     shared, source = _intrinsics(path, size) if intrinsics is None else (intrinsics, "--intrinsics")
-    frames = []
+    cameras = []
     for entry in entries:
         record = used[entry.name]
         own = record.intrinsics if intrinsics is None and record.size == size else None
@@ -110,22 +110,8 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
                 f"for them; the defaults hold for {_SIZE[0]}x{_SIZE[1]} only. Add it, or pass "
                 "--intrinsics fx,fy,cx,cy"
             )
-        camera = images.make_camera(values, size, where)
-        frames.append(
-            images.file_frame(
-                entry.name,
-                entry.world_from_camera,
-                camera,
-                images.resized(camera, depth_size, "depth image", entry.depth),
-                color=entry.color,
-                depth=entry.depth,
-                metres_per_unit=0.001,
-            )
-        )
-    frames = dropped.keep_near(frames)
-    dropped.settle(len(frames))
-    up = images.guess_up(frames)
-    return Scene(path.resolve().name, tuple(frames), up, skipped=dropped.lost, files=(trajectory,))
+        cameras.append(images.make_camera(values, size, where))
+    return layouts.scene(entries, dropped, cameras, depth_size, files=(trajectory,))
 
 
 def _color_folder(path: Path) -> Path | None:

@@ -82,23 +82,8 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
             f"intrinsics hold for {_SIZE[0]}x{_SIZE[1]} only. Add the file, or pass --intrinsics fx,fy,cx,cy"
         )
     camera = images.make_camera(values, size, "--intrinsics" if intrinsics else path)
-    depth_camera = images.resized(camera, depth_size, "depth image", entries[0].depth)
-    frames = [
-        images.file_frame(
-            entry.name,
-            entry.world_from_camera,
-            camera,
-            depth_camera,
-            color=entry.color,
-            depth=entry.depth,
-            metres_per_unit=1 / units,
-        )
-        for entry in entries
-    ]
-    frames = dropped.keep_near(frames)
-    dropped.settle(len(frames))
-    up = images.guess_up(frames)
-    return Scene(path.resolve().name, tuple(frames), up, skipped=dropped.lost, files=(trajectory,))
+    cameras = [camera] * len(entries)
+    return layouts.scene(entries, dropped, cameras, depth_size, 1 / units, files=(trajectory,))
 
 
 def _numbered(path: Path, kind: str) -> dict[int, Path]:

@@ -147,10 +147,8 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
                 files=files,
             )
         )
-    frames = dropped.keep_near(frames)
-    dropped.settle(len(frames))
-    up = np.array([0.0, 0.0, 1.0]) if fixed in _FIXED else images.guess_up(frames)
-    return Scene(path.resolve().stem, tuple(frames), up, files=files)
+    up = np.array([0.0, 0.0, 1.0]) if fixed in _FIXED else None
+    return dropped.scene(frames, up, name=path.resolve().stem, files=files)
 
 
 def _name(stamp: int) -> str:

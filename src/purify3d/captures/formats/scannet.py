@@ -17,6 +17,7 @@ import json
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -107,19 +108,15 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
                 files=[pose_file],
             )
         )
-    frames = dropped.keep_near(frames)
-    dropped.settle(len(frames))
     released = re.match(r"scene\d{4}_\d{2}", path.resolve().name)
     clouds = [file for file in list_files(path, (".ply",)) if file.stem.endswith("_vh_clean_2")]
-    return Scene(
-        name=path.resolve().name,
-        frames=tuple(frames),
-        up=np.array([0.0, 0.0, 1.0]) if released else images.guess_up(frames),
-        points=read_cloud(clouds[0]) if clouds else None,
+    scene = dropped.scene(
+        frames,
+        np.array([0.0, 0.0, 1.0]) if released else None,
         truth={i: name for i, name in truth.items() if i not in _unlabelled(truth)},
-        skipped=dropped.lost,
         files=(*sorted((path / "intrinsic").glob("*.txt")), *path.glob("labels.json"), *clouds[:1]),
     )
+    return replace(scene, points=read_cloud(clouds[0])) if clouds else scene
 
 
 def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:

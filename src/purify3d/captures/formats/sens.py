@@ -19,7 +19,7 @@ import os
 import struct
 import warnings
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -155,23 +155,12 @@ def read(
     ended = f"{file}: ends after {whole} of {promised} frames; download it again"
     for number in range(whole, promised):
         dropped.refuse(str(number), ended)
-    frames = dropped.keep_near(frames)
-    dropped.settle(len(frames))
+    scene = dropped.scene(frames, np.array([0.0, 0.0, 1.0]), name=file.resolve().stem, files=(file,))
     mesh = file.with_name(f"{file.stem}_vh_clean_2.ply")
-    points = read_cloud(mesh) if mesh.is_file() else None
-    names: dict[int, str] = {}
-    used: tuple[Path, ...] = ()
-    if points is not None:
-        points, names, used = scannet_truth.read(file.parent, file.stem, points, labels)
-    return Scene(
-        name=file.resolve().stem,
-        frames=tuple(frames),
-        up=np.array([0.0, 0.0, 1.0]),
-        points=points,
-        truth=names,
-        skipped=dropped.lost,
-        files=(file, *([] if points is None else [mesh]), *used),
-    )
+    if not mesh.is_file():
+        return scene
+    points, names, used = scannet_truth.read(file.parent, file.stem, read_cloud(mesh), labels)
+    return replace(scene, points=points, truth=names, files=(file, mesh, *used))
 
 
 def read_index(file: Path) -> Recording:

@@ -11,18 +11,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-
-import numpy as np
 
 from purify3d.base.errors import CaptureError
 from purify3d.captures.reading import images, layouts
 from purify3d.captures.reading.dropped import Dropped
 from purify3d.captures.reading.frame_names import any_case, natural_sort_key
 from purify3d.captures.reading.poses import read_pose
-from purify3d.types import Camera, Scene
+from purify3d.types import Scene
 
 #: What the folder must hold, for people.
 EXPECTS = "frame-*.color.png, frame-*.depth.png and frame-*.pose.txt, or seq-* folders of them"
@@ -31,7 +28,6 @@ DIRECTION = "camera-to-world"
 
 _SIZE = (640, 480)
 _INTRINSICS = (585.0, 585.0, 320.0, 240.0)
-_NOTHING = 65535
 _KINDS = {"color.png": "colour image", "depth.png": "depth image", "pose.txt": "pose file"}
 
 
@@ -79,32 +75,10 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
             f"{_SIZE[0]}x{_SIZE[1]} only. Pass --intrinsics fx,fy,cx,cy"
         )
     camera = images.make_camera(intrinsics or _INTRINSICS, size, "--intrinsics" if intrinsics else path)
-    depth_camera = images.resized(camera, depth_size, "depth image", entries[0].depth)
-    frames = []
-    for entry in entries:
-        frame = images.file_frame(
-            entry.name,
-            entry.world_from_camera,
-            camera,
-            depth_camera,
-            color=entry.color,
-            depth=entry.depth,
-            metres_per_unit=0.001,
-            files=entry.files,
-        )
-        frames.append(replace(frame, depth=partial(_depth, entry.depth, depth_camera)))
-    frames = dropped.keep_near(frames)
-    dropped.settle(len(frames))
-    up = images.guess_up(frames)
-    return Scene(path.resolve().name, tuple(frames), up, skipped=dropped.lost)
+    return layouts.scene(entries, dropped, [camera] * len(entries), depth_size)
 
 
 def _files(path: Path, kind: str) -> Iterator[Path]:
     pattern = re.compile(rf"frame-.*\.{re.escape(kind)}", re.IGNORECASE)
     for folder in (path, *path.glob("seq-*/")):
         yield from (file for file in folder.glob("frame-*") if pattern.fullmatch(file.name))
-
-
-def _depth(path: Path, camera: Camera) -> np.ndarray:
-    mm = images.read_depth(path, camera, 1.0)
-    return np.where(mm == _NOTHING, np.float32(0), mm * np.float32(0.001))

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from purify3d.base.errors import CaptureError, PurifyWarning
-from purify3d.captures.reading import images, phones, video
+from purify3d.captures.reading import phones, video
 from purify3d.captures.reading.frame_names import list_files
 from purify3d.captures.reading.opening import read_text
 from purify3d.types import Frame, Scene
@@ -90,9 +90,7 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
             files = (movie, depths[number], kept.get(number))
             make = partial(_frame, names[number], number - shift, *files, row, odometry, shared, index.size)
             sieve.add(names[number], partial(make, intrinsics))
-    frames = sieve.done()
-    own = [file for file in (odometry, matrix) if file.is_file()]
-    return Scene(path.resolve().name, frames, phones.UP, skipped=sieve.skipped, files=tuple(own))
+    return sieve.done(files=tuple(file for file in (odometry, matrix) if file.is_file()))
 
 
 def _rows(file: Path) -> dict[int, dict[str, str]]:
@@ -179,14 +177,5 @@ def _frame(
         return None
     own = [float(row[key]) for key in _LENS] if set(_LENS) <= row.keys() else shared
     camera = phones.make_camera(intrinsics, own or [], size, size, odometry)
-    depth_camera = images.resized(camera, images.image_size(depth), "depth image", depth)
-    return Frame(
-        name=name,
-        camera=camera,
-        depth_camera=depth_camera,
-        world_from_camera=pose,
-        color=partial(video.read_frame, movie, position),
-        depth=partial(phones.read_depth, depth, confidence, depth_camera),
-        depth_unit=phones.METRES,
-        files=(movie, depth, *([confidence] if confidence else [])),
-    )
+    read_color = partial(video.read_frame, movie, position)
+    return phones.frame(name, pose, camera, read_color, depth, confidence, movie)

@@ -126,11 +126,7 @@ def read(
         if pose is not None
     ]
     dropped.lost = len(usable) - len(frames)
-    frames = dropped.keep_near(frames)
-    dropped.settle(len(frames))
-    return Scene(
-        path.resolve().name, tuple(frames), images.guess_up(frames), skipped=dropped.lost, files=lists
-    )
+    return dropped.scene(frames, files=lists)
 
 
 def _say_unpaired(path: Path, colors: int, with_depth: int, posed: int, interpolate: bool) -> None:

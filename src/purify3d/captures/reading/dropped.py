@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+
 from purify3d.base.errors import CaptureError, PurifyWarning
+from purify3d.captures.reading.images import guess_up
 from purify3d.captures.reading.poses import far_away
-from purify3d.types import Frame
+from purify3d.types import Frame, PointCloud, Scene
 
 #: How many reasons are named, and how many frames are named with each.
 _REASONS, _NAMED = 4, 3
@@ -50,16 +53,42 @@ class Dropped:
         self.lost += made is None
         return made
 
-    def keep_near(self, frames: Sequence[Frame]) -> list[Frame]:
-        """The frames without those far away from all others, which are refused."""
-        far = far_away([frame.world_from_camera for frame in frames])
-        for frame, lost in zip(frames, far, strict=True):
-            if lost:
+    def scene(
+        self,
+        frames: Sequence[Frame],
+        up: np.ndarray | None = None,
+        *,
+        name: str | None = None,
+        points: PointCloud | None = None,
+        truth: Mapping[int, str] | None = None,
+        files: tuple[Path, ...] = (),
+    ) -> Scene:
+        """The scene of the frames that can be used, without those far away from all others.
+
+        Args:
+            up: (3,) direction against gravity; None: guessed.
+            name: None: the last part of the capture's path.
+
+        Raises:
+            CaptureError: as `settle`.
+
+        Warns:
+            PurifyWarning: as `settle`.
+            UpWarning: as `images.guess_up`.
+        """
+        kept = []
+        for frame, far in zip(frames, far_away([f.world_from_camera for f in frames]), strict=True):
+            if far:
                 x, y, z = frame.world_from_camera[:3, 3]
                 self.refuse(
                     frame.name, f"its camera is far from all others, at ({x:.4g}, {y:.4g}, {z:.4g}) m"
                 )
-        return [frame for frame, lost in zip(frames, far, strict=True) if not lost]
+            else:
+                kept.append(frame)
+        self.settle(len(kept))
+        up = guess_up(kept) if up is None else up
+        name = self.where.resolve().name if name is None else name
+        return Scene(name, tuple(kept), up, points, truth or {}, self.lost, files)
 
     def settle(self, kept: int, also: str = "") -> None:
         """Say what was left out; refuse a capture of which nothing, or less than half, is left.

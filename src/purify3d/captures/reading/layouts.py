@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from purify3d.captures.reading import images
 from purify3d.captures.reading.dropped import Dropped
 from purify3d.captures.reading.opening import read_text
+from purify3d.types import Camera, Scene
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,42 @@ def of_one_size(
         if sizes != usual:
             dropped.refuse(entry.name, "images of another size than most")
     return [entry for entry, sizes in sized if sizes == usual], *usual
+
+
+def scene(
+    entries: Sequence[Entry],
+    dropped: Dropped,
+    cameras: Sequence[Camera],
+    depth_size: tuple[int, int],
+    metres_per_unit: float = 0.001,
+    up: np.ndarray | None = None,
+    **others: Any,
+) -> Scene:
+    """The scene of entries whose depth images show the view of their colour images.
+
+    Args:
+        cameras: of colour, one for each entry.
+        depth_size: (width, height) of all depth images.
+        metres_per_unit: of depth that is stored in whole numbers.
+        up, others: as `Dropped.scene`.
+
+    Raises:
+        CaptureError: as `images.resized` and `Dropped.settle`.
+    """
+    frames = [
+        images.file_frame(
+            entry.name,
+            entry.world_from_camera,
+            camera,
+            images.resized(camera, depth_size, "depth image", entry.depth),
+            color=entry.color,
+            depth=entry.depth,
+            metres_per_unit=metres_per_unit,
+            files=entry.files,
+        )
+        for entry, camera in zip(entries, cameras, strict=True)
+    ]
+    return dropped.scene(frames, up, **others)
 
 
 def is_turn(quaternion: Sequence[float] | np.ndarray) -> bool:

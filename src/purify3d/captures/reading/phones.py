@@ -20,7 +20,7 @@ from purify3d.captures.reading import images
 from purify3d.captures.reading.dropped import Dropped
 from purify3d.captures.reading.keys import parse_json
 from purify3d.grid import projection
-from purify3d.types import Camera, Frame
+from purify3d.types import Camera, Frame, Scene
 
 #: Depth of a lower confidence is left out.
 LOWEST_CONFIDENCE = 1
@@ -42,6 +42,38 @@ def read_depth(depth: Path, confidence: Path | None, camera: Camera) -> np.ndarr
     if confidence is None:
         return metres
     return confident(metres, images.read_ids(confidence, camera, "confidence image"))
+
+
+def frame(
+    name: str,
+    world_from_camera: np.ndarray,
+    camera: Camera,
+    color: Callable[[], np.ndarray],
+    depth: Path,
+    confidence: Path | None,
+    *files: Path,
+) -> Frame:
+    """A frame whose depth shows the view of the colour camera, without what is of low confidence.
+
+    Args:
+        color: reads the colour image.
+        depth: 16-bit PNG in mm; confidence: an image of its size, None: all depth is used.
+        files: what else the frame was read from.
+
+    Raises:
+        CaptureError: as `images.image_size` of depth, or it has other proportions than colour.
+    """
+    depth_camera = images.resized(camera, images.image_size(depth), "depth image", depth)
+    return Frame(
+        name=name,
+        camera=camera,
+        depth_camera=depth_camera,
+        world_from_camera=world_from_camera,
+        color=color,
+        depth=partial(read_depth, depth, confidence, depth_camera),
+        depth_unit=METRES,
+        files=(*files, depth, *([confidence] if confidence else [])),
+    )
 
 
 def confident(metres: np.ndarray, confidence: np.ndarray) -> np.ndarray:
@@ -103,43 +135,31 @@ def read_json(text: str | bytes, source: Path | str) -> dict[str, Any]:
     return found
 
 
-class Sieve:
-    """Frames that can be used; the others are counted and named (`Dropped`)."""
+class Sieve(Dropped):
+    """Frames of a phone that can be used; the others are counted and named."""
 
-    def __init__(self, source: Path) -> None:
-        self.frames: list[Frame] = []
-        self._dropped = Dropped(source)
-
-    @property
-    def skipped(self) -> int:
-        """Frames whose pose is not finite."""
-        return self._dropped.lost
-
-    def lacks(self, name: str, what: str) -> None:
-        """Note a frame of which something is missing."""
-        self._dropped.lacks(name, what)
+    def __init__(self, where: Path) -> None:
+        """Of the capture at `where`."""
+        super().__init__(where)
+        self._frames: list[Frame] = []
 
     def add(self, name: str, make: Callable[[], Frame | None]) -> None:
         """Keep what `make` gives; None: the pose is not finite. What it raises is noted."""
-        frame = self._dropped.attempt(name, partial(_checked, make))
+        frame = self.attempt(name, partial(_checked, make))
         if frame is not None:
-            self.frames.append(frame)
+            self._frames.append(frame)
 
-    def done(self) -> tuple[Frame, ...]:
-        """The frames.
-
-        Raises:
-            CaptureError: there are none, or more are bad than can be used.
+    def done(self, up: np.ndarray = UP, **others: Any) -> Scene:
+        """The scene of the frames; parameters, errors and warnings as of `scene`.
 
         Warns:
-            PurifyWarning: frames are left out, or the intrinsics look made for other images.
+            PurifyWarning: the intrinsics look made for other images.
         """
-        kept = self._dropped.keep_near(self.frames)
-        self._dropped.settle(len(kept))
-        complaint = images.off_centre(kept[0].camera)  # once, and not for each frame
+        scene = self.scene(self._frames, up, **others)
+        complaint = images.off_centre(scene.frames[0].camera)  # once, and not for each frame
         if complaint is not None:
-            warnings.warn(f"{self._dropped.where}: {complaint}", PurifyWarning, stacklevel=3)
-        return tuple(kept)
+            warnings.warn(f"{self.where}: {complaint}", PurifyWarning, stacklevel=3)
+        return scene
 
 
 def _checked(make: Callable[[], Frame | None]) -> Frame | None:
