@@ -80,11 +80,7 @@ def read_labels(folder: Folder, scene: Scene, vocabulary: Vocabulary) -> tuple[S
     Raises:
         RunError: it has said nothing, or of other points.
     """
-    if not folder.whole("label"):
-        raise RunError(
-            f"the run in {folder.path} has no whole labels: it was stopped before they were written, or a "
-            "file is missing or cut off; repeat its 'segment' command"
-        )
+    _need_labels(folder)
     written = _written(folder, LABELS, scene.origin)
     label, score, views = written.points.label, written.score, written.views
     fits = len(label) == len(scene.cloud()) and not bool((label >= len(vocabulary)).any())
@@ -120,6 +116,7 @@ def read_metrics(folder: Folder) -> dict[str, Any]:
     Raises:
         RunError: it is missing or not what `segment` writes.
     """
+    _need_labels(folder)
     metrics = folder.read_json(METRICS)
     if not isinstance(metrics, dict):
         raise RunError(f"{folder.path / METRICS} is no object; repeat the run with --overwrite")
@@ -178,6 +175,14 @@ def read_features(folder: Folder, name: str, points: PointCloud) -> PointFeature
             "many. Repeat the run with --overwrite"
         )
     return features
+
+
+def _need_labels(folder: Folder) -> None:
+    if not folder.whole("label"):
+        raise RunError(
+            f"the run in {folder.path} has no whole labels: it was stopped before they were written, or a "
+            "file is missing or cut off; repeat its 'segment' command"
+        )
 
 
 def name_with_words(kind: str, text: str) -> str:

@@ -232,12 +232,12 @@ class Run(Ingredients):
         with self.files.writing(patience=_PATIENCE), self.files.making(key, digest, before) as making:
             return write(making)
 
-    def measured(self) -> dict[str, Any]:
-        """Seconds and peak memory of the stages that are recorded, by what was measured."""
-        stages: dict[str, Any] = {}
-        for name in STAGES:
-            stages |= self.files.stages.get(name, {}).get("watch", {})
-        return stages
+    def measured(self, name: str) -> dict[str, Any]:
+        """Seconds and peak memory of all that a stage is made from, by what was measured."""
+        found: dict[str, Any] = {}
+        for before in STAGES[name].made_from:
+            found |= self.measured(before) | self.files.stages.get(before, {}).get("watch", {})
+        return found
 
     @property
     def metrics(self) -> dict[str, Any]:

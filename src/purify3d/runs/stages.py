@@ -274,7 +274,7 @@ def _write_labels(making: Making, run: Run, made: Labelled) -> Labelled:
     artefacts.write_labels(making, scene, made.labels, made.views, run.job.capture.onto)
     making.write(artefacts.PICTURE, figure.save)
     facts = run.facts | {
-        "stages": run.measured() | making.notes["watch"],
+        "stages": run.measured("label") | making.notes["watch"],
         "points": len(made.labels),
         "seen": _share_seen(made.views),
     }
