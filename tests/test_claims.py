@@ -54,11 +54,6 @@ class Room:
         assert score is not None
         return 100 * score
 
-    @property
-    def gain(self) -> float:
-        """Points of mIoU that purification with the default settings brings."""
-        return self.miou(PurifyConfig()) - self.miou(PurifyConfig(rounds=0))
-
 
 @cache
 def room(seed: int) -> Room:
@@ -70,31 +65,28 @@ def room(seed: int) -> Room:
 
 
 @cache
-def gain(seed: int) -> float:
-    return room(seed).gain
+def gain(seed: int, config: PurifyConfig) -> float:
+    """Points of mIoU that purification brings."""
+    return room(seed).miou(config) - room(seed).miou(PurifyConfig(rounds=0))
 
 
 @pytest.mark.parametrize("seed", ROOMS)
 def test_purifying_helps_each_room(seed: int) -> None:
-    """Measured gains of the four rooms: 3.0, 3.7, 4.5 and 4.3 points, spread 0.7; 0.9 is three spreads below
-    the least."""
-    assert gain(seed) > 0.9
+    """With the default settings, so by the shipped student. Measured gains: 3.0, 3.8, 4.4 and 5.6 points."""
+    assert gain(seed, PurifyConfig()) > 0.9
 
 
 def test_purifying_helps_on_average() -> None:
-    """Measured mean gain 3.9 points, whose spread over draws of four rooms is 0.35. With 4 neighbours and 2
-    rounds in place of 96 and 19 it is 1.2 (spread 0.2): the bound lies four spreads from both, or farther."""
-    assert np.mean([gain(seed) for seed in ROOMS]) > 2.5
+    """Measured mean gain 4.2 points, whose spread over draws of four rooms is 0.5."""
+    assert np.mean([gain(seed, PurifyConfig()) for seed in ROOMS]) > 2.5
 
 
-def test_the_shipped_student_helps() -> None:
-    """Measured gains of the four rooms: 3.0, 3.8, 4.4 and 5.6 points, mean 4.2, whose spread is 0.5."""
-    gains = [
-        room(seed).miou(PurifyConfig(affinity="student")) - room(seed).miou(PurifyConfig(rounds=0))
-        for seed in ROOMS
-    ]
+def test_normals_and_colours_alone_help() -> None:
+    """What stands in where the student cannot be asked. Measured gains: 3.0, 3.7, 4.5 and 4.3 points, whose
+    mean has a spread of 0.35 over draws of four rooms."""
+    gains = [gain(seed, PurifyConfig(affinity="geometric")) for seed in ROOMS]
     assert np.mean(gains) > 2.5
-    assert min(gains) > 0
+    assert min(gains) > 0.9
 
 
 @pytest.mark.parametrize("seed", ROOMS[:2])

@@ -152,7 +152,7 @@ MUTANTS = {
     "neighbors 96 and rounds 19 are 4 and 2": Mutant(
         hardly_pooled, (f"{CLAIMS}test_purifying_helps_on_average",)
     ),
-    "the geometric embedding is zero": Mutant(no_geometry, (ROOM,)),
+    "the geometric embedding is zero": Mutant(no_geometry, (f"{CLAIMS}test_normals_and_colours_alone_help",)),
     "softmax sharpness is 1": Mutant(
         blunt, (ROOM, "tests/test_pooling.py::test_affinity_of_unit_embeddings_is_softmax_of_cosines")
     ),
