@@ -23,6 +23,7 @@ from purify3d.captures.formats import tum
 from purify3d.captures.reading import images, phones
 from purify3d.captures.reading.frame_names import list_files
 from purify3d.captures.reading.opening import MOST_TEXT
+from purify3d.captures.reading.poses import read_numbers
 from purify3d.grid import projection
 from purify3d.types import Frame, Scene
 
@@ -125,7 +126,7 @@ def _beside(folder: Path, suffix: str, at: np.ndarray) -> dict[int, Path]:
 
 def _trajectory(file: Path) -> tuple[np.ndarray, np.ndarray]:
     """Seconds (P,) and rows (P, 6) of axis-angle and translation."""
-    table = images.read_numbers(file, MOST_TEXT)
+    table = read_numbers(file, MOST_TEXT)
     if table.ndim != 2 or table.shape[1] != 7:
         raise CaptureError(
             f"{file}: expected lines of 7 numbers: seconds, rotation, translation; re-download it"
@@ -151,7 +152,7 @@ def _frame(
     size = images.image_size(color)
     made_for, values = size, np.zeros(4)
     if lens is not None and intrinsics is None:
-        table = images.read_numbers(lens)
+        table = read_numbers(lens)
         if table.shape != (1, 6) or not np.isfinite(table).all():
             raise CaptureError(
                 f"{lens}: found other than 6 numbers; expected width height fx fy cx cy. Download it again"
@@ -159,4 +160,4 @@ def _frame(
         made_for, values = (int(table[0, 0]), int(table[0, 1])), table[0, 2:]
     camera = phones.make_camera(intrinsics, values.tolist(), made_for, size, lens or color)
     pose, read_color = projection.inverse(camera_from_world), partial(images.read_color, color, camera)
-    return phones.frame(name, pose, camera, read_color, depth, confidence, color, *([lens] if lens else []))
+    return phones.frame(name, pose, camera, read_color, color, depth, confidence, lens)

@@ -22,9 +22,11 @@ import numpy as np
 from purify3d.base.errors import CaptureError
 from purify3d.captures.formats.colmap_model import read_model
 from purify3d.captures.reading import images
+from purify3d.captures.reading.depths import check_size, measured
 from purify3d.captures.reading.dropped import Dropped
 from purify3d.captures.reading.frame_names import any_case, natural_sort_key
 from purify3d.captures.reading.images import Lens
+from purify3d.captures.reading.poses import rigid_pose
 from purify3d.types import Camera, Frame, Scene
 
 #: What the folder must hold, for people.
@@ -91,7 +93,7 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
         size = dropped.attempt(image.name, partial(images.image_size, color))
         if size is None:
             continue
-        pose = dropped.attempt(image.name, partial(images.rigid_pose, image.world_from_camera(), model))
+        pose = dropped.attempt(image.name, partial(rigid_pose, image.world_from_camera(), model))
         if pose is None:
             continue
         camera, lens = cameras[image.camera_id]
@@ -145,15 +147,8 @@ def _frame(name: str, color: Path, depth: Path, pose: np.ndarray, camera: Camera
 
 def _float_depth(path: Path, camera: Camera, lens: Lens | None) -> np.ndarray:
     stored = _floats(path)
-    if stored.shape != (camera.height, camera.width):
-        raise CaptureError(
-            f"{path}: found depth of {stored.shape[1]}x{stored.shape[0]} pixels; expected "
-            f"{camera.width}x{camera.height} as when the capture was opened. Do not change it while it is "
-            "read"
-        )
-    depth = np.asarray(stored, dtype=np.float32)
-    depth = np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(0))
-    return depth if lens is None else images.undistort(depth, camera, lens, smooth=False)
+    check_size(path, (stored.shape[1], stored.shape[0]), camera, "depth image")
+    return images.undistort(measured(stored), camera, lens, smooth=False)
 
 
 def _floats(path: Path) -> np.ndarray:

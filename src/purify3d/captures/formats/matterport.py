@@ -30,6 +30,7 @@ from purify3d.captures.reading import images, layouts
 from purify3d.captures.reading.dropped import Dropped
 from purify3d.captures.reading.frame_names import any_case, list_files, natural_sort_key
 from purify3d.captures.reading.opening import read_text
+from purify3d.captures.reading.poses import rigid_pose
 from purify3d.clouds import read_cloud
 from purify3d.grid import projection
 from purify3d.types import Scene
@@ -134,7 +135,7 @@ def read(
         if missing:
             dropped.lacks(name, f"no {missing[0]} image")
             continue
-        pose = dropped.attempt(name, partial(images.rigid_pose, shot.pose, conf))
+        pose = dropped.attempt(name, partial(rigid_pose, shot.pose, conf))
         if pose is not None:
             shots[name] = shot
             entries.append(layouts.Entry(name, color, depth, pose @ projection.OPENCV_FROM_OPENGL, (conf,)))

@@ -22,6 +22,7 @@ from purify3d.base.errors import CaptureError, PurifyWarning
 from purify3d.captures.reading import images, phones
 from purify3d.captures.reading.frame_names import list_files
 from purify3d.captures.reading.opening import read_text
+from purify3d.captures.reading.poses import rigid_pose
 from purify3d.grid import projection
 from purify3d.types import Frame, Scene
 
@@ -117,7 +118,7 @@ def _frame(
     """One frame; None if its pose is not finite."""
     keys = phones.read_json(read_text(source), source)
     rows = [[float(keys[f"t_{row}{column}"]) for column in range(4)] for row in range(3)]
-    pose = images.rigid_pose(np.array(rows), source)
+    pose = rigid_pose(np.array(rows), source)
     if pose is None:
         return None
     camera = phones.make_camera(
@@ -128,4 +129,4 @@ def _frame(
         source,
     )
     pose, read_color = pose @ projection.OPENCV_FROM_OPENGL, partial(images.read_color, color, camera)
-    return phones.frame(name, pose, camera, read_color, depth, confidence, color, source)
+    return phones.frame(name, pose, camera, read_color, color, depth, confidence, source)

@@ -18,9 +18,9 @@ confidence is left out (`phones.LOWEST_CONFIDENCE`).
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,7 +31,8 @@ from PIL import Image
 
 from purify3d.base.errors import CaptureError, require
 from purify3d.captures.reading import archives, exr, images, phones
-from purify3d.captures.reading.opening import BROKEN, check_pixels, reason
+from purify3d.captures.reading.depths import measured
+from purify3d.captures.reading.opening import opened_bytes
 from purify3d.grid import projection
 from purify3d.types import Camera, Frame, Scene
 
@@ -156,7 +157,8 @@ class _Cameras:
         intrinsics: tuple[float, float, float, float] | None,
     ) -> None:
         self._source, self._intrinsics = source, intrinsics
-        self._size = _color_size(path, layout.color[first])
+        with _image(path, layout.color[first]) as image:
+            self._size = image.size
         try:
             self._made_for = (int(meta["w"]), int(meta["h"])) if intrinsics is None else self._size
             # Column by column: fx 0 0, 0 fy 0, cx cy 1.
@@ -201,11 +203,6 @@ def _frame(
     )
 
 
-def _color_size(path: Path, name: str) -> tuple[int, int]:
-    with _image(path, name) as image:
-        return image.size
-
-
 def _color(path: Path, name: str, camera: Camera) -> np.ndarray:
     with _image(path, name) as image:
         if image.size != (camera.width, camera.height):
@@ -213,23 +210,11 @@ def _color(path: Path, name: str, camera: Camera) -> np.ndarray:
                 f"{name} in {path}: found {image.size[0]}x{image.size[1]} pixels; its camera has "
                 f"{camera.width}x{camera.height}. Export the capture again"
             )
-        try:
-            return np.array(image.convert("RGB"))
-        except BROKEN as error:
-            raise _unreadable(path, name, error) from error
+        return np.array(image.convert("RGB"))
 
 
-def _image(path: Path, name: str) -> Image.Image:
-    try:
-        image = Image.open(io.BytesIO(archives.read_member(path, name)))
-    except BROKEN as error:
-        raise _unreadable(path, name, error) from error
-    check_pixels(path / name, *image.size)
-    return image
-
-
-def _unreadable(path: Path, name: str, error: Exception) -> CaptureError:
-    return CaptureError(f"{name} in {path}: is damaged ({reason(error)}); copy or export the capture again")
+def _image(path: Path, name: str) -> AbstractContextManager[Image.Image]:
+    return opened_bytes(archives.read_member(path, name), f"{name} in {path}:")
 
 
 def _depth_size(
@@ -264,8 +249,7 @@ def _depth(path: Path, name: str, confidence: str | None, camera: Camera) -> np.
                 f"{size[1]}x{size[0]}. Export the capture again"
             )
         return metres
-    metres = _plane(data, "<f4", called, size)
-    metres = np.where(np.isfinite(metres) & (metres > 0), metres, np.float32(0)).astype(np.float32)
+    metres = measured(_plane(data, "<f4", called, size))
     if confidence is None:
         return metres
     data = archives.read_member(path, confidence)

@@ -24,6 +24,7 @@ from purify3d.captures.reading import images, layouts
 from purify3d.captures.reading.dropped import Dropped
 from purify3d.captures.reading.frame_names import list_files, natural_sort_key
 from purify3d.captures.reading.keys import read_json
+from purify3d.captures.reading.poses import rigid_pose
 from purify3d.grid import projection
 from purify3d.types import Scene
 
@@ -92,7 +93,7 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
         elif record.pose is None:
             dropped.refuse(name, "no pose of 16 numbers in the trajectory")
         else:
-            pose = dropped.attempt(name, partial(images.rigid_pose, record.pose, trajectory))
+            pose = dropped.attempt(name, partial(rigid_pose, record.pose, trajectory))
             if pose is not None:
                 entries.append(layouts.Entry(name, colors[key], depths[key], pose))
                 used[name] = record

@@ -19,6 +19,7 @@ from purify3d.captures.reading import images, layouts
 from purify3d.captures.reading.dropped import Dropped
 from purify3d.captures.reading.frame_names import list_files
 from purify3d.captures.reading.keys import read_json
+from purify3d.captures.reading.poses import rigid_pose
 from purify3d.types import Scene
 
 #: What the folder must hold, for people.
@@ -69,7 +70,7 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
         if stored is None:
             dropped.refuse(name, "no line of 16 numbers in traj.txt")
             continue
-        pose = dropped.attempt(name, partial(images.rigid_pose, stored.reshape(4, 4), trajectory))
+        pose = dropped.attempt(name, partial(rigid_pose, stored.reshape(4, 4), trajectory))
         if pose is not None:
             entries.append(layouts.Entry(name, colors[number], depths[number], pose))
     entries, size, depth_size = layouts.of_one_size(entries, dropped)

@@ -16,6 +16,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from purify3d.captures.reading.depths import measured
+from purify3d.captures.reading.opening import MOST_PIXELS
+
 #: Channel order of raw colour images.
 _CHANNELS = {"rgb8": [0, 1, 2], "bgr8": [2, 1, 0], "rgba8": [0, 1, 2], "bgra8": [2, 1, 0]}
 _GREY = ("mono8", "mono16")
@@ -27,7 +30,6 @@ READABLE = "rgb8, bgr8, rgba8, bgra8, mono8, mono16 or jpeg/png for colour, 16UC
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _HEADER = 12
-_MOST_PIXELS = 64_000_000
 
 
 def kind(message: Any, named_depth: bool) -> str:
@@ -58,7 +60,7 @@ def size(message: Any) -> tuple[int, int]:
             width, height = image.size
     else:
         width, height = int(message.width), int(message.height)
-    if not 0 < width * height <= _MOST_PIXELS:
+    if not 0 < width * height <= MOST_PIXELS:
         raise ValueError(f"an image of {width}x{height} pixels")
     return width, height
 
@@ -92,15 +94,10 @@ def depth(message: Any) -> np.ndarray:
     if hasattr(message, "format"):
         return _compressed_depth(bytes(message.data), message.format)
     if message.encoding == "32FC1":
-        return _measured(_raw(message, np.float32)[..., 0])
+        return measured(_raw(message, np.float32)[..., 0])
     if message.encoding in _DEPTHS:
         return _raw(message, np.uint16)[..., 0].astype(np.float32) * np.float32(0.001)
     raise ValueError(f"encoding {message.encoding!r}, expected {READABLE}")
-
-
-def _measured(metres: np.ndarray) -> np.ndarray:
-    values = np.asarray(metres, dtype=np.float32)
-    return np.where(np.isfinite(values) & (values > 0), values, np.float32(0))
 
 
 def _raw(message: Any, dtype: type[np.generic]) -> np.ndarray:
@@ -131,13 +128,13 @@ def _compressed_depth(data: bytes, form: str) -> np.ndarray:
         raise ValueError("compressed 32FC1 depth without the header that says how it was quantised")
     a, b = struct.unpack_from("<4xff", data)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return _measured(np.where(stored > 0, np.float32(a) / (stored - np.float32(b)), 0))
+        return measured(np.where(stored > 0, np.float32(a) / (stored - np.float32(b)), 0))
 
 
 def _opened(data: bytes) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=("JPEG", "PNG"))
-        if image.size[0] * image.size[1] <= _MOST_PIXELS:
+        if image.size[0] * image.size[1] <= MOST_PIXELS:
             image.load()
         return image
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:

@@ -356,10 +356,8 @@ def _pixels(
 
 
 def _color(bag: Path, topic: str, at: tuple[int, int], camera: Camera, lens: Lens | None) -> np.ndarray:
-    image = _pixels(bag, topic, at, camera, ros_images.color)
-    return image if lens is None else images.undistort(image, camera, lens, smooth=True)
+    return images.undistort(_pixels(bag, topic, at, camera, ros_images.color), camera, lens, smooth=True)
 
 
 def _depth(bag: Path, topic: str, at: tuple[int, int], camera: Camera, lens: Lens | None) -> np.ndarray:
-    depth = _pixels(bag, topic, at, camera, ros_images.depth)
-    return depth if lens is None else images.undistort(depth, camera, lens, smooth=False)
+    return images.undistort(_pixels(bag, topic, at, camera, ros_images.depth), camera, lens, smooth=False)

@@ -29,7 +29,7 @@ from purify3d.captures.reading.depths import DEPTH_SUFFIXES
 from purify3d.captures.reading.dropped import Dropped
 from purify3d.captures.reading.frame_names import list_files, match_frame_names, natural_sort_key
 from purify3d.captures.reading.opening import read_text
-from purify3d.captures.reading.poses import read_pose
+from purify3d.captures.reading.poses import read_numbers, read_pose
 from purify3d.clouds import read_cloud
 from purify3d.types import NO_LABEL, Camera, Scene
 
@@ -173,7 +173,7 @@ def _matrix(path: Path) -> tuple[float, float, float, float] | None:
     """(fx, fy, cx, cy) of a 3x3 or 4x4 intrinsic matrix, None if there is no such file."""
     if not path.is_file():
         return None
-    k = images.read_numbers(path)
+    k = read_numbers(path)
     if k.shape not in ((3, 3), (3, 4), (4, 4)):
         raise CaptureError(
             f"{path}: found a matrix of shape {k.shape}; expected 3x3 or 4x4 intrinsics, fx 0 cx / 0 fy cy / "

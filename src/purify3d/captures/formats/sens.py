@@ -14,7 +14,6 @@ Beside it lie the mesh `_vh_clean_2.ply` and its truth, see `scannet_truth.py`.
 
 from __future__ import annotations
 
-import io
 import os
 import struct
 import warnings
@@ -24,14 +23,13 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from purify3d.base.errors import CaptureError, PurifyWarning
 from purify3d.base.files import check_file
 from purify3d.captures.formats import scannet_truth
 from purify3d.captures.reading import images
 from purify3d.captures.reading.dropped import Dropped
-from purify3d.captures.reading.opening import BROKEN, check_pixels, reason
+from purify3d.captures.reading.opening import check_pixels, opened_bytes
 from purify3d.captures.reading.poses import rigid_pose
 from purify3d.clouds import read_cloud
 from purify3d.types import Camera, Frame, Scene
@@ -318,19 +316,13 @@ def _color(name: str, file: Path, start: int, count: int, kind: str, camera: Cam
     if kind == "raw":
         _expect(name, "colour image", len(data), camera.width * camera.height * 3)
         return np.frombuffer(data, dtype=np.uint8).reshape(camera.height, camera.width, 3).copy()
-    try:
-        with Image.open(io.BytesIO(data), formats=["PNG" if kind == "png" else "JPEG"]) as image:
-            if image.size == (camera.width, camera.height):
-                return np.array(image.convert("RGB"))
-            found = image.size
-    except BROKEN as error:
-        raise CaptureError(
-            f"{name}: the colour image is damaged ({reason(error)}); download the file again"
-        ) from error
-    raise CaptureError(
-        f"{name}: found a colour image of {found[0]}x{found[1]} pixels; the header says "
-        f"{camera.width}x{camera.height}. Download the file again"
-    )
+    with opened_bytes(data, f"{name}: the colour image", ["PNG" if kind == "png" else "JPEG"]) as image:
+        if image.size != (camera.width, camera.height):
+            raise CaptureError(
+                f"{name}: found a colour image of {image.size[0]}x{image.size[1]} pixels; the header says "
+                f"{camera.width}x{camera.height}. Download the file again"
+            )
+        return np.array(image.convert("RGB"))
 
 
 def _depth(

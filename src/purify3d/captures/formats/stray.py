@@ -178,4 +178,4 @@ def _frame(
     own = [float(row[key]) for key in _LENS] if set(_LENS) <= row.keys() else shared
     camera = phones.make_camera(intrinsics, own or [], size, size, odometry)
     read_color = partial(video.read_frame, movie, position)
-    return phones.frame(name, pose, camera, read_color, depth, confidence, movie)
+    return phones.frame(name, pose, camera, read_color, movie, depth, confidence)

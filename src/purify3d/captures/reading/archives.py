@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import zipfile
-import zlib
 from functools import lru_cache
 from pathlib import Path
 
 from purify3d.base.errors import CaptureError
 from purify3d.base.files import check_file
+from purify3d.captures.reading.opening import BROKEN
 
 #: Bytes of one member once unpacked; a damaged or hostile archive could ask for all the memory there is.
 _MOST_BYTES = 512_000_000
-_BROKEN = (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError, RuntimeError)
 
 
 def is_archive(path: Path) -> bool:
@@ -39,18 +38,14 @@ def read_member(path: Path, name: str) -> bytes:
         CaptureError: there is no such file, or it is damaged or larger than 512 MB.
     """
     called = f"{name} in {path}"
-    if path.is_dir():
-        if check_file(path / name) > _MOST_BYTES:
-            raise CaptureError(f"{called}: is larger than {_MOST_BYTES // 10**6} MB; expected one frame")
-        return (path / name).read_bytes()
-    archive = _open(path)
     try:
-        if archive.getinfo(name).file_size > _MOST_BYTES:
+        size = check_file(path / name) if path.is_dir() else _open(path).getinfo(name).file_size
+        if size > _MOST_BYTES:
             raise CaptureError(f"{called}: is larger than {_MOST_BYTES // 10**6} MB; expected one frame")
-        return archive.read(name)
+        return (path / name).read_bytes() if path.is_dir() else _open(path).read(name)
     except KeyError as error:
         raise CaptureError(f"{called}: is not there; copy or export the capture again") from error
-    except _BROKEN as error:
+    except BROKEN as error:
         raise CaptureError(f"{called}: is damaged ({error}); copy or export the capture again") from error
 
 
@@ -59,7 +54,7 @@ def _open(path: Path) -> zipfile.ZipFile:
     status = path.stat()
     try:
         return _opened(path, status.st_mtime_ns, status.st_size, os.getpid())
-    except _BROKEN as error:
+    except BROKEN as error:
         raise CaptureError(
             f"{path}: is no whole ZIP file ({error}); it was cut off while it was copied, or is something "
             "else. Copy or export it again"

@@ -13,9 +13,7 @@ they are not stretched to the header's maximum. An .npz holds one array, or one 
 from __future__ import annotations
 
 import re
-import struct
 import zipfile
-import zlib
 from pathlib import Path
 from typing import IO
 
@@ -23,7 +21,7 @@ import numpy as np
 
 from purify3d.base.errors import CaptureError
 from purify3d.base.files import check_file
-from purify3d.captures.reading.opening import check_pixels, opened_image, unreadable
+from purify3d.captures.reading.opening import BROKEN, check_pixels, opened_image, unreadable
 from purify3d.types import Camera
 
 #: Names of depth files end with one of these.
@@ -34,20 +32,6 @@ ARRAY_SUFFIXES = (".exr", ".npy", ".npz", ".pgm")
 _NO_DEPTH = 65535
 _SPACE = rb"(?:\s|#[^\r\n]*[\r\n])+"
 _PGM = re.compile(rb"(P[25])" + _SPACE + _SPACE.join([rb"(\d{1,9})"] * 3) + rb"\s")
-_BROKEN_ARRAY = (
-    OSError,
-    ValueError,
-    TypeError,
-    LookupError,
-    EOFError,
-    OverflowError,
-    SyntaxError,
-    NotImplementedError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-    zipfile.BadZipFile,
-)
 
 
 def depth_size(path: Path) -> tuple[int, int]:
@@ -84,15 +68,18 @@ def read_depth(
     width, height, _ = _header(path)
     check_size(path, (width, height), camera, "depth image")
     stored = _values(path)
+    floats = stored.dtype.kind == "f"
     with np.errstate(over="ignore", invalid="ignore"):
-        if stored.dtype.kind == "f":
-            metres = stored.astype(np.float32) * np.float32(metres_per_float)
-        else:
-            metres = stored.astype(np.float32) * np.float32(metres_per_unit)
-            if stored.dtype.itemsize == 2:
-                metres[stored == _NO_DEPTH] = 0
-    metres[~(np.isfinite(metres) & (metres > 0))] = 0
-    return metres
+        metres = stored.astype(np.float32) * np.float32(metres_per_float if floats else metres_per_unit)
+    if not floats and stored.dtype.itemsize == 2:
+        metres[stored == _NO_DEPTH] = 0
+    return measured(metres)
+
+
+def measured(metres: np.ndarray) -> np.ndarray:
+    """Depth of any shape as float32, in which what is not finite or negative becomes 0 = none."""
+    values = np.asarray(metres, dtype=np.float32)
+    return np.where(np.isfinite(values) & (values > 0), values, np.float32(0))
 
 
 def check_size(path: Path, size: tuple[int, int], camera: Camera, what: str) -> None:
@@ -116,7 +103,6 @@ def _header(path: Path) -> tuple[int, int, bool]:
         with opened_image(path) as image:
             return (*image.size, image.mode.startswith("F"))
     check_file(path)
-    found: tuple[int, int, bool]
     try:
         with path.open("rb") as file:
             if suffix == ".exr":
@@ -124,14 +110,13 @@ def _header(path: Path) -> tuple[int, int, bool]:
 
                 found = (*exr_size(path), True)
             elif suffix == ".pgm":
-                _, width, height, _, _ = _pgm(path, file.read(4096))
-                found = width, height, False
+                found = (*_pgm(path, file.read(4096))[1:3], False)
             elif suffix == ".npy":
                 found = _array(path, file)
             else:
                 with zipfile.ZipFile(file) as archive, archive.open(_member(path, archive)) as stream:
                     found = _array(path, stream)
-    except _BROKEN_ARRAY as error:
+    except BROKEN as error:
         raise unreadable(path, error) from error
     check_pixels(path, *found[:2])
     return found
@@ -153,7 +138,7 @@ def _values(path: Path) -> np.ndarray:
         if suffix == ".npz":
             with found, zipfile.ZipFile(path) as archive:
                 found = found[_member(path, archive).removesuffix(".npy")]
-    except _BROKEN_ARRAY as error:
+    except BROKEN as error:
         raise unreadable(path, error) from error
     return found.reshape(_plane(path, found.shape))
 
@@ -199,24 +184,23 @@ def _member(path: Path, archive: zipfile.ZipFile) -> str:
     return chosen[0]
 
 
-def _pgm(path: Path, data: bytes) -> tuple[bytes, int, int, int, int]:
-    """(kind, width, height, largest value, where the pixels begin) of a PGM file."""
+def _pgm(path: Path, data: bytes) -> tuple[bytes, int, int, int]:
+    """(kind, width, height, where the pixels begin) of a PGM file."""
     found = _PGM.match(data)
     if found is None:
         raise CaptureError(f"{path}: found {data[:12]!r}; expected a PGM image, which begins with P5 or P2")
-    kind = found.group(1)
-    width, height, largest = (int(found.group(i)) for i in (2, 3, 4))
+    width, height, largest = map(int, found.groups()[1:])
     if not 255 < largest <= 65535:
         raise CaptureError(
             f"{path}: found a PGM image with values up to {largest}; expected 16 bits (256 to 65535). Export "
             "depth as raw 16-bit values"
         )
-    return kind, width, height, largest, found.end()
+    return found[1], width, height, found.end()
 
 
 def _pgm_values(path: Path) -> np.ndarray:
     data = path.read_bytes()
-    kind, width, height, _, start = _pgm(path, data)
+    kind, width, height, start = _pgm(path, data)
     if kind == b"P2":
         values = np.array(data[start:].split()[: width * height], dtype=np.float64).astype(np.uint16)
     else:

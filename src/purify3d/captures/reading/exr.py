@@ -9,15 +9,16 @@ write; the format itself has no unit.
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from purify3d.base.errors import CaptureError, require
-
-#: More than any depth sensor or renderer delivers; a damaged header could ask for all the memory there is.
-_MOST_PIXELS = 2**27
+from purify3d.captures.reading.depths import measured
+from purify3d.captures.reading.opening import check_pixels
 
 
 def read_exr(source: str | Path | bytes, name: str | Path | None = None) -> np.ndarray:
@@ -33,12 +34,16 @@ def read_exr(source: str | Path | bytes, name: str | Path | None = None) -> np.n
         MissingPackageError: OpenEXR is not installed.
     """
     called = _called(source, name)
-    header, channels = _open(source, called)
-    window, display = header["dataWindow"], header.get("displayWindow", header["dataWindow"])
-    if not all(np.array_equal(a, b) for a, b in zip(window, display, strict=True)):
+    check_pixels(str(called), *exr_size(source, called))
+    with _opened(source, called, header_only=False) as file:
+        header = dict(file.header())
+        channels = {key: np.array(channel.pixels) for key, channel in file.channels().items()}
+    window: Any = header["dataWindow"]
+    display: Any = header.get("displayWindow", window)
+    if not np.array_equal(window, display):
         raise CaptureError(
-            f"{called}: found pixels of {_box(window)} in an image of {_box(display)}; expected all of them. "
-            "Export it without cropping"
+            f"{called}: found pixels of {'x'.join(map(str, _sides(window)))} in an image of "
+            f"{'x'.join(map(str, _sides(display)))}; expected all of them. Export it without cropping"
         )
     depth = _depth_channel(channels, called)
     if depth.dtype.kind != "f":
@@ -46,8 +51,7 @@ def read_exr(source: str | Path | bytes, name: str | Path | None = None) -> np.n
             f"{called}: found whole numbers ({depth.dtype}); expected metres as 16 or 32-bit floats. Export "
             "depth as float"
         )
-    metres = depth.astype(np.float32)
-    return np.where(np.isfinite(metres) & (metres > 0), metres, np.float32(0))
+    return measured(depth)
 
 
 def exr_size(source: str | Path | bytes, name: str | Path | None = None) -> tuple[int, int]:
@@ -57,48 +61,29 @@ def exr_size(source: str | Path | bytes, name: str | Path | None = None) -> tupl
         CaptureError: it is no EXR file.
         MissingPackageError: OpenEXR is not installed.
     """
-    library: Any = require("OpenEXR", "exr")
-    try:
-        with _file(library, source, header_only=True) as file:
-            (left, top), (right, bottom) = file.header()["dataWindow"]
-    except Exception as error:
-        raise _broken(_called(source, name), error) from error
-    return int(right) - int(left) + 1, int(bottom) - int(top) + 1
+    with _opened(source, _called(source, name), header_only=True) as file:
+        return _sides(file.header()["dataWindow"])
 
 
 def _called(source: str | Path | bytes, name: str | Path | None) -> str | Path:
     return name or ("EXR image" if isinstance(source, bytes) else source)
 
 
-def _open(source: str | Path | bytes, called: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Header and channels by name, each (h, w)."""
+@contextmanager
+def _opened(source: str | Path | bytes, called: str | Path, *, header_only: bool) -> Iterator[Any]:
     library: Any = require("OpenEXR", "exr")
-    width, height = exr_size(source, called)
-    if not 0 < width * height <= _MOST_PIXELS:
-        raise CaptureError(
-            f"{called}: its header says {width}x{height} pixels; expected an image. Re-copy it"
-        )
+    data = io.BytesIO(source) if isinstance(source, bytes) else str(source)
     try:
-        with _file(library, source, header_only=False) as file:
-            found = {key: np.array(channel.pixels) for key, channel in file.channels().items()}
-            return dict(file.header()), found
+        # Depth images are small, threads of its own would only fight with those of the caller.
+        with library.File(data, separate_channels=True, header_only=header_only, num_threads=0) as file:
+            yield file
     except Exception as error:
-        raise _broken(called, error) from error
-
-
-def _broken(called: str | Path, error: Exception) -> CaptureError:
-    # The library raises its own kinds, RuntimeError and ValueError among them.
-    what = (str(error).splitlines() or [repr(error)])[0]
-    return CaptureError(
-        f"{called}: cannot be read as an EXR image ({what}); expected a whole file. Re-copy it, or delete "
-        "this frame's files"
-    )
-
-
-def _file(library: Any, source: str | Path | bytes, *, header_only: bool) -> Any:
-    # Depth images are small, threads of its own would only fight with those of the caller.
-    what = io.BytesIO(source) if isinstance(source, bytes) else str(source)
-    return library.File(what, separate_channels=True, header_only=header_only, num_threads=0)
+        # The library raises its own kinds, RuntimeError and ValueError among them.
+        what = (str(error).splitlines() or [repr(error)])[0]
+        raise CaptureError(
+            f"{called}: cannot be read as an EXR image ({what}); expected a whole file. Re-copy it, or "
+            "delete this frame's files"
+        ) from error
 
 
 def _depth_channel(channels: dict[str, np.ndarray], called: str | Path) -> np.ndarray:
@@ -115,6 +100,6 @@ def _depth_channel(channels: dict[str, np.ndarray], called: str | Path) -> np.nd
     )
 
 
-def _box(window: Any) -> str:
+def _sides(window: Any) -> tuple[int, int]:
     (left, top), (right, bottom) = window
-    return f"{int(right) - int(left) + 1}x{int(bottom) - int(top) + 1}"
+    return int(right) - int(left) + 1, int(bottom) - int(top) + 1

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from scipy.ndimage import map_coordinates
 
 from purify3d.base import axes
@@ -22,7 +21,6 @@ from purify3d.captures.reading.depths import (
     stored_in_metres,
 )
 from purify3d.captures.reading.opening import opened_image
-from purify3d.captures.reading.poses import read_numbers, rigid_pose
 from purify3d.grid import projection
 from purify3d.types import Camera, Frame
 
@@ -35,27 +33,6 @@ _CLIPPED = 0.5
 #: A principal point is off where it lies this share of the size from the middle; two shares that are equal
 #: within the second number, and at least the third, speak of an image of another size.
 _OFF_CENTRE, _ALIKE, _OTHER_SIZE = 0.2, 0.02, 0.08
-
-
-__all__ = [
-    "COLOR_SUFFIXES",
-    "Lens",
-    "file_frame",
-    "guess_up",
-    "ids_above_zero",
-    "image_size",
-    "make_camera",
-    "off_centre",
-    "read_color",
-    "read_depth",
-    "read_ids",
-    "read_mask",
-    "read_numbers",
-    "resized",
-    "rigid_pose",
-    "same_view",
-    "undistort",
-]
 
 
 @dataclass(frozen=True)
@@ -91,13 +68,11 @@ def read_color(path: Path, camera: Camera) -> np.ndarray:
     Raises:
         CaptureError: unreadable, or not of the camera's size.
     """
-    return _read(path, camera, "colour image", _rgb)
-
-
-def _rgb(image: Image.Image) -> np.ndarray:
-    if not image.mode.startswith(("I", "F")):
-        return np.array(image.convert("RGB"))
-    grey = np.array(image).astype(np.float64)
+    with opened_image(path) as image:
+        check_size(path, image.size, camera, "colour image")
+        if not image.mode.startswith(("I", "F")):
+            return np.array(image.convert("RGB"))
+        grey = np.array(image).astype(np.float64)
     known = grey[np.isfinite(grey)]
     low, high = np.percentile(known, [_CLIPPED, 100 - _CLIPPED]) if known.size else (0.0, 0.0)
     scaled = (np.nan_to_num(grey, nan=low, posinf=high, neginf=low) - low) / max(high - low, 1e-12)
@@ -110,15 +85,13 @@ def read_ids(path: Path, camera: Camera, what: str = "label image") -> np.ndarra
     Raises:
         CaptureError: unreadable, not a single channel, or not of the camera's size.
     """
-
-    def decode(image: Image.Image) -> np.ndarray:
+    with opened_image(path) as image:
+        check_size(path, image.size, camera, what)
         if image.mode not in _INTEGER_MODES:
             raise CaptureError(
                 f"{path}: found a {what} of mode {image.mode!r}; expected one channel of integer ids"
             )
-        return np.array(image)
-
-    return _read(path, camera, what, decode).astype(np.int32)
+        return np.array(image).astype(np.int32)
 
 
 def read_mask(path: Path, camera: Camera) -> np.ndarray:
@@ -136,12 +109,6 @@ def read_mask(path: Path, camera: Camera) -> np.ndarray:
     rows = (2 * np.arange(camera.height) + 1) * height // (2 * camera.height)
     columns = (2 * np.arange(camera.width) + 1) * width // (2 * camera.width)
     return np.asarray(kept[rows[:, None], columns])
-
-
-def _read(path: Path, camera: Camera, what: str, decode: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
-    with opened_image(path) as image:
-        check_size(path, image.size, camera, what)
-        return decode(image)
 
 
 def make_camera(
@@ -309,8 +276,7 @@ def _in_metres(depth: Path) -> bool:
 
 # Module-level functions in `partial`, not closures, so that frames can be sent to other processes.
 def _color(path: Path, camera: Camera, lens: Lens | None) -> np.ndarray:
-    image = read_color(path, camera)
-    return image if lens is None else undistort(image, camera, lens, smooth=True)
+    return undistort(read_color(path, camera), camera, lens, smooth=True)
 
 
 def _depth(
@@ -321,10 +287,7 @@ def _depth(
     metres_per_unit: float,
     metres_per_float: float,
 ) -> np.ndarray:
-    depth = read_depth(path, camera, metres_per_unit, metres_per_float)
-    if mask is not None:
-        depth[~read_mask(mask, camera)] = 0
-    return depth if lens is None else undistort(depth, camera, lens, smooth=False)
+    return _seen(read_depth(path, camera, metres_per_unit, metres_per_float), camera, lens, mask)
 
 
 def _ids(
@@ -335,10 +298,14 @@ def _ids(
     ids: Callable[[np.ndarray], np.ndarray],
     what: str,
 ) -> np.ndarray:
-    stored = read_ids(path, camera, what)
+    return ids(_seen(read_ids(path, camera, what), camera, lens, mask))
+
+
+def _seen(image: np.ndarray, camera: Camera, lens: Lens | None, mask: Path | None) -> np.ndarray:
+    """Depth or ids (h, w) as an ideal camera has them, 0 outside the mask."""
     if mask is not None:
-        stored[~read_mask(mask, camera)] = 0
-    return ids(stored if lens is None else undistort(stored, camera, lens, smooth=False))
+        image[~read_mask(mask, camera)] = 0
+    return undistort(image, camera, lens, smooth=False)
 
 
 def ids_above_zero(stored: np.ndarray) -> np.ndarray:
@@ -346,16 +313,19 @@ def ids_above_zero(stored: np.ndarray) -> np.ndarray:
     return stored - 1
 
 
-def undistort(image: np.ndarray, camera: Camera, lens: Lens, *, smooth: bool) -> np.ndarray:
+def undistort(image: np.ndarray, camera: Camera, lens: Lens | None, *, smooth: bool) -> np.ndarray:
     """The image an ideal pinhole camera with the same intrinsics would have taken, same shape and dtype.
 
     Args:
         image: (h, w) or (h, w, channels), as the lens gave it.
+        lens: None: the image is returned as it is.
         smooth: bilinear, for colour; otherwise nearest, for depth and ids, which must not be mixed.
 
     Returns:
         Pixels that the lens did not see are 0.
     """
+    if lens is None:
+        return image
     v, u = np.mgrid[: camera.height, : camera.width].astype(np.float64)
     ideal = np.stack([(u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy], axis=-1)
     distorted = projection.distort(ideal, lens.k1, lens.k2, lens.p1, lens.p2, lens.k3)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import codecs
+import io
 import struct
+import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +21,7 @@ MOST_PIXELS = 64_000_000
 #: Bytes of the text files of a capture: a transforms.json of 50,000 frames has 50 MB.
 MOST_TEXT = 256_000_000
 
-#: What Pillow raises for data that are no images, cut off, damaged, or far too large.
+#: What Pillow, numpy and zipfile raise for data that are no images, cut off, damaged, or far too large.
 BROKEN = (
     OSError,
     SyntaxError,
@@ -30,11 +32,14 @@ BROKEN = (
     OverflowError,
     struct.error,
     zlib.error,
+    NotImplementedError,
+    RuntimeError,
+    zipfile.BadZipFile,
     Image.DecompressionBombError,
 )
 
 
-def check_pixels(path: Path, width: int, height: int) -> None:
+def check_pixels(path: Path | str, width: int, height: int) -> None:
     """Refuse an image by the size in its header, before memory is taken for it.
 
     Raises:
@@ -69,9 +74,21 @@ def opened_image(path: Path) -> Iterator[Image.Image]:
         raise unreadable(path, error) from error
 
 
-def reason(error: Exception) -> str:
-    """What Pillow says of bytes, without their address in memory."""
-    return "no image" if isinstance(error, UnidentifiedImageError) else str(error)
+@contextmanager
+def opened_bytes(data: bytes, called: str, formats: list[str] | None = None) -> Iterator[Image.Image]:
+    """As `opened_image`, of bytes that messages call `called`; formats: Pillow's names, None: all.
+
+    Raises:
+        CaptureError: no image, damaged (also while it is decoded), or too many pixels.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=formats) as image:
+            check_pixels(called, *image.size)
+            yield image
+    except BROKEN as error:
+        # What Pillow says of bytes has their address in memory.
+        why = "no image" if isinstance(error, UnidentifiedImageError) else error
+        raise CaptureError(f"{called} is damaged ({why}); copy or export the capture again") from error
 
 
 def unreadable(path: Path, error: Exception) -> CaptureError:

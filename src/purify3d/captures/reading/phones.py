@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from purify3d.base.errors import CaptureError, PurifyWarning
-from purify3d.captures.reading import images
+from purify3d.captures.reading import depths, images
 from purify3d.captures.reading.dropped import Dropped
 from purify3d.captures.reading.keys import parse_json
 from purify3d.grid import projection
@@ -38,7 +38,7 @@ def read_depth(depth: Path, confidence: Path | None, camera: Camera) -> np.ndarr
     Raises:
         CaptureError: one of the two images is unreadable, of another kind, or not of the camera's size.
     """
-    metres = images.read_depth(depth, camera, METRES)
+    metres = depths.read_depth(depth, camera, METRES)
     if confidence is None:
         return metres
     return confident(metres, images.read_ids(confidence, camera, "confidence image"))
@@ -48,15 +48,16 @@ def frame(
     name: str,
     world_from_camera: np.ndarray,
     camera: Camera,
-    color: Callable[[], np.ndarray],
+    read_color: Callable[[], np.ndarray],
+    color: Path,
     depth: Path,
     confidence: Path | None,
-    *files: Path,
+    *files: Path | None,
 ) -> Frame:
     """A frame whose depth shows the view of the colour camera, without what is of low confidence.
 
     Args:
-        color: reads the colour image.
+        read_color: (H, W, 3) uint8 of the file `color`.
         depth: 16-bit PNG in mm; confidence: an image of its size, None: all depth is used.
         files: what else the frame was read from.
 
@@ -69,10 +70,10 @@ def frame(
         camera=camera,
         depth_camera=depth_camera,
         world_from_camera=world_from_camera,
-        color=color,
+        color=read_color,
         depth=partial(read_depth, depth, confidence, depth_camera),
         depth_unit=METRES,
-        files=(*files, depth, *([confidence] if confidence else [])),
+        files=tuple(file for file in (color, depth, confidence, *files) if file is not None),
     )
 
 
