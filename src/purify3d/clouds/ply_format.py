@@ -6,9 +6,10 @@ they do not understand, and labels are among these.
 
 from __future__ import annotations
 
+import struct
 import warnings
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -23,6 +24,7 @@ _KINDS = {
     **{"int32": "i4", "uint32": "u4", "float32": "f4", "float64": "f8"},
 }
 _WHOLE = {name for name, kind in _KINDS.items() if kind[0] != "f"}  # how long a list is, is a whole number
+#: Numbers of a text are read as doubles first, which hold every type of the format exactly.
 _ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">", "ascii": "="}
 _LONGEST_HEADER = 1 << 20  # bytes; whatever is longer is no header
 
@@ -148,7 +150,7 @@ def read_elements(path: Path, header: Header, wanted: Iterable[str]) -> dict[str
         file.seek(header.size)
         data = np.frombuffer(file.read(), dtype=np.uint8)
     if header.format == "ascii":
-        data = _numbers(path, data)
+        data = _numbers(path, data).view(np.uint8)
     tables: dict[str, Table] = {}
     start = 0
     for element in header.elements:
@@ -161,7 +163,7 @@ def read_elements(path: Path, header: Header, wanted: Iterable[str]) -> dict[str
 
 
 def _numbers(path: Path, text: np.ndarray) -> np.ndarray:
-    """All numbers of a text as float64, which holds every type of the format exactly."""
+    """All numbers of a text as float64."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # how numpy says that it stopped at something that is no number
         try:
@@ -171,7 +173,7 @@ def _numbers(path: Path, text: np.ndarray) -> np.ndarray:
 
 
 def _read(path: Path, element: Element, data: np.ndarray, start: int, order: str) -> tuple[Table, int]:
-    """The table of one element and where the next one starts, in numbers of a text or in bytes."""
+    """The table of one element, and the byte where the next one starts."""
     if element.count == 0 or not element.properties:
         return {p.name: np.empty(0, p.kind) for p in element.properties}, start
     lists = [p for p in element.properties if p.length is not None]
@@ -183,7 +185,7 @@ def _read(path: Path, element: Element, data: np.ndarray, start: int, order: str
     if columns is not None:
         return columns
     if not lists:
-        have = (len(data) - start) // max(1, _width(_fields(element, lengths, order), order))
+        have = (len(data) - start) // _fields(element, lengths, order).itemsize
         unreadable(path, f"found {max(0, have)} of {element.count} rows of element {element.name!r}")
     return _irregular(path, element, element.count, data, start, order)
 
@@ -192,21 +194,20 @@ def _lists(element: Element, table: Table) -> list[tuple[Property, Ragged]]:
     return [(p, column) for p in element.properties if isinstance(column := table[p.name], Ragged)]
 
 
+def _stored(kind: str, order: str) -> np.dtype:
+    """The numpy type of a value where it lies."""
+    return np.dtype("=f8" if order == "=" else order + kind)
+
+
 def _fields(element: Element, lengths: dict[str, int], order: str) -> np.dtype:
     """The numpy type of a row whose lists have known lengths; lengths are fields of their own."""
-    fields: list[tuple[str, str, tuple[int, ...]]] = []
+    fields: list[tuple[str, np.dtype, tuple[int, ...]]] = []
     for number, p in enumerate(element.properties):
         if p.length is not None:
-            fields.append((f"length {number}", order + p.length, ()))
-        fields.append((f"{number}", order + p.kind, (lengths[p.name],) if p.length is not None else ()))
+            fields.append((f"length {number}", _stored(p.length, order), ()))
+        shape = () if p.length is None else (lengths[p.name],)
+        fields.append((f"{number}", _stored(p.kind, order), shape))
     return np.dtype(fields)
-
-
-def _width(fields: np.dtype, order: str) -> int:
-    """Numbers (of a text) or bytes in a row."""
-    if order == "=":
-        return sum(int(np.prod(fields[name].shape)) for name in fields.names or ())
-    return fields.itemsize
 
 
 def _regular(
@@ -214,26 +215,16 @@ def _regular(
 ) -> tuple[Table, int] | None:
     """The table where all rows are alike; None where they are not, or the data is too short for it."""
     fields = _fields(element, lengths, order)
-    size = _width(fields, order)
-    end = start + element.count * size
+    end = start + element.count * fields.itemsize
     if end > len(data):
         return None
-    block = data[start:end].reshape(element.count, size)
-    if order == "=":
-        rows = np.empty(element.count, fields)
-        column = 0
-        with np.errstate(invalid="ignore"):
-            for name in fields.names or ():
-                width = int(np.prod(fields[name].shape))
-                rows[name] = block[:, column : column + width].reshape(rows[name].shape)
-                column += width
-    else:
-        rows = np.ascontiguousarray(block).view(fields)[:, 0]
+    rows = np.ascontiguousarray(data[start:end]).view(fields)
     table: Table = {}
     for number, p in enumerate(element.properties):
         if p.length is not None and (rows[f"length {number}"] != lengths[p.name]).any():
             return None
-        table[p.name] = rows[f"{number}"].astype(p.kind)
+        with np.errstate(invalid="ignore"):  # of a text that holds what the type cannot
+            table[p.name] = rows[f"{number}"].astype(p.kind)
     return table, end
 
 
@@ -241,61 +232,36 @@ def _irregular(
     path: Path, element: Element, count: int, data: np.ndarray, start: int, order: str
 ) -> tuple[Table, int]:
     """The table of the first `count` rows of an element with lists, and where the next row starts."""
-    text = order == "="
-    sizes = [1 if text else np.dtype(p.kind).itemsize for p in element.properties]
-    begin = {number: array("q") for number in range(len(sizes))}  # of the property in each row
-    length = {number: array("q") for number, p in enumerate(element.properties) if p.length is not None}
-    steps = [
+    columns = [
         (
-            begin[number],
-            size,
-            length.get(number),
-            None if p.length is None else _reader(p.length, data, order),
+            _stored(p.kind, order),
+            None if p.length is None else struct.Struct(order + _stored(p.length, order).char),
+            array("q"),  # where the property begins in each row
+            array("q"),  # how many values it has there
         )
-        for number, (p, size) in enumerate(zip(element.properties, sizes, strict=True))
+        for p in element.properties
     ]
-    end, at = len(data), start
-    for _ in range(min(count, end - start + 1)):  # a row has a byte at least
-        for begins, size, lengths, read in steps:
-            if lengths is None or read is None:
-                begins.append(at)
-                at += size
-                continue
-            many, at = read(at) if at < end else (-1, at)
-            if many < 0:
-                at = end + 1
-                break
+    view, at = memoryview(data.data), start
+    for _ in range(min(count, len(data) - start + 1)):  # a row has a byte at least
+        for kind, length, begins, lengths in columns:
+            many = 1
+            if length is not None:
+                many = length.unpack_from(view, at)[0] if at + length.size <= len(data) else -1
+                at += length.size
+                if not 0 <= many < 2**40:
+                    many = len(data)
             begins.append(at)
-            lengths.append(many)
-            at += many * size
-        if at > end:
+            lengths.append(int(many))
+            at += int(many) * kind.itemsize
+        if at > len(data):
             unreadable(
                 path, f"found the end of the data within element {element.name!r} of {element.count} rows"
             )
     table: Table = {}
-    for number, (p, size) in enumerate(zip(element.properties, sizes, strict=True)):
-        first = np.array(begin[number])
-        widths = np.array(length[number]) if number in length else np.ones(count, dtype=np.int64)
+    for p, (kind, length, begins, lengths) in zip(element.properties, columns, strict=True):
+        first, widths = np.array(begins), np.array(lengths)
         within = np.arange(widths.sum()) - np.repeat(np.cumsum(widths) - widths, widths)
-        places = np.repeat(first, widths) + within * size
-        if text:
-            values = data[places].astype(p.kind)
-        else:
-            values = data[places[:, None] + np.arange(size)].view(order + p.kind)[:, 0].astype(p.kind)
-        table[p.name] = Ragged(values, widths) if number in length else values
+        places = np.repeat(first, widths) + within * kind.itemsize
+        values = data[places[:, None] + np.arange(kind.itemsize)].view(kind)[:, 0].astype(p.kind)
+        table[p.name] = values if length is None else Ragged(values, widths)
     return table, at
-
-
-def _reader(kind: str, data: np.ndarray, order: str) -> Callable[[int], tuple[int, int]]:
-    """Reads the length of a list at a place: -1 where there is none; and where the list starts."""
-    size = np.dtype(kind).itemsize
-    big, signed = order == ">", kind[0] == "i"
-    view = memoryview(data.data)
-
-    def of_text(at: int) -> tuple[int, int]:
-        return (int(data[at]) if 0 <= data[at] < 2**40 else -1), at + 1
-
-    def of_bytes(at: int) -> tuple[int, int]:
-        return int.from_bytes(view[at : at + size], "big" if big else "little", signed=signed), at + size
-
-    return of_text if order == "=" else of_bytes
