@@ -70,10 +70,11 @@ def read_cloud(path: str | Path, *, origin: np.ndarray | None = None) -> PointCl
         )
     place = read.xyz[finite] if origin is None else read.xyz[finite] - origin
     reach = np.abs(place).max()
-    if not np.spacing(np.float32(min(reach, 1e38))) <= _COARSEST:
+    apart = np.spacing(np.float32(min(reach, 1e38)))
+    if not apart <= _COARSEST:
         raise CaptureError(
-            f"{path}: found coordinates up to {reach:.0f} m, where 32-bit numbers are "
-            f"{np.spacing(np.float32(min(reach, 1e38))):.3f} m apart; expected a cloud in the world of the "
+            f"{path}: found coordinates up to {reach:.0f} m, where 32-bit numbers are {apart:.3f} m apart; "
+            "expected a cloud in the world of the "
             "camera poses. Move one of them by the offset between the two"
         )
     if read.rgb is None:
@@ -83,17 +84,15 @@ def read_cloud(path: str | Path, *, origin: np.ndarray | None = None) -> PointCl
             PurifyWarning,
             stacklevel=2,
         )
-    rgb = no_colors(len(finite)) if read.rgb is None else read.rgb
-    return PointCloud(
-        xyz=torch.from_numpy(place.astype(np.float32)),
-        rgb=torch.from_numpy(rgb[finite]),
-        normal=torch.from_numpy(_unit(read.normal[finite])),
-        label=torch.from_numpy(read.label[finite]),
-        instance=torch.from_numpy(
-            no_labels(int(finite.sum())) if read.instance is None else read.instance[finite]
-        ),
-        missing=torch.from_numpy(np.flatnonzero(~finite)),
+    columns = (
+        place.astype(np.float32),
+        no_colors(len(place)) if read.rgb is None else read.rgb[finite],
+        _unit(read.normal[finite]),
+        no_labels(len(place)) if read.label is None else read.label[finite],
+        no_labels(len(place)) if read.instance is None else read.instance[finite],
+        np.flatnonzero(~finite),
     )
+    return PointCloud(*map(torch.from_numpy, columns))
 
 
 def _unit(normal: np.ndarray) -> np.ndarray:

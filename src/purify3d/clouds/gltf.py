@@ -17,11 +17,10 @@ from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
-from PIL import Image
 
 from purify3d.base.errors import CaptureError
 from purify3d.base.files import check_file
-from purify3d.clouds.vertices import Vertices, no_colors, no_labels, vertex_normals
+from purify3d.clouds.vertices import Vertices, colors_at, no_colors, picture, vertex_normals
 
 _KINDS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
@@ -54,14 +53,11 @@ def read_vertices(path: Path) -> Vertices:
         ) from error
     if not placed:
         raise CaptureError(f"{path}: found neither a mesh nor points; expected one of them. Re-export it")
-    colors = [part.rgb for part in placed]
     rgb = [no_colors(len(part.xyz)) if part.rgb is None else part.rgb for part in placed]
-    xyz = np.concatenate([part.xyz for part in placed])
     return Vertices(
-        xyz,
-        np.concatenate(rgb) if any(color is not None for color in colors) else None,
+        np.concatenate([part.xyz for part in placed]),
+        np.concatenate(rgb) if any(part.rgb is not None for part in placed) else None,
         np.concatenate([part.normal for part in placed]),
-        no_labels(len(xyz)),
     )
 
 
@@ -87,11 +83,11 @@ class _Part:
         xyz = self.xyz @ world[:3, :3].T + world[:3, 3]
         if self.normal is not None:
             turn = np.linalg.det(world[:3, :3]) * np.linalg.pinv(world[:3, :3])
-            return Vertices(xyz, self.rgb, self.normal @ turn, no_labels(len(xyz)))
+            return Vertices(xyz, self.rgb, self.normal @ turn)
         triangles = np.concatenate([np.empty((0, 3), dtype=np.int64), *self.triangles])
         if np.linalg.det(world[:3, :3]) < 0:
             triangles = triangles[:, ::-1]
-        return Vertices(xyz, self.rgb, vertex_normals(xyz, triangles), no_labels(len(xyz)))
+        return Vertices(xyz, self.rgb, vertex_normals(xyz, triangles))
 
 
 @dataclass
@@ -155,15 +151,21 @@ class _File:
         data, stride = self.view(entry["bufferView"])
         size, start = np.dtype(kind).itemsize, int(entry.get("byteOffset", 0))
         step = int(stride or size * width)
-        if not (count >= 0 <= start and step >= size * width):
-            raise ValueError(f"found {count} rows of {step} bytes from byte {start}")
-        if count and start + (count - 1) * step + size * width > len(data):
+        end = start + (count - 1) * step + size * width
+        if not (count >= 0 <= start and step >= size * width and (count == 0 or end <= len(data))):
             raise ValueError(f"found {count} rows of {step} bytes from byte {start} in {len(data)} bytes")
-        return (
-            np.ndarray((count, width), kind, data, start, (step, size))
-            if count
-            else np.empty((0, width), kind)
-        )
+        if count == 0:
+            return np.empty((0, width), kind)
+        return np.ndarray((count, width), kind, data, start, (step, size))
+
+    def columns(self, index: int, width: int, rows: int | None = None) -> np.ndarray:
+        """(rows, width) the first columns of a table; rows: as many as it has to have."""
+        table = self.table(index)
+        if table.shape[1] < width:
+            raise ValueError(f"found rows of {table.shape[1]} numbers; expected {width}")
+        if rows is not None and len(table) != rows:
+            raise ValueError(f"found {len(table)} rows for {rows} vertices")
+        return table[:, :width]
 
     def image(self, index: int) -> np.ndarray | None:
         """(H, W, 3) uint8; None where it cannot be found or read: a mesh without it is still a mesh."""
@@ -174,13 +176,11 @@ class _File:
     def _decoded(self, index: int) -> np.ndarray | None:
         try:
             entry = self.tree["images"][index]
-            data = (
-                self.view(entry["bufferView"])[0] if "bufferView" in entry else _bytes(self.path, entry, None)
-            )
-            with Image.open(io.BytesIO(data.tobytes())) as opened:
-                return np.asarray(opened.convert("RGB"))
-        except (OSError, ValueError, LookupError, SyntaxError, CaptureError, Image.DecompressionBombError):
+            view = entry.get("bufferView")
+            data = _bytes(self.path, entry, None) if view is None else self.view(view)[0]
+        except (OSError, ValueError, LookupError, CaptureError):
             return None
+        return picture(io.BytesIO(data.tobytes()))
 
 
 def _chunks(path: Path) -> tuple[bytes, bytes | None]:
@@ -264,7 +264,7 @@ def _parts(file: _File, mesh: dict[str, Any]) -> list[_Part]:
             continue
         index = tables["POSITION"]
         if index not in parts:
-            parts[index] = _Part(_wide(file.table(index), 3).astype(np.float64))
+            parts[index] = _Part(file.columns(index, 3).astype(np.float64))
         part = parts[index]
         count = len(part.xyz)
         order = file.table(primitive["indices"])[:, 0] if "indices" in primitive else np.arange(count)
@@ -274,7 +274,7 @@ def _parts(file: _File, mesh: dict[str, Any]) -> list[_Part]:
         if mode != _POINTS:
             part.triangles.append(_triangles(order, mode))
         if "NORMAL" in tables and part.normal is None:
-            part.normal = _as_many(_wide(file.table(tables["NORMAL"]), 3), count)
+            part.normal = file.columns(tables["NORMAL"], 3, count)
         used = np.zeros(count, dtype=bool)
         used[order] = True
         rgb = _colors(file, primitive, count)
@@ -282,18 +282,6 @@ def _parts(file: _File, mesh: dict[str, Any]) -> list[_Part]:
             # Colours of vertices hold for all of them, those of a material for what its faces use.
             part.paint(np.ones(count, dtype=bool) if "COLOR_0" in tables else used, rgb)
     return list(parts.values())
-
-
-def _wide(table: np.ndarray, width: int) -> np.ndarray:
-    if table.shape[1] < width:
-        raise ValueError(f"found rows of {table.shape[1]} numbers; expected {width}")
-    return table[:, :width]
-
-
-def _as_many(table: np.ndarray, count: int) -> np.ndarray:
-    if len(table) != count:
-        raise ValueError(f"found {len(table)} rows for {count} vertices")
-    return table
 
 
 def _triangles(order: np.ndarray, mode: int) -> np.ndarray:
@@ -311,10 +299,9 @@ def _colors(file: _File, primitive: dict[str, Any], count: int) -> np.ndarray | 
     """(N, 3) uint8 colours of the vertices, of the texture where they are, or of the material."""
     tables = primitive["attributes"]
     if "COLOR_0" in tables:
-        stored = _as_many(_wide(file.table(tables["COLOR_0"]), 3), count)
-        values = (
-            stored if stored.dtype.kind == "f" else stored / 255
-        )  # whole ones should say that they are shares
+        stored = file.columns(tables["COLOR_0"], 3, count)
+        # Whole ones should say that they are shares.
+        values = stored if stored.dtype.kind == "f" else stored / 255
         return np.nan_to_num(values * 255).round().clip(0, 255).astype(np.uint8)
     if "material" not in primitive:
         return None
@@ -325,11 +312,8 @@ def _colors(file: _File, primitive: dict[str, Any], count: int) -> np.ndarray | 
         webp = entry.get("extensions", {}).get("EXT_texture_webp", {}).get("source")
         image = file.image(entry.get("source", webp)) if entry.get("source", webp) is not None else None
         if image is not None:
-            place = _as_many(_wide(file.table(tables[name]), 2), count)
-            size = np.array([image.shape[1], image.shape[0]])
-            place = np.nan_to_num(place, posinf=0, neginf=0) % 1
-            column, row = np.minimum(place * size, size - 1).astype(int).T
-            return image[row, column]
+            place = file.columns(tables[name], 2, count)
+            return colors_at(image, np.nan_to_num(place, posinf=0, neginf=0) % 1)
     factor = look.get("baseColorFactor")
     if factor is None:
         return None

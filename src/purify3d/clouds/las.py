@@ -18,7 +18,6 @@ from purify3d.clouds.vertices import (
     bytes_of_colors,
     greys_of_intensity,
     ids_of_labels,
-    no_labels,
 )
 
 _SHORTEST_POINT = 20  # bytes of point format 0
@@ -53,7 +52,7 @@ def read_vertices(path: Path) -> Vertices:
         rgb = bytes_of_colors(np.stack([np.asarray(las[name]) for name in ("red", "green", "blue")], axis=1))
     if (rgb is None or not rgb.any()) and "intensity" in names and np.any(las["intensity"]):
         rgb = greys_of_intensity(np.asarray(las["intensity"]))
-    label = ids_of_labels(np.asarray(las["label"])) if "label" in names else no_labels(len(xyz))
+    label = ids_of_labels(np.asarray(las["label"])) if "label" in names else None
     if rgb is not None and not rgb.any():
         rgb = None  # fields that nobody filled
     return Vertices(xyz, rgb, np.zeros_like(xyz), label)
@@ -178,13 +177,10 @@ def _check_header(path: Path) -> int:
 
 def _check_chunks(path: Path, file: BinaryIO, data: int, size: int, width: int) -> None:
     """The table of the parts that LAZ is packed in: each begins with one point as it is."""
-    file.seek(data)
-    (table,) = struct.unpack("<q", file.read(8).ljust(8, b"\0"))
+    (table,) = _unpacked(file, data, "<q")
     if table == -1:  # written at the end by who could not go back
-        file.seek(size - 8)
-        (table,) = struct.unpack("<q", file.read(8).ljust(8, b"\0"))
-    file.seek(table if data < table < size else size)
-    _, chunks = struct.unpack("<II", file.read(8).ljust(8, b"\xff"))
+        (table,) = _unpacked(file, size - 8, "<q")
+    _, chunks = _unpacked(file, table if data < table < size else size, "<II")
     if chunks * width > size - data:
         _unreadable(path, f"found no table of its parts within {size - data} bytes")
 
@@ -198,16 +194,14 @@ def _check_layers(path: Path, vlr: Any, width: int) -> None:
     kinds = [struct.unpack_from("<HH", record, 34 + 6 * i) for i in range(items)]
     layers = sum(length if kind == _BYTES else _LAYERS.get(kind, 0) for kind, length in kinds)
     with path.open("rb") as file:
-        (at,) = struct.unpack("<96xI", file.read(100))
+        (at,) = _unpacked(file, 96, "<I")
         file.seek(at)
         table = lazrs.read_chunk_table(file, vlr)
         at += 8
         for _, length in table:
             room = min(length, size - at)
             if compressor == _LAYERED:  # a point as it is, how many there are, the lengths, the layers
-                file.seek(at + width + 4)
-                room -= width + 4 + 4 * layers
-                room -= sum(struct.unpack(f"<{layers}I", file.read(4 * layers).ljust(4 * layers, b"\xff")))
+                room -= width + 4 + 4 * layers + sum(_unpacked(file, at + width + 4, f"<{layers}I"))
             at += length
             if room < 0 or at > size:
                 _unreadable(path, f"found a part that ends beyond its {length} bytes or the file's {size}")
@@ -218,11 +212,17 @@ def _check_evlrs(path: Path, file: BinaryIO, first: int, count: int, size: int) 
     if count * _EVLR > size - first:
         _unreadable(path, f"found {count} records announced in {max(0, size - first)} bytes")
     for _ in range(count):
-        file.seek(first)
-        (length,) = struct.unpack("<20xQ32x", file.read(_EVLR).ljust(_EVLR, b"\xff"))
+        (length,) = _unpacked(file, first, "<20xQ32x")
         first += _EVLR + length
         if first > size:
             _unreadable(path, f"found a record of {length} bytes in a file of {size}")
+
+
+def _unpacked(file: BinaryIO, at: int, layout: str) -> tuple[Any, ...]:
+    """Values at a byte of a file; behind its end all bits are 1, which promises more than any file has."""
+    file.seek(at)
+    size = struct.calcsize(layout)
+    return struct.unpack(layout, file.read(size).ljust(size, b"\xff"))
 
 
 def _unreadable(path: Path, why: str) -> NoReturn:

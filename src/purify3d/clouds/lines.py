@@ -49,11 +49,15 @@ class Lines:
             yield b" ".join(parts)
 
 
-def numbers(words: list[bytes]) -> list[float]:
-    """
+def numbers(words: list[bytes], count: int) -> list[float]:
+    """The first `count` words as numbers.
+
     Raises:
-        ValueError: a word is no number.
+        ValueError: a word is no number, or there are too few.
     """
+    if len(words) < count:
+        raise ValueError(f"found {len(words)} of {count} numbers")
+    words = words[:count]
     try:
         return [float(word) for word in words]
     except ValueError:

@@ -11,11 +11,10 @@ from array import array
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from purify3d.base.errors import CaptureError
 from purify3d.clouds.lines import Lines, numbers
-from purify3d.clouds.vertices import GREY, Vertices, bytes_of_colors, no_colors, no_labels, vertex_normals
+from purify3d.clouds.vertices import Vertices, bytes_of_colors, colors_at, no_colors, picture, vertex_normals
 
 _MOST_MATERIAL = 1 << 24  # bytes of an MTL file
 
@@ -78,8 +77,8 @@ class _Read:
             words = rest.split()
             if len(words) >= 6:
                 self.colored.append(len(self.xyz) // 3)
-                self.color.extend(_numbers(words[3:6], 3))
-            self.xyz.extend(_numbers(words, 3))
+                self.color.extend(numbers(words[3:6], 3))
+            self.xyz.extend(numbers(words, 3))
         elif key == b"f":
             counts = len(self.xyz) // 3, len(self.texture) // 2, len(self.normal) // 3
             first = before = -1
@@ -91,9 +90,9 @@ class _Read:
                 first, before = (vertex, -1) if first < 0 else (first, vertex)
         elif key == b"vt":
             words = rest.split()
-            self.texture.extend(_numbers([*words, b"0"] if len(words) == 1 else words, 2))
+            self.texture.extend(numbers([*words, b"0"] if len(words) == 1 else words, 2))
         elif key == b"vn":
-            self.normal.extend(_numbers(rest.split(), 3))
+            self.normal.extend(numbers(rest.split(), 3))
         elif key == b"usemtl":
             self.material = self.materials.setdefault(rest.strip(), len(self.materials))
         elif key == b"mtllib":
@@ -117,7 +116,7 @@ class _Read:
             rgb[np.array(self.colored)] = bytes_of_colors(np.array(self.color).reshape(-1, 3))
         else:
             rgb = self._textured(path, corner[corner[:, 1] >= 0], len(xyz))
-        return Vertices(xyz, rgb, facing, no_labels(len(xyz)))
+        return Vertices(xyz, rgb, facing)
 
     def _textured(self, path: Path, corner: np.ndarray, count: int) -> np.ndarray | None:
         """(N, 3) colours of textures, grey where there is none; None where no image can be found."""
@@ -126,28 +125,17 @@ class _Read:
             images |= _materials(path.parent / os.fsdecode(library))
         vertex, first = np.unique(corner[:, 0], return_index=True)
         place = np.nan_to_num(np.array(self.texture).reshape(-1, 2)[corner[first, 1]], posinf=0, neginf=0) % 1
-        rgb, painted = np.full((count, 3), GREY, dtype=np.uint8), False
+        rgb, painted = no_colors(count), False
         for name, file in images.items():
             of_it = corner[first, 3] == self.materials.get(name, -1)
             if not of_it.any() or not file.is_file():
                 continue  # a mesh without its images is still a mesh
-            try:
-                with Image.open(file) as opened:
-                    image = np.asarray(opened.convert("RGB"))
-            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-                continue
-            size = np.array([image.shape[1], image.shape[0]])
-            at = np.stack([place[of_it, 0], 1 - place[of_it, 1]], axis=1)
-            column, row = np.minimum(at * size, size - 1).astype(int).T
-            rgb[vertex[of_it]] = image[row, column]
-            painted = True
+            image = picture(file)
+            if image is not None:
+                at = np.stack([place[of_it, 0], 1 - place[of_it, 1]], axis=1)
+                rgb[vertex[of_it]] = colors_at(image, at)
+                painted = True
         return rgb if painted else None
-
-
-def _numbers(words: list[bytes], count: int) -> list[float]:
-    if len(words) < count:
-        raise ValueError(f"found {len(words)} of {count} numbers")
-    return numbers(words[:count])
 
 
 def _corner(word: bytes, counts: tuple[int, int, int]) -> tuple[int, int, int]:

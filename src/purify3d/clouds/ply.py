@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,12 +102,11 @@ def write_ply(
     fields = [*(_FAR_FIELDS if far else _FIELDS)]
     fields += [(name, kind) for name, kind in _OPTIONAL if extra[name] is not None]
     columns: dict[str, np.ndarray | None] = {"label": points.label.numpy() if label is None else label}
-    for axis in range(3):
-        place = points.xyz[:, axis].numpy()
-        columns[_POSITION[axis]] = place + origin[axis] if origin is not None and far else place
-        columns[_NORMAL[axis]] = points.normal[:, axis].numpy()
-        columns[_COLOR[axis]] = (points.rgb.numpy() if rgb is None else rgb)[:, axis]
     columns |= extra
+    place = points.xyz.numpy() + origin if far else points.xyz.numpy()
+    rgb = points.rgb.numpy() if rgb is None else rgb
+    for axes, three in ((_POSITION, place), (_NORMAL, points.normal.numpy()), (_COLOR, rgb)):
+        columns |= zip(axes, three.T, strict=True)
     table = np.empty(len(points) + len(points.missing), dtype=[(name, "<" + kind) for name, kind in fields])
     for name, values in columns.items():
         if values is not None:
@@ -205,30 +204,24 @@ def read_vertices(path: Path) -> Vertices:
     tables = read_elements(path, header, ["vertex"])
     vertex = _columns(tables["vertex"])
 
-    def stack(names: Sequence[str]) -> np.ndarray:
-        return np.stack([vertex[name] for name in names], axis=1)
+    def stacked(*names: str) -> np.ndarray | None:
+        """(N, names) of columns side by side, None unless all are there."""
+        return np.stack([vertex[n] for n in names], axis=1) if set(names) <= vertex.keys() else None
 
-    xyz = stack(_POSITION).astype(np.float64)
-    rgb = None
-    colors = next((names for names in _COLORS if set(names) <= vertex.keys()), None)
-    packed = next((name for name in ("rgb", "rgba") if name in vertex), None)
-    intensity = next((name for name in ("intensity", "scalar_intensity") if name in vertex), None)
-    if colors:
-        rgb = bytes_of_colors(stack(colors))
-    elif packed:
-        rgb = bytes_of_packed(vertex[packed])
-    elif intensity:
-        rgb = greys_of_intensity(vertex[intensity])
-    label = next((name for name in ("label", "scalar_label") if name in vertex), None)
-    return Vertices(
-        xyz,
-        rgb,
-        stack(_NORMAL).astype(np.float64)
-        if set(_NORMAL) <= vertex.keys()
-        else vertex_normals(xyz, _triangles(path, header, len(xyz))),
-        ids_of_labels(vertex[label]) if label else no_labels(len(xyz)),
-        ids_of_labels(vertex["instance"]) if "instance" in vertex else None,
-    )
+    def first(make: Callable[[np.ndarray], np.ndarray], *names: str) -> np.ndarray | None:
+        return next((make(vertex[name]) for name in names if name in vertex), None)
+
+    xyz = np.stack([vertex[name] for name in _POSITION], axis=1).astype(np.float64)
+    rgb = next((bytes_of_colors(c) for names in _COLORS if (c := stacked(*names)) is not None), None)
+    if rgb is None:
+        rgb = first(bytes_of_packed, "rgb", "rgba")
+    if rgb is None:
+        rgb = first(greys_of_intensity, "intensity", "scalar_intensity")
+    normal = stacked(*_NORMAL)
+    if normal is None:
+        normal = vertex_normals(xyz, _triangles(path, header, len(xyz)))
+    label, instance = first(ids_of_labels, "label", "scalar_label"), first(ids_of_labels, "instance")
+    return Vertices(xyz, rgb, normal.astype(np.float64), label, instance)
 
 
 def read_triangles(path: Path) -> np.ndarray:
@@ -256,14 +249,8 @@ def _columns(table: Table) -> dict[str, np.ndarray]:
 
 def _triangles(path: Path, header: Header, count: int) -> np.ndarray:
     """(F, 3) vertices of the faces, polygons cut into triangles."""
-    corners = next(
-        (
-            p.name
-            for p in _properties(header, "face")
-            if p.length is not None and p.name in ("vertex_indices", "vertex_index")
-        ),
-        None,
-    )
+    lists = {p.name for p in _properties(header, "face") if p.length is not None}
+    corners = next((name for name in ("vertex_indices", "vertex_index") if name in lists), None)
     if corners is None:
         return np.empty((0, 3), dtype=np.int64)
     faces = read_elements(path, header, ["face"])["face"][corners]

@@ -12,7 +12,7 @@ import numpy as np
 
 from purify3d.base.errors import CaptureError
 from purify3d.clouds.lines import Lines, numbers
-from purify3d.clouds.vertices import Vertices, no_labels, vertex_normals
+from purify3d.clouds.vertices import Vertices, vertex_normals
 
 _HEAD = 84  # bytes in front of the facets: a note of 80, and how many there are
 _FACET = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
@@ -43,9 +43,7 @@ def read_vertices(path: Path) -> Vertices:
         for line in lines:
             words = line.split()
             if words and words[0].lower() == b"vertex":
-                if len(words) != 4:
-                    raise ValueError(f"found {len(words) - 1} of 3 numbers")
-                xyz.extend(numbers(words[1:]))
+                xyz.extend(numbers(words[1:], 3))
             elif words and words[0].lower() == b"endfacet" and len(xyz) % 9:
                 raise ValueError("found a facet of no 3 corners")
         return _facets(np.array(xyz).reshape(-1, 3))
@@ -58,4 +56,4 @@ def read_vertices(path: Path) -> Vertices:
 
 def _facets(xyz: np.ndarray) -> Vertices:
     normal = vertex_normals(xyz, np.arange(len(xyz)).reshape(-1, 3))
-    return Vertices(xyz, None, normal, no_labels(len(xyz)))
+    return Vertices(xyz, None, normal)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from purify3d.types import NO_LABEL
 
@@ -20,14 +23,13 @@ class Vertices:
         xyz: (N, 3) float64.
         rgb: (N, 3) uint8; None: the file has no colours.
         normal: (N, 3) float64 of any length, zero where unknown.
-        label: (N,) int32, -1 = none.
-        instance: (N,) int32 ids of objects, -1 = none; None: the format or the file has none.
+        label, instance: (N,) int32 ids of classes and of objects, -1 = none; None: the file has none.
     """
 
     xyz: np.ndarray
     rgb: np.ndarray | None
     normal: np.ndarray
-    label: np.ndarray
+    label: np.ndarray | None = None
     instance: np.ndarray | None = None
 
 
@@ -39,6 +41,22 @@ def no_colors(count: int) -> np.ndarray:
 def no_labels(count: int) -> np.ndarray:
     """(N,) int32, none."""
     return np.full(count, NO_LABEL, dtype=np.int32)
+
+
+def picture(source: Path | BytesIO) -> np.ndarray | None:
+    """(H, W, 3) uint8 of a texture; None where it cannot be read: a mesh without it is still a mesh."""
+    try:
+        with Image.open(source) as opened:
+            return np.asarray(opened.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+
+
+def colors_at(image: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """(N, 3) colours of an image at (N, 2) shares of its width and height, 0..1 from the top left."""
+    size = np.array([image.shape[1], image.shape[0]])
+    column, row = np.minimum(place * size, size - 1).astype(int).T
+    return np.asarray(image[row, column])
 
 
 def bytes_of_colors(stored: np.ndarray) -> np.ndarray:
