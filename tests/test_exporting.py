@@ -18,7 +18,6 @@ from fakes import LABELS, NAMES
 from PIL import Image
 
 from purify3d.base.errors import CaptureError, PurifyWarning, RunError
-from purify3d.cli.export import _COLORS, _FORMATS
 from purify3d.clouds.ply import read_written, write_ply
 from purify3d.exporting import FORMATS, Content, Wishes, export
 from purify3d.exporting.coco import rgb_of_ids, segments_info
@@ -516,15 +515,6 @@ def test_rrd_is_read_back(run: Path, room: Scene) -> None:
 
 
 # ------------------------------------------------------------------------------------- what can go wrong
-
-
-def test_every_format_has_a_name_on_the_command_line() -> None:
-    import typing
-
-    from purify3d.exporting.content import Colors
-
-    assert tuple(FORMATS) == _FORMATS
-    assert typing.get_args(Colors) == _COLORS
 
 
 def test_the_command(run: Path, purify3d: Callable[..., tuple[int, str, str]]) -> None:

@@ -45,8 +45,8 @@ def main() -> None:
     points = scene.cloud()
     features = lift(scene, backbone, text_embeddings)
     said = features.within(0)
-    voxels, heard = affinity(points, said, backbone=backbone)
-    assert isinstance(heard, Affinity)
+    voxels, weights = affinity(points, said, backbone=backbone)
+    assert isinstance(weights, Affinity)
     pooled = purify(points, features, backbone=backbone)
     raw, purified = (classify(scores(f, text_embeddings), text_embeddings) for f in (said, pooled))
     (frame,) = inside_views(
@@ -75,7 +75,9 @@ def main() -> None:
         config = PurifyConfig(affinity=name, confidence=0.0)
         _, weights = affinity(points, said, config, backbone=backbone)
         assert isinstance(weights, Affinity)
-        panels.append((f"whom it hears: {name}", whom(points, near, voxels.of_point, weights, center)))
+        panels.append(
+            (f"its neighbours by weight: {name}", neighbours(points, near, voxels.of_point, weights, center))
+        )
     sheet(args.output / "stage-affinity.png", panels)
     found = answer(points, pooled, "somewhere to sit", backbone)
     sheet(
@@ -161,7 +163,7 @@ def marked(points: PointCloud, frame: Frame, chosen: torch.Tensor) -> np.ndarray
     return drawn(points, frame, colors, False)
 
 
-def whom(
+def neighbours(
     points: PointCloud, frame: Frame, of_point: torch.Tensor, weights: Affinity, center: int
 ) -> np.ndarray:
     """Weights of one voxel's neighbours as heat over a pale photo."""
@@ -169,8 +171,8 @@ def whom(
     per_voxel[weights.neighbor[center].long()] = weights.weight[center]
     weight = per_voxel[of_point]
     colors = (points.rgb.numpy() // 3 + 150).astype(np.uint8)
-    heard = (weight > 0).numpy()
-    colors[heard] = heat_colors((weight / weight.max()).sqrt().numpy())[heard]
+    counted = (weight > 0).numpy()
+    colors[counted] = heat_colors((weight / weight.max()).sqrt().numpy())[counted]
     return drawn(points, frame, colors, False)
 
 

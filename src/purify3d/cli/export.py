@@ -9,9 +9,7 @@ import click
 
 from purify3d.base.files import name_of
 from purify3d.cli import flags, show
-
-_FORMATS = ("ply", "las", "laz", "glb", "rrd", "npz", "scannet", "coco")
-_COLORS = ("label", "photo", "heat", "pca")
+from purify3d.exporting import COLORS, FORMATS, Wishes
 
 
 @click.command(
@@ -22,11 +20,11 @@ _COLORS = ("label", "photo", "heat", "pca")
     ],
 )
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--to", required=True, type=click.Choice(_FORMATS), help="Format to write.")
+@click.option("--to", required=True, type=click.Choice(list(FORMATS)), help="Format to write.")
 @click.option("-o", "--output", help="File, or folder of scannet and coco [default: in RUN/export].")
 @click.option(
     "--colors",
-    type=click.Choice(_COLORS),
+    type=click.Choice(COLORS),
     help="What points are coloured by [default: label; heat with --text].",
 )
 @click.option("--text", help="Words whose heat is exported too (ply, npz) or shown as colour.")
@@ -60,7 +58,6 @@ def export(
     Positions are those of the capture. rrd, coco and --mesh read its frames, the others the run alone.
     """
     click.echo(f"export of {run}", err=True)
-    from purify3d.exporting import FORMATS, Wishes
     from purify3d.runs import Run
 
     shown = colors or ("heat" if text else "label")

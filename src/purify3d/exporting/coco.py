@@ -7,14 +7,13 @@ Segmentation: the id of a pixel's segment is R + 256 G + 65536 B, 0 = void.
 from __future__ import annotations
 
 import json
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from purify3d.base.errors import CaptureError, PurifyError, PurifyWarning, RunError
+from purify3d.base.errors import PurifyError, RunError
 from purify3d.exporting.content import Content
 from purify3d.exporting.file_stems import file_stems
 from purify3d.exporting.pixels import PointLookup, on_color, points_of_pixels
@@ -52,7 +51,7 @@ def write(path: Path, content: Content) -> None:
     unread = []
     names = file_stems(frame.name for frame in frames)
     kind = np.uint8 if len(result.names) < 256 else np.uint16
-    for number, frame in enumerate(content.progress(frames, name="labels of frames", total=len(frames))):
+    for number, frame in enumerate(content.run.progress(frames, name="labels of frames", total=len(frames))):
         name, camera = names[number], frame.camera
         try:
             photo = Image.fromarray(frame.color())
@@ -68,11 +67,7 @@ def write(path: Path, content: Content) -> None:
         images.append({"id": number, "file_name": f"{name}.jpg", **size})
         infos = segments_info(ids, category)
         annotations.append({"image_id": number, "file_name": f"{name}.png", "segments_info": infos})
-    if unread:
-        said = f"{len(unread)} of {len(frames)} frames cannot be read: {', '.join(unread[:5])}"
-        if not images:
-            raise CaptureError(f"{content.run.job.capture.path}: {said}; expected frames. Copy it again")
-        warnings.warn(f"{said}; they are left out", PurifyWarning, stacklevel=3)
+    content.tell_unread(unread)
     tree = {
         "info": {"description": f"{content.scene.name}, labelled by purify3d"},
         "images": images,

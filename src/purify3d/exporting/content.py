@@ -2,51 +2,25 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Protocol
 
 import numpy as np
 from torch import Tensor
 
+from purify3d.base.errors import CaptureError, PurifyWarning
 from purify3d.base.progress import Progress
+from purify3d.exporting.formats import Wishes
 from purify3d.labels.objects import Found
 from purify3d.labels.questions import Answer
 from purify3d.labels.segmentation import Segmentation
 from purify3d.pictures.palettes import heat_colors, label_colors
 from purify3d.pictures.principal import pca_colors
 from purify3d.types import PointCloud, PointFeatures, Scene
-
-Colors = Literal["label", "photo", "heat", "pca"]
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """What may be chosen of an export.
-
-    Attributes:
-        colors: of points and vertices: of their label, of the photos, heat of `text`, or the three main
-            directions of the purified features.
-        text: words whose heat is exported too.
-        mesh: of GLB, make a mesh of the frames where the run has none.
-        features: of NPZ, the purified features too.
-        limit: frames at most, evenly spaced, of formats that hold frames; None: all.
-    """
-
-    colors: Colors = "label"
-    text: str | None = None
-    mesh: bool = False
-    features: bool = False
-    limit: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.colors not in get_args(Colors):
-            raise ValueError(f"found colors = {self.colors!r}; expected one of {', '.join(get_args(Colors))}")
-        if self.colors == "heat" and self.text is None:
-            raise ValueError("found colors = 'heat' and no text; expected the words whose heat is shown")
-        if self.limit is not None and self.limit < 1:
-            raise ValueError(f"found limit = {self.limit}; expected at least one frame")
 
 
 class Exported(Protocol):
@@ -86,10 +60,6 @@ class Content:
 
     run: Exported
     wishes: Wishes = field(default_factory=Wishes)
-
-    @property
-    def progress(self) -> Progress:
-        return self.run.progress
 
     @property
     def scene(self) -> Scene:
@@ -140,18 +110,13 @@ class Content:
         """(N,) float32 0..1 of the words, if there are any."""
         return None if self.answer is None else self.answer.heat.numpy().astype(np.float32)
 
-    @property
-    def purified(self) -> PointFeatures:
-        """Pooled features."""
-        return self.run.purified
-
     @cached_property
     def rgb(self) -> np.ndarray:
         """(N, 3) uint8 colours as wished."""
         if self.wishes.colors == "photo":
             return self.points.rgb.numpy()
         if self.wishes.colors == "pca":
-            return pca_colors(self.purified)
+            return pca_colors(self.run.purified)
         if self.wishes.colors == "heat" and self.heat is not None:
             return heat_colors(self.heat)
         return self.result.colors()
@@ -174,3 +139,20 @@ class Content:
             chosen = np.linspace(0, len(frames) - 1, limit).round().astype(int)
             frames = tuple(frames[i] for i in chosen)
         return replace(scene, frames=frames)
+
+    def tell_unread(self, unread: Sequence[str]) -> None:
+        """Say which frames of the capture are left out, if some are.
+
+        Raises:
+            CaptureError: all of them are.
+
+        Warns:
+            PurifyWarning: some are.
+        """
+        if not unread:
+            return
+        frames = self.capture.frames
+        said = f"{len(unread)} of {len(frames)} frames cannot be read: {', '.join(unread[:5])}"
+        if len(unread) == len(frames):
+            raise CaptureError(f"{self.run.job.capture.path}: {said}; expected frames. Copy it again")
+        warnings.warn(f"{said}; they are left out", PurifyWarning, stacklevel=4)

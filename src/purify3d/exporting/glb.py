@@ -46,14 +46,8 @@ def write(path: Path, content: Content) -> None:
     if not len(faces) and content.wishes.mesh:
         voxel = content.run.job.method.purify.voxel
         frames = content.capture.frames
-        vertices, faces, unread = mesh_of_frames(frames, voxel, progress=content.progress)
-        if unread:
-            warnings.warn(
-                f"{len(unread)} of {len(frames)} frames cannot be read, so they are not in the mesh: "
-                f"{', '.join(unread[:5])}",
-                PurifyWarning,
-                stacklevel=3,
-            )
+        vertices, faces, unread = mesh_of_frames(frames, voxel, progress=content.run.progress)
+        content.tell_unread(unread)
         if not len(faces):
             raise CaptureError(
                 f"found no surface in {len(frames)} frames with cells of {voxel:g} m; expected depth images "
@@ -92,26 +86,19 @@ def write_glb(
     place = xyz.astype("<f4")
     shade = np.full((len(place), 4), 65535, dtype="<u2")
     shade[:, :3] = (linear(rgb) * 65535).round()
-    views, accessors, blocks = [], [], []
+    views, accessors, data = [], [], b""
     columns = [(place, _FLOAT, "VEC3", 34962), (shade, _USHORT, "VEC4", 34962)]
     columns += [(faces.astype("<u4").reshape(-1), _UINT, "SCALAR", 34963)] if len(faces) else []
-    start = 0
     for number, (table, kind, shape, target) in enumerate(columns):
-        data = table.tobytes()
-        views.append({"buffer": 0, "byteOffset": start, "byteLength": len(data), "target": target})
-        entry: dict[str, Any] = {
-            "bufferView": number,
-            "componentType": kind,
-            "count": len(table),
-            "type": shape,
-        }
+        views.append({"buffer": 0, "byteOffset": len(data), "byteLength": table.nbytes, "target": target})
+        entry: dict[str, Any] = {"bufferView": number, "componentType": kind}
+        entry |= {"count": len(table), "type": shape}
         if kind == _USHORT:
             entry["normalized"] = True
         if number == 0:
             entry |= {"min": place.min(axis=0).tolist(), "max": place.max(axis=0).tolist()}
         accessors.append(entry)
-        blocks.append(data)  # widths are multiples of 4 bytes, so all begin where they may
-        start += len(data)
+        data += table.tobytes()  # widths are multiples of 4 bytes, so all begin where they may
     primitive: dict[str, Any] = {"attributes": {"POSITION": 0, "COLOR_0": 1}, "material": 0, "mode": _POINTS}
     if len(faces):
         primitive |= {"indices": 2, "mode": _TRIANGLES}
@@ -136,16 +123,14 @@ def write_glb(
         ],
         "accessors": accessors,
         "bufferViews": views,
-        "buffers": [{"byteLength": start}],
+        "buffers": [{"byteLength": len(data)}],
     }
     text = json.dumps(tree, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 4)
     with path.open("wb") as file:
-        file.write(struct.pack("<4sII", b"glTF", 2, 12 + 8 + len(text) + 8 + start))
+        file.write(struct.pack("<4sII", b"glTF", 2, 12 + 8 + len(text) + 8 + len(data)))
         file.write(struct.pack("<I4s", len(text), b"JSON") + text)
-        file.write(struct.pack("<I4s", start, b"BIN\0"))
-        for data in blocks:
-            file.write(data)
+        file.write(struct.pack("<I4s", len(data), b"BIN\0") + data)
 
 
 def linear(rgb: np.ndarray) -> np.ndarray:

@@ -148,7 +148,5 @@ def _large(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndar
     _, piece = connected_components(coo_array(edges, shape=(count, count)), directed=False)
     large = np.bincount(piece, minlength=1)[piece] >= _SMALLEST if count else np.zeros(0, dtype=bool)
     faces = faces[large[faces[:, 0]]]
-    kept = np.zeros(count, dtype=bool)
-    kept[faces] = True
-    number = np.cumsum(kept) - 1
-    return vertices[kept], number[faces]
+    kept, number = np.unique(faces, return_inverse=True)
+    return vertices[kept], number.reshape(faces.shape)

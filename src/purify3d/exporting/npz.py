@@ -29,7 +29,7 @@ def write(path: Path, content: Content) -> None:
         columns["heat"] = content.heat, 0
     arrays = {"names": np.array(result.names), "up": content.scene.up}
     if content.wishes.features:
-        features = content.purified
+        features = content.run.purified
         columns["features"] = features.values.half().numpy(), 0
         if features.basis is not None:
             arrays["basis"] = features.basis.numpy()

@@ -44,9 +44,10 @@ class PointLookup:
         inside = ((scaled >= 0) & (scaled < top)).all(axis=1)
         result = np.full(len(xyz), _NONE, dtype=np.int32)
         cell = scaled[inside].astype(np.int32)
-        block = _flat(cell >> self._bits, self._blocks)
+        block = np.ravel_multi_index(tuple((cell >> self._bits).T), tuple(self._blocks))
         self._open(block)
-        within = _flat(cell & ((1 << self._bits) - 1), np.full(3, 1 << self._bits))
+        edge = 1 << self._bits
+        within = np.ravel_multi_index(tuple((cell & (edge - 1)).T), (edge, edge, edge))
         place = self._slot[block].astype(np.int64) << 3 * self._bits | within
         found = self._cell.reshape(-1)[place]
         if len(fresh := np.flatnonzero(found == _UNKNOWN)):
@@ -94,9 +95,3 @@ def on_color(image: np.ndarray, depth_camera: Camera, camera: Camera) -> np.ndar
     )
     taken = image[row.clip(0, depth_camera.height - 1)[:, None], column.clip(0, depth_camera.width - 1)]
     return np.where(inside, taken, _NONE)
-
-
-def _flat(index: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """(M, 3) integer coordinates in a grid of (3,) cells -> (M,) int64 numbers."""
-    i, j, k = index[:, 0].astype(np.int64), index[:, 1], index[:, 2]
-    return np.asarray((i * size[1] + j) * size[2] + k)

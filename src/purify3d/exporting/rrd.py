@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from purify3d.base.axes import describe_axis
-from purify3d.base.errors import CaptureError, PurifyError, PurifyWarning, require
+from purify3d.base.errors import PurifyError, require
 from purify3d.exporting.content import Content
 
 _QUALITY = 85  # of the photos
@@ -53,7 +52,7 @@ def write(path: Path, content: Content) -> None:
         static=True,
     )
     unread = []
-    for number, frame in enumerate(content.progress(frames, name="frames", total=len(frames))):
+    for number, frame in enumerate(content.run.progress(frames, name="frames", total=len(frames))):
         try:
             color, depth = frame.color(), frame.depth()
         except (PurifyError, OSError):
@@ -71,11 +70,7 @@ def write(path: Path, content: Content) -> None:
         record.log("world/camera/depth", rr.DepthImage(stored, meter=_MILLIMETRES))
     record.flush()
     record.disconnect()
-    if unread:
-        said = f"{len(unread)} of {len(frames)} frames cannot be read: {', '.join(unread[:5])}"
-        if len(unread) == len(frames):
-            raise CaptureError(f"{content.run.job.capture.path}: {said}; expected frames. Copy it again")
-        warnings.warn(f"{said}; they are left out", PurifyWarning, stacklevel=3)
+    content.tell_unread(unread)
 
 
 def _pinhole(rr: Any, camera: Any) -> Any:
