@@ -54,7 +54,7 @@ def main() -> None:
         start = time.perf_counter()
         with watch(name):
             network.train()
-            loss, _ = scene_loss(network, scene, config, shape, generator)
+            loss, _ = scene_loss(network, scene, config, generator)
             loss.backward()
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)

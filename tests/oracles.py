@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from purify3d.benchmarking.votes import _check as check_votes
-from purify3d.training.distill import DistillConfig, Pairs, _check, _micro, _steps
+from purify3d.training.config import TrainConfig
+from purify3d.training.distill import Pairs, _check, _micro, _steps
 from purify3d.training.teachers import Targets
 from purify3d.types import Affinity
 
@@ -55,7 +56,7 @@ def submanifold_conv_dense(features: Tensor, kernel: Tensor, index: Tensor) -> T
 
 @torch.no_grad()
 def mine_plain(
-    teacher: Tensor, neighbor: Tensor, anchors: Tensor, *, config: DistillConfig, seed: int
+    teacher: Tensor, neighbor: Tensor, anchors: Tensor, *, config: TrainConfig, seed: int
 ) -> Pairs:
     """What `mine` computes, by the (M, N) matrix of all cosines; other random numbers where cosines tie."""
     _check(len(teacher), neighbor, config)

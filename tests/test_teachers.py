@@ -18,7 +18,8 @@ from purify3d.features.surface import with_points
 from purify3d.grid.neighbors import grid_neighbors
 from purify3d.grid.voxels import voxelize
 from purify3d.training import teachers
-from purify3d.training.distill import DistillConfig, Pairs, mine, mine_targets
+from purify3d.training.config import TrainConfig
+from purify3d.training.distill import Pairs, mine, mine_targets
 from purify3d.training.teachers import Targets, load_teacher, sonata
 from purify3d.training.teachers.geometric import GeometricTeacher, GeometricTeacherConfig
 from purify3d.training.teachers.oversegment import Links, link, merge_regions
@@ -319,7 +320,7 @@ def test_geometry_says_the_same_again_and_its_fingerprint_changes_with_it() -> N
 
 # --- mining -------------------------------------------------------------------------------------------------
 
-SMALL = DistillConfig(anchors=50, macro=6, micro=4, neighbors=12)
+SMALL = TrainConfig(anchors=50, macro=6, micro=4, neighbors=12)
 
 
 def neighbors_of(points: int, k: int, seed: int = 0) -> Tensor:

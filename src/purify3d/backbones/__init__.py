@@ -134,8 +134,7 @@ def load_backbone(name: str, *, device: str = "auto") -> Backbone:
     if family not in FAMILIES:
         return _load_installed(installed[family], argument, device)
     module, function = FAMILIES[family].split(":")
-    backbone: Backbone = getattr(import_module(module), function)(argument, device=device)
-    return backbone
+    return getattr(import_module(module), function)(argument, device=device)
 
 
 def _installed() -> dict[str, EntryPoint]:

@@ -32,5 +32,4 @@ def fit(logits: Tensor, height: int, width: int) -> Tensor:
     # In grid_sample's coordinates the map is -1..1; the input ends before 1.
     scale = torch.tensor([[1 / columns, 0, 1 / columns - 1], [0, 1 / rows, 1 / rows - 1]])
     grid = affine_grid(scale[None].to(logits), [1, *logits.shape], align_corners=False)
-    fitted: Tensor = grid_sample(logits[None], grid, padding_mode="border", align_corners=False)[0]
-    return fitted
+    return grid_sample(logits[None], grid, padding_mode="border", align_corners=False)[0]

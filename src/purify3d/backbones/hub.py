@@ -108,5 +108,4 @@ class HubSegmenter:
     def _gray(self, brightness: np.ndarray) -> Tensor:
         """(H, W) brightness 0..1 -> (3, h, w) what the processor makes of a grey image."""
         image = np.repeat((brightness * 255).round().astype(np.uint8)[..., None], 3, axis=2)
-        pixels: Tensor = self._inputs(image)["pixel_values"][0].float()
-        return pixels
+        return self._inputs(image)["pixel_values"][0].float()

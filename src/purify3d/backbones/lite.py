@@ -85,8 +85,7 @@ class _Context(nn.Module):
             _resize(F.hardswish(squeeze(F.adaptive_avg_pool2d(x, grid))), x)
             for grid, squeeze in zip(self.grids, self.squeeze, strict=True)
         ]
-        mixed: Tensor = self.mix(torch.cat([x, *context], dim=1))
-        return mixed
+        return self.mix(torch.cat([x, *context], dim=1))
 
 
 def _resize(x: Tensor, like: Tensor) -> Tensor:
@@ -123,8 +122,7 @@ class LiteSegmenter(nn.Module):
         for refine in self.refine:
             finer = seen.pop()
             x = refine(finer + _resize(x, finer))
-        logits: Tensor = self.classify(x)
-        return logits
+        return self.classify(x)
 
 
 def load_lite(weights: Path = WEIGHTS, card: Path = CARD) -> tuple[LiteSegmenter, tuple[str, ...]]:

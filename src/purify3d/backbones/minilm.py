@@ -56,8 +56,7 @@ class _Embeddings(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """(B, L) -> (B, L, D); a single sentence is of the first type."""
         place = self.position_embeddings.weight[: ids.shape[1]] + self.token_type_embeddings.weight[0]
-        seen: Tensor = self.LayerNorm(embedding(ids, self.word_embeddings.weight) + place)
-        return seen
+        return self.LayerNorm(embedding(ids, self.word_embeddings.weight) + place)
 
 
 class _SelfAttention(nn.Module):
@@ -81,8 +80,7 @@ class _Output(nn.Module):
         self.dense, self.LayerNorm = nn.Linear(width, WIDTH), _norm()
 
     def forward(self, x: Tensor, before: Tensor) -> Tensor:
-        added: Tensor = self.LayerNorm(self.dense(x) + before)
-        return added
+        return self.LayerNorm(self.dense(x) + before)
 
 
 class _Layer(nn.Module):
@@ -96,8 +94,7 @@ class _Layer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.attention["output"](self.attention["self"](x), x)
-        wider: Tensor = self.output(gelu(self.intermediate["dense"](x)), x)
-        return wider
+        return self.output(gelu(self.intermediate["dense"](x)), x)
 
 
 class MiniLM(nn.Module):

@@ -38,8 +38,7 @@ class Material:
     @property
     def mean(self) -> Color:
         """(3,) mean albedo, 0..255."""
-        mean: np.ndarray = self.tile.reshape(-1, 3).mean(axis=0)
-        return mean
+        return self.tile.reshape(-1, 3).mean(axis=0)
 
 
 def noise(rng: np.random.Generator, smooth: float = 1.0, stretch: float = 1.0) -> np.ndarray:
@@ -52,8 +51,7 @@ def noise(rng: np.random.Generator, smooth: float = 1.0, stretch: float = 1.0) -
     radius[0, 0] = np.inf
     spectrum = np.fft.rfft2(rng.normal(size=(TILE, TILE))) * radius**-smooth
     field = np.fft.irfft2(spectrum, s=(TILE, TILE))
-    result: np.ndarray = field / field.std()
-    return result
+    return field / field.std()
 
 
 def _paint(color: Color, shade: np.ndarray) -> np.ndarray:

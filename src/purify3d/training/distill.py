@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
+from purify3d.training.config import TrainConfig
 from purify3d.training.gather import gather_rows
 from purify3d.training.teachers import Targets
 
@@ -21,34 +22,6 @@ from purify3d.training.teachers import Targets
 _STEPS = 1 << 20
 _ANCHORS = 256  # whose tied points are drawn at a time
 _Kept = tuple[Tensor, Tensor]  # keys and groups, (M, count) each
-
-
-@dataclass(frozen=True)
-class DistillConfig:
-    """How many pairs are mined and how hard the loss is; the defaults are the paper's.
-
-    Attributes:
-        anchors: at most this many per scene.
-        macro: negatives of lowest teacher cosine in the whole scene.
-        micro: negatives of lowest teacher cosine among the anchor's spatial neighbours (15 in the released
-            code).
-        neighbors: K, spatial neighbours of a point.
-        temperature: of the softmax over one positive and all negatives.
-    """
-
-    anchors: int = 4096
-    macro: int = 48
-    micro: int = 16
-    neighbors: int = 96
-    temperature: float = 0.07
-
-    def __post_init__(self) -> None:
-        if self.anchors < 1 or min(self.macro, self.micro) < 0 or self.macro + self.micro < 1:
-            raise ValueError(f"distillation needs anchors and negatives, found {self}")
-        if self.neighbors <= self.micro or self.temperature <= 0:
-            raise ValueError(
-                f"expected more neighbours than micro negatives and a positive temperature, found {self}"
-            )
 
 
 @dataclass(frozen=True)
@@ -66,18 +39,13 @@ class Pairs:
     negative: Tensor
 
 
-def draw_anchors(points: int, *, config: DistillConfig, seed: int) -> Tensor:
-    """(min(points, config.anchors),) int64: different points, each as likely as any other."""
-    return torch.randperm(points, generator=torch.Generator().manual_seed(seed))[: config.anchors]
-
-
 @torch.no_grad()
 def mine(
     teacher: Tensor,
     neighbor: Tensor,
     anchors: Tensor,
     *,
-    config: DistillConfig,
+    config: TrainConfig,
     seed: int,
     group: Tensor | None = None,
     chunk: int = 4096,
@@ -92,6 +60,8 @@ def mine(
         teacher: (N, C) features of any length, or (G, C) with `group`.
         neighbor: (N, K) int64 spatial neighbours of every point.
         anchors: (M,) int64 point numbers.
+        config: `macro` negatives of lowest cosine in the whole scene, `micro` among the neighbours (15 in the
+            released code).
         group: (N,) int64, the row of `teacher` each point has. Saves work in the proportion of N to G.
         chunk: rows of `teacher` at a time.
 
@@ -116,7 +86,7 @@ def mine_targets(
     neighbor: Tensor,
     anchors: Tensor,
     *,
-    config: DistillConfig,
+    config: TrainConfig,
     seed: int,
     chunk: int = 4096,
 ) -> Pairs:
@@ -157,35 +127,31 @@ def mine_targets(
     place[points] = torch.arange(len(points))
     own_place, near = place[known], place[neighbor[known]]
     generator = torch.Generator().manual_seed(seed)
-    if targets.feature is not None:
-        feature = targets.feature
+    feature = targets.feature
+    if feature is not None:
         groups = _Groups(group[:, 0], generator)
         own = normalize(feature[group[own_place, 0]], dim=1)
-        pairs = _mine(
-            groups,
-            lambda rows: _steps(own, normalize(feature[rows], dim=1)),
-            near,
-            own_place,
-            config,
-            generator,
-            chunk,
-            enough=lambda _: near.new_full((len(near), 1), 2 * _STEPS),
-        )
+
+        def alike(rows: Tensor) -> Tensor:
+            return _steps(own, normalize(feature[rows], dim=1))
+
+        def enough(positive: Tensor) -> Tensor:
+            return near.new_full((len(positive), 1), 2 * _STEPS)
+
     else:
         # Points that are together at every scale share one row: a few thousand rows for any number of points.
         table, row = torch.unique(group, dim=0, return_inverse=True)
         groups = _Groups(row, generator)
         own = group[own_place]
-        pairs = _mine(
-            groups,
-            lambda rows: _scales(own[:, None], table[rows]),
-            near,
-            own_place,
-            config,
-            generator,
-            chunk,
-            enough=lambda positive: _scales(own, group[positive])[:, None],
-        )
+
+        def alike(rows: Tensor) -> Tensor:
+            return _scales(own[:, None], table[rows])
+
+        def enough(positive: Tensor) -> Tensor:
+            return _scales(own, group[positive])[:, None]
+
+    pairs = _mine(groups, alike, near, own_place, config, generator, chunk, enough)
+    if feature is None:
         has = _scales(group[pairs.anchor], group[pairs.positive]) > 0
         if not has.any():
             raise ValueError(
@@ -201,10 +167,9 @@ def _mine(
     alike: Callable[[Tensor], Tensor],
     near: Tensor,
     anchors: Tensor,
-    config: DistillConfig,
+    config: TrainConfig,
     generator: torch.Generator,
     chunk: int,
-    *,
     enough: Callable[[Tensor], Tensor] | None = None,
 ) -> Pairs:
     """Pairs from anything that tells how alike anchors and groups are.
@@ -335,7 +300,7 @@ def _scales(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _micro(
-    near: Tensor, key: Tensor, without: Tensor, config: DistillConfig, further: Tensor | None = None
+    near: Tensor, key: Tensor, without: Tensor, config: TrainConfig, further: Tensor | None = None
 ) -> Tensor:
     """The `micro` points of lowest key (M, K) among neighbours (M, K), leaving out (M, X) points and those of
     infinite key; where these are too few, the rest are the first of `further` (M, micro)."""
@@ -353,7 +318,7 @@ def _micro(
     return found
 
 
-def _check_known(known: int, points: int, config: DistillConfig) -> None:
+def _check_known(known: int, points: int, config: TrainConfig) -> None:
     wanted = config.macro + config.micro + 2
     if known < wanted:
         raise ValueError(
@@ -362,7 +327,12 @@ def _check_known(known: int, points: int, config: DistillConfig) -> None:
         )
 
 
-def _check(points: int, neighbor: Tensor, config: DistillConfig) -> None:
+def _check(points: int, neighbor: Tensor, config: TrainConfig) -> None:
+    if config.neighbors <= config.micro:
+        raise ValueError(
+            f"found {config.neighbors} neighbours and {config.micro} micro negatives; expected more "
+            "neighbours than micro negatives"
+        )
     if points < config.macro + 2:
         raise ValueError(
             f"found a scene of {points} points, expected at least {config.macro + 2}: an anchor, its "

@@ -15,8 +15,7 @@ def gather_rows(values: Tensor, index: Tensor) -> Tensor:
     Plain indexing adds up gradients with several threads in any order, so that two trainings of the same seed
     drift apart.
     """
-    result: Tensor = _Gather.apply(values, index)
-    return result
+    return _Gather.apply(values, index)
 
 
 class _Gather(torch.autograd.Function):

@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from purify3d.grid.convolution import KernelMap
 from purify3d.training import parallel
 from purify3d.training.augment import augment, crop
 from purify3d.training.config import TrainConfig
-from purify3d.training.distill import DistillConfig, info_nce, mine_targets
+from purify3d.training.distill import info_nce, mine_targets
 from purify3d.training.losses import draw_anchors, mass_loss, neighbors_of, pair_accuracy
 from purify3d.training.scenes import Prepared, read
 from purify3d.training.teachers import Targets
@@ -36,15 +36,6 @@ STATE, LOG = "training.pt", "log.jsonl"
 _KEEP_SECONDS = 60.0  # between checkpoints
 _TIMED = 3  # steps that a budget of minutes is divided by
 _CHECKED = 4  # looks at the held-out scenes for each figure
-Log = Callable[[dict[str, Any]], None]
-
-
-@dataclass
-class _Step:
-    """What is learned from one scene in one step."""
-
-    loss: float
-    stays: float
 
 
 def train(
@@ -88,6 +79,7 @@ def train(
     torch.manual_seed(config.seed)
     network = Student(student).to(device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    update = partial(_step, network, optimizer, scenes, config)
     done, spent = 0, 0.0
     state = _load(folder / STATE, identity)
     if state is not None:
@@ -96,7 +88,7 @@ def train(
         done, spent, steps = state["done"], state["seconds"], state["steps"]
     elif steps is None:
         assert minutes is not None
-        steps = parallel.agreed(_steps_in(minutes, network, optimizer, scenes, config, student))
+        steps = parallel.agreed(_steps_in(minutes, network, optimizer, update))
     log = _Log(folder / LOG, done)
     start = time.perf_counter()
     every = max(1, steps // checks)
@@ -105,19 +97,23 @@ def train(
         rate = _rate(step, steps, config)
         for group in optimizer.param_groups:
             group["lr"] = config.lr * rate
-        figures = _step(network, optimizer, scenes, config, student, step)
-        entry: dict[str, Any] = {
-            "step": step + 1,
-            "loss": figures.loss,
-            "stays": figures.stays,
-            "lr": rate * config.lr,
-        }
+        loss, stays = update(step)
+        entry: dict[str, Any] = {"step": step + 1, "loss": loss, "stays": stays, "lr": rate * config.lr}
         if held_out and ((step + 1) % every == 0 or step + 1 == steps):
             entry |= measure(network, held_out, config)
         log(entry)
         if time.perf_counter() - saved > _KEEP_SECONDS or step + 1 == steps:
             saved = time.perf_counter()
-            _save(folder / STATE, identity, network, optimizer, step + 1, steps, spent + saved - start)
+            if parallel.rank() == 0:
+                whole = {
+                    "identity": identity,
+                    "network": network.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "done": step + 1,
+                    "steps": steps,
+                    "seconds": spent + saved - start,
+                }
+                _save(folder / STATE, whole)
     parallel.wait()
     facts = {"steps": steps, "seconds": round(spent + time.perf_counter() - start, 1), **log.last}
     return network.cpu().eval(), facts
@@ -132,20 +128,15 @@ def _rate(step: int, steps: int, config: TrainConfig) -> float:
 
 
 def _steps_in(
-    minutes: float,
-    network: Student,
-    optimizer: torch.optim.Optimizer,
-    scenes: Sequence[Path],
-    config: TrainConfig,
-    student: StudentConfig,
+    minutes: float, network: Student, optimizer: torch.optim.Optimizer, update: Callable[[int], object]
 ) -> int:
     """How many steps fit, by timing a few whose effect is undone."""
     before = {name: value.clone() for name, value in network.state_dict().items()}
     fresh = optimizer.state_dict()
-    _step(network, optimizer, scenes, config, student, 0)  # the first one warms up
+    update(0)  # the first one warms up
     start = time.perf_counter()
     for step in range(_TIMED):
-        _step(network, optimizer, scenes, config, student, step)
+        update(step)
     seconds = (time.perf_counter() - start) / _TIMED
     network.load_state_dict(before)
     optimizer.load_state_dict(fresh)
@@ -157,10 +148,9 @@ def _step(
     optimizer: torch.optim.Optimizer,
     scenes: Sequence[Path],
     config: TrainConfig,
-    student: StudentConfig,
     step: int,
-) -> _Step:
-    """One update from `config.scenes` scenes, shared among processes.
+) -> list[float]:
+    """One update from `config.scenes` scenes, shared among processes: its loss, and the weight that stays.
 
     Each forward pass is one scene with that scene's batch statistics. All of a step begin with the same
     running statistics, and their results are averaged, as gradients are: so the number of processes changes
@@ -174,17 +164,18 @@ def _step(
         generator = torch.Generator().manual_seed((config.seed * 1_000_003 + step) * 1_000_003 + turn)
         scene = read(scenes[_scene_number(step * config.scenes + turn, len(scenes), config.seed)])
         statistics.begin()
-        loss, stays = scene_loss(network, scene, config, student, generator)
+        loss, stays = scene_loss(network, scene, config, generator)
         (loss / config.scenes).backward()
         statistics.end()
         losses += torch.tensor([float(loss.detach()), float(stays)]) / config.scenes
-    parallel.add(
-        [p.grad if p.grad is not None else torch.zeros_like(p) for p in network.parameters()], network
-    )
+    for parameter in network.parameters():
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        parallel.add(parameter.grad)
     statistics.average(config.scenes)
-    parallel.add_tensor(losses)
+    parallel.add(losses)
     optimizer.step()
-    return _Step(round(float(losses[0]), 6), round(float(losses[1]), 6))
+    return [round(value, 6) for value in losses.tolist()]
 
 
 def _scene_number(turn: int, count: int, seed: int) -> int:
@@ -194,37 +185,35 @@ def _scene_number(turn: int, count: int, seed: int) -> int:
 
 
 def scene_loss(
-    network: Student,
-    scene: Prepared,
-    config: TrainConfig,
-    student: StudentConfig,
-    generator: torch.Generator,
+    network: Student, scene: Prepared, config: TrainConfig, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """() loss of one scene as this step sees it, and () the share of weight that stays on its group."""
-    device = next(network.parameters()).device
-    rows = crop(scene.index, config.crop, generator)
-    index, inputs = augment(scene.index[rows], scene.inputs[rows].float(), student, config, generator)
-    targets = Targets(scene.targets.group[rows], scene.targets.feature)
-    embedding = _embed(network, index, inputs, device)
+    index, inputs, targets = _cropped(scene, config, generator)
+    index, inputs = augment(index, inputs, network.config, config, generator)
+    embedding = _embed(network, index, inputs)
     if _kind(config, targets) == "mass":
         anchors = draw_anchors(targets.group, config.anchors, generator)
         neighbor = neighbors_of(index, anchors, config.neighbors)
-        compared = _compared(embedding, index, inputs, student)
-        sides = (targets.group.to(device), anchors.to(device), neighbor.to(device))
-        return mass_loss(compared, *sides, sharpness=student.sharpness, evenness=config.evenness)
+        compared = _compared(embedding, index, inputs, network.config)
+        sharpness = network.config.sharpness
+        return mass_loss(
+            compared, targets.group, anchors, neighbor, sharpness=sharpness, evenness=config.evenness
+        )
     anchors = torch.randperm(len(index), generator=generator)[: config.anchors]
     neighbor = torch.zeros(len(index), config.neighbors, dtype=torch.int64)
     neighbor[anchors] = _padded(neighbors_of(index, anchors, config.neighbors), config.neighbors)
-    mining = DistillConfig(
-        anchors=config.anchors,
-        macro=config.macro,
-        micro=config.micro,
-        neighbors=config.neighbors,
-        temperature=config.temperature,
-    )
     seed = int(torch.randint(2**31, (), generator=generator))
-    pairs = mine_targets(targets, neighbor, anchors, config=mining, seed=seed)
+    pairs = mine_targets(targets, neighbor, anchors, config=config, seed=seed)
     return info_nce(embedding, pairs, config.temperature), embedding.new_zeros(())
+
+
+def _cropped(
+    scene: Prepared, config: TrainConfig, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Targets]:
+    """Cells, float32 input and targets of the voxels that one look at a scene takes in."""
+    rows = crop(scene.index, config.crop, generator)
+    targets = Targets(scene.targets.group[rows], scene.targets.feature)
+    return scene.index[rows], scene.inputs[rows].float(), targets
 
 
 def _padded(neighbor: Tensor, k: int) -> Tensor:
@@ -241,8 +230,9 @@ def _kind(config: TrainConfig, targets: Targets) -> str:
     return "mass" if targets.feature is None else "pairs"
 
 
-def _embed(network: Student, index: Tensor, inputs: Tensor, device: torch.device) -> Tensor:
+def _embed(network: Student, index: Tensor, inputs: Tensor) -> Tensor:
     """(V, E) unit rows; in half precision where a GPU multiplies it fast."""
+    device = next(network.parameters()).device
     half = torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
     raw = network(inputs.to(device, half), KernelMap.of(index).to(device))
     return normalize(raw.float(), dim=1)
@@ -264,17 +254,15 @@ def _compared(embedding: Tensor, index: Tensor, inputs: Tensor, student: Student
 @torch.no_grad()
 def measure(network: Student, held_out: Sequence[Path], config: TrainConfig) -> dict[str, float]:
     """Figures of held-out scenes, at the same places each time: `pair_accuracy`; for groups what stays."""
-    was, device = network.training, next(network.parameters()).device
+    was = network.training
     network.eval()
     accuracy, stays = [], []
     for number, path in enumerate(held_out):
         scene = read(path)
         for look in range(_CHECKED):
             generator = torch.Generator().manual_seed(1000 * number + look)
-            rows = crop(scene.index, config.crop, generator)
-            index, inputs = scene.index[rows], scene.inputs[rows].float()
-            targets = Targets(scene.targets.group[rows], scene.targets.feature)
-            embedding = _embed(network, index, inputs, device).cpu()
+            index, inputs, targets = _cropped(scene, config, generator)
+            embedding = _embed(network, index, inputs).cpu()
             anchors = draw_anchors(targets.group, config.anchors, generator)
             if not len(anchors):
                 continue
@@ -289,50 +277,34 @@ def measure(network: Student, held_out: Sequence[Path], config: TrainConfig) -> 
                 stays.append(float(kept))
     network.train(was)
     known = [value for value in accuracy if not math.isnan(value)]
-    figures = {"pair_accuracy": round(sum(known) / len(known), 4)} if known else {}
-    return figures | ({"held_out_stays": round(sum(stays) / len(stays), 4)} if stays else {})
+    named = {"pair_accuracy": known, "held_out_stays": stays}
+    return {name: round(sum(values) / len(values), 4) for name, values in named.items() if values}
 
 
 class _Statistics:
     """The running statistics of batch norm: each scene's own from the same beginning, then their mean."""
 
     def __init__(self, network: nn.Module) -> None:
-        self._norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm1d)]
-        self._before = [(_mean(norm).clone(), _var(norm).clone()) for norm in self._norms]
-        self._seen = [
-            int(norm.num_batches_tracked) for norm in self._norms if norm.num_batches_tracked is not None
-        ]
-        self._sum = [(torch.zeros_like(mean), torch.zeros_like(var)) for mean, var in self._before]
+        self._values = [buffer for buffer in network.buffers() if buffer.is_floating_point()]
+        self._counts = [buffer for buffer in network.buffers() if not buffer.is_floating_point()]
+        self._before = [buffer.clone() for buffer in self._values]
+        self._seen = [int(count) for count in self._counts]
+        self._sum = [torch.zeros_like(buffer) for buffer in self._values]
 
     def begin(self) -> None:
-        for norm, (mean, var) in zip(self._norms, self._before, strict=True):
-            _mean(norm).copy_(mean)
-            _var(norm).copy_(var)
+        for value, before in zip(self._values, self._before, strict=True):
+            value.copy_(before)
 
     def end(self) -> None:
-        for norm, (mean, var) in zip(self._norms, self._sum, strict=True):
-            mean += _mean(norm)
-            var += _var(norm)
+        for value, total in zip(self._values, self._sum, strict=True):
+            total += value
 
     def average(self, scenes: int) -> None:
-        for norm, (mean, var) in zip(self._norms, self._sum, strict=True):
-            parallel.add_tensor(mean)
-            parallel.add_tensor(var)
-            _mean(norm).copy_(mean / scenes)
-            _var(norm).copy_(var / scenes)
-        for norm, seen in zip(self._norms, self._seen, strict=True):
-            assert norm.num_batches_tracked is not None
-            norm.num_batches_tracked.fill_(seen + scenes)
-
-
-def _mean(norm: nn.BatchNorm1d) -> Tensor:
-    assert norm.running_mean is not None
-    return norm.running_mean
-
-
-def _var(norm: nn.BatchNorm1d) -> Tensor:
-    assert norm.running_var is not None
-    return norm.running_var
+        for value, total in zip(self._values, self._sum, strict=True):
+            parallel.add(total)
+            value.copy_(total / scenes)
+        for count, seen in zip(self._counts, self._seen, strict=True):
+            count.fill_(seen + scenes)
 
 
 class _Log:
@@ -367,25 +339,7 @@ def _entries(path: Path) -> Iterator[dict[str, Any]]:
             return
 
 
-def _save(
-    path: Path,
-    identity: str,
-    network: Student,
-    optimizer: torch.optim.Optimizer,
-    done: int,
-    steps: int,
-    seconds: float,
-) -> None:
-    if parallel.rank() != 0:
-        return
-    state = {
-        "identity": identity,
-        "network": network.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "done": done,
-        "steps": steps,
-        "seconds": seconds,
-    }
+def _save(path: Path, state: dict[str, Any]) -> None:
     try:
         write_whole(path, lambda temporary: torch.save(state, temporary))
     except (OSError, RuntimeError) as error:

@@ -58,6 +58,7 @@ def mass_loss(
     Returns:
         () loss; () the weight that stays, 0..1, over anchors with neighbours of both kinds.
     """
+    group, anchors, neighbor = (sides.to(embedding.device) for sides in (group, anchors, neighbor))
     near = gather_rows(embedding, neighbor)
     squared = (near - gather_rows(embedding, anchors)[:, None]).square().sum(2)
     log_weight = (-sharpness / 2 * squared).log_softmax(1)

@@ -6,12 +6,12 @@ Started by `torchrun --nproc-per-node N -m purify3d.cli train ...`, on one machi
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 
 def begin(device: str) -> str:
@@ -68,14 +68,7 @@ def agreed(number: int) -> int:
     return int(shared)
 
 
-def add(gradients: Sequence[Tensor], network: nn.Module) -> None:
-    """Give the parameters of a network the sum of all processes' gradients."""
-    for parameter, gradient in zip(network.parameters(), gradients, strict=True):
-        add_tensor(gradient)
-        parameter.grad = gradient
-
-
-def add_tensor(tensor: Tensor) -> None:
+def add(tensor: Tensor) -> None:
     """Sum over all processes, in place."""
     if dist.is_initialized():
         dist.all_reduce(tensor)

@@ -49,8 +49,7 @@ def clip_patches(model: Any, pixels: Tensor, attention: Attention) -> Tensor:
         )
         mixed = scaled_dot_product_attention(query, query, value).transpose(1, 2).flatten(2)
     patches = layer.out_proj(mixed)[:, 1:]  # without the class token
-    features: Tensor = model.visual_projection(vision.post_layernorm(patches))
-    return features
+    return model.visual_projection(vision.post_layernorm(patches))
 
 
 def siglip_patches(model: Any, pixels: Tensor) -> Tensor:
@@ -61,5 +60,4 @@ def siglip_patches(model: Any, pixels: Tensor) -> Tensor:
     # The packed projection holds query, key and value; only the value's third is needed.
     value = linear(tokens, pooling.in_proj_weight.chunk(3)[2], pooling.in_proj_bias.chunk(3)[2])
     pooled = pooling.out_proj(value)
-    features: Tensor = pooled + head.mlp(head.layernorm(pooled))
-    return features
+    return pooled + head.mlp(head.layernorm(pooled))

@@ -36,8 +36,7 @@ class CrossAttention(nn.Module):
         # A query whose mask is empty would see nothing: it looks everywhere instead.
         blocked = blocked & ~blocked.all(-1, keepdim=True)
         seen = self.multihead_attn(x + query_position, source + position, source, blocked[:, None])
-        normed: Tensor = self.norm(x + seen)
-        return normed
+        return self.norm(x + seen)
 
 
 class SelfAttention(nn.Module):
@@ -50,8 +49,7 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, query_position: Tensor, blocked: Tensor) -> Tensor:
         located = x + query_position
-        normed: Tensor = self.norm(x + self.self_attn(located, located, x, blocked))
-        return normed
+        return self.norm(x + self.self_attn(located, located, x, blocked))
 
 
 class FeedForward(nn.Module):
@@ -64,8 +62,7 @@ class FeedForward(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        normed: Tensor = self.norm(x + self.linear2(relu(self.linear1(x))))
-        return normed
+        return self.norm(x + self.linear2(relu(self.linear1(x))))
 
 
 class MaskEmbed(nn.Module):
@@ -77,8 +74,7 @@ class MaskEmbed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         first, second, last = self.layers
-        output: Tensor = last(relu(second(relu(first(x)))))
-        return output
+        return last(relu(second(relu(first(x)))))
 
 
 def blocked_cells(masks: Tensor, level: Tensor) -> Tensor:

@@ -24,8 +24,7 @@ class PatchEmbed(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        patches: Tensor = self.norm(self.proj(x).permute(0, 2, 3, 1))
-        return patches
+        return self.norm(self.proj(x).permute(0, 2, 3, 1))
 
 
 class FocalModulation(nn.Module):
@@ -52,8 +51,7 @@ class FocalModulation(nn.Module):
         everywhere = gelu(context.mean((2, 3), keepdim=True))
         total = total + everywhere * gates[:, LEVELS:]
         modulator = self.h(total / (LEVELS + 1)).permute(0, 2, 3, 1)
-        output: Tensor = self.proj(query * modulator)
-        return output
+        return self.proj(query * modulator)
 
 
 class Mlp(nn.Module):
@@ -63,8 +61,7 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(4 * dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        output: Tensor = self.fc2(gelu(self.fc1(x)))
-        return output
+        return self.fc2(gelu(self.fc1(x)))
 
 
 class Block(nn.Module):

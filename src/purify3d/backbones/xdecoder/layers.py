@@ -48,8 +48,7 @@ class Attention(nn.Module):
         )
         allowed = None if blocked is None else ~blocked
         mixed = scaled_dot_product_attention(q, k, v, attn_mask=allowed, is_causal=causal)
-        output: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
-        return output
+        return self.out_proj(mixed.transpose(1, 2).flatten(2))
 
 
 def sine_positions(level: Tensor) -> Tensor:

@@ -26,8 +26,7 @@ class SegmentationHead(nn.Module):
         self.predictor = Decoder(config)
 
     def forward(self, maps: Sequence[Tensor]) -> Prediction:
-        prediction: Prediction = self.predictor(*self.pixel_decoder(maps))
-        return prediction
+        return self.predictor(*self.pixel_decoder(maps))
 
 
 class XDecoder(nn.Module):
@@ -41,8 +40,7 @@ class XDecoder(nn.Module):
 
     def forward(self, pixels: Tensor) -> Prediction:
         """(B, 3, H, W) as `padded_batch` makes them -> what all queries say."""
-        prediction: Prediction = self.sem_seg_head(self.backbone(pixels))
-        return prediction
+        return self.sem_seg_head(self.backbone(pixels))
 
 
 def padded_size(height: int, width: int) -> tuple[int, int]:

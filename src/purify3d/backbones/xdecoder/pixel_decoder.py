@@ -19,8 +19,7 @@ class ConvNorm(nn.Conv2d):
         self.norm = nn.GroupNorm(32, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        normed: Tensor = self.norm(super().forward(x))
-        return normed
+        return self.norm(super().forward(x))
 
 
 class EncoderLayer(nn.Module):

@@ -17,8 +17,7 @@ class TextMlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.c_fc(x)
-        output: Tensor = self.c_proj(x * torch.sigmoid(1.702 * x))  # "quick" GELU
-        return output
+        return self.c_proj(x * torch.sigmoid(1.702 * x))  # "quick" GELU
 
 
 class ResidualBlock(nn.Module):
@@ -52,8 +51,7 @@ class TextTransformer(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """(B, L) token ids, L up to the context -> (B, L, width) hidden states."""
         x = self.token_embedding(ids) + self.positional_embedding[: ids.shape[1]]
-        hidden: Tensor = self.ln_final(self.resblocks(x))
-        return hidden
+        return self.ln_final(self.resblocks(x))
 
 
 class TextEncoder(nn.Module):
@@ -70,5 +68,4 @@ class TextEncoder(nn.Module):
         end = ids.argmax(1)  # the first of several: padding repeats the end token
         # No token sees what follows it, so what stands behind the longest text need not be computed.
         hidden = self.lang_encoder(ids[:, : int(end.max()) + 1])
-        pooled: Tensor = hidden[torch.arange(len(ids), device=ids.device), end] @ self.lang_proj
-        return pooled
+        return hidden[torch.arange(len(ids), device=ids.device), end] @ self.lang_proj
