@@ -15,7 +15,7 @@ from playwright.sync_api import Browser
 from playwright.sync_api import Page as Tab
 
 from purify3d.backbones import load_backbone
-from purify3d.pictures.palettes import colors_of_labels
+from purify3d.pictures.palettes import RIGHT, WRONG, colors_of_labels
 from purify3d.pipeline import run_job
 from purify3d.runs import Run
 from purify3d.runs.job import changed
@@ -178,7 +178,7 @@ def test_every_colouring_draws(opened: Callable[..., Tab]) -> None:
         time.sleep(0.3)
         seen.add(picture(tab).tobytes())
     assert len(seen) == len(options)
-    until(lambda: has(tab, np.array(state.RIGHT)) > has(tab, np.array(state.WRONG)) > 0)
+    until(lambda: has(tab, np.array(RIGHT)) > has(tab, np.array(WRONG)) > 0)
 
 
 def test_mouse_keys_and_controls(opened: Callable[..., Tab]) -> None:

@@ -98,6 +98,25 @@ def test_what_is_replaced_takes_along_what_was_made_from_it(room_folder: Path, t
     assert "objects" not in json.loads((tmp_path / "run" / "stages.json").read_text())
 
 
+def test_a_question_never_costs_a_run_its_labels(
+    room_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the embedding of voxels is another by now: pooled features stay those of the labels, and
+    where they are lost they are made anew and the labels stay."""
+    run_job(job(room_folder, LABELS, **QUICK), tmp_path / "run")
+    folder = tmp_path / "run"
+    whole = (folder / "labels.ply").read_bytes(), (folder / "purified.safetensors").read_bytes()
+    monkeypatch.setattr("purify3d.affinities.embeddings.Geometric.fingerprint", property(lambda _: "other"))
+    assert Run.open(folder).query("chair").text == "chair"
+    assert ((folder / "labels.ply").read_bytes(), (folder / "purified.safetensors").read_bytes()) == whole
+    (folder / "purified.safetensors").unlink()
+    assert Run.open(folder).query("floor").text == "floor"
+    assert (folder / "labels.ply").read_bytes() == whole[0]
+    assert len(Run.open(folder).labels) > 0
+    again = run_job(job(room_folder, LABELS, **QUICK), folder)
+    assert again.reused == ("points", "lift")  # the next segment makes labels of what there is now
+
+
 def test_labels_are_parsed_and_embedded_once(
     room_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,7 @@ import os
 import shlex
 import socket
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
@@ -163,7 +163,9 @@ class Folder:
             return "another process"
 
     @contextmanager
-    def making(self, stage: str, fingerprint: str, made_from: Mapping[str, str]) -> Iterator[Making]:
+    def making(
+        self, stage: str, fingerprint: str, made_from: Mapping[str, str], *, spared: Collection[str] = ()
+    ) -> Iterator[Making]:
         """Make a stage: it is recorded when the block ends well, with the files written in it.
 
         Files that the stage owned and did not write again go, as does, with its files, all that was made from
@@ -171,13 +173,14 @@ class Folder:
 
         Args:
             made_from: fingerprints of the stages that it is made from.
+            spared: stages that stay all the same.
 
         Raises:
             RunError: a file cannot be written; the message says why.
         """
         self.flush()
         was = self.stages.pop(stage, {"files": {}})
-        dropped = [self.stages.pop(name) for name in self._stale(stage, fingerprint)]
+        dropped = [self.stages.pop(name) for name in self._stale(stage, fingerprint) if name not in spared]
         self._save()
         making = Making(self)
         yield making
@@ -201,6 +204,12 @@ class Folder:
         for key in stale:  # grows meanwhile
             stale += [k for k, e in self.stages.items() if key in e["made_from"] and k not in stale]
         return stale
+
+    def behind(self, stage: str) -> set[str]:
+        """The recorded stages that one was made from, directly or not, as they are."""
+        made_from = self.stages.get(stage, {}).get("made_from", {})
+        direct = {name for name, digest in made_from.items() if self.fingerprint_of(name) == digest}
+        return direct.union(*(self.behind(name) for name in direct))
 
     def forget(self) -> None:
         """Take nothing of what is there for finished."""

@@ -209,7 +209,8 @@ class Run(Ingredients):
 
     def fingerprint(self, name: str) -> str:
         """What a stage is made from: its settings, the stages before, and what else changes it."""
-        if self.complete and self.folder is not None and name in _COMPLETE:
+        if self.complete and self.folder is not None and name in {*_COMPLETE, *self.files.behind("label")}:
+            # A complete run goes on with what its labels were made from, even if a student has changed since.
             return self.files.fingerprint_of(name) or ""
         if name not in self._fingerprints:
             before = [self.fingerprint(each) for each in STAGES[name].made_from]
@@ -229,7 +230,11 @@ class Run(Ingredients):
             RunError: it cannot be written.
         """
         before = {name: self.fingerprint(name) for name in made_from}
-        with self.files.writing(patience=_PATIENCE), self.files.making(key, digest, before) as making:
+        spared = _COMPLETE if self.complete else ()  # a question never costs a run its labels
+        with (
+            self.files.writing(patience=_PATIENCE),
+            self.files.making(key, digest, before, spared=spared) as making,
+        ):
             return write(making)
 
     def measured(self, name: str) -> dict[str, Any]:
