@@ -7,6 +7,7 @@ import io
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,9 @@ MEANS = {
     "tail_miou": "tail mIoU",
 }
 
+#: Of each method, scores and the ends of their intervals, None where there is none.
+MeanScores = dict[str, list[tuple[float | None, list[float] | None]]]
+
 
 def page(results: Mapping[str, Any], scenes: Path, *, pictures: int = 12) -> str:
     """The page of `benchmark`'s results.
@@ -49,7 +53,7 @@ def page(results: Mapping[str, Any], scenes: Path, *, pictures: int = 12) -> str
         scenes: folder of the run folders, whose pictures go into the page.
         pictures: of how many scenes, worst first.
     """
-    count = len(results["scenes"])
+    count, (together, apart) = len(results["scenes"]), mean_scores(results)
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8><title>purify3d benchmark</title>",
         f"<style>{_STYLE}</style><h1>{count} scenes, {len(results['labels'])} classes</h1>",
@@ -58,12 +62,12 @@ def page(results: Mapping[str, Any], scenes: Path, *, pictures: int = 12) -> str
         f"<pre>{escape(shlex.join(results['command']))}</pre>",
         _failed(results["failed"]),
         "<h2>All scenes together</h2>",
-        _overall(results),
+        _means(results, "overall", together),
         "<p><small>Percent, over the confusion matrix of all scenes; in brackets 95 % of "
         f"{results['resamples']} draws of as many scenes with replacement. A class without a true point is "
         "absent and in no mean.</small></p>",
         "<h2>Mean over scenes</h2>",
-        _scene_means(results),
+        _means(results, "scene-means", apart),
         "<h2>Classes</h2>",
         _bars(results),
         _classes(results),
@@ -86,6 +90,17 @@ def shown_means(results: Mapping[str, Any]) -> dict[str, str]:
     """Those of `MEANS` that these results have."""
     overall = results["overall"][results["methods"][0]]
     return {key: title for key, title in MEANS.items() if key in overall}
+
+
+def mean_scores(results: Mapping[str, Any]) -> tuple[MeanScores, MeanScores]:
+    """Of all scenes together, and means over scenes: of each method the `shown_means` in their order."""
+    keys, together, apart = shown_means(results), MeanScores(), MeanScores()
+    for method in results["methods"]:
+        found = results["overall"][method]
+        own = found["scene_mean"]
+        together[method] = [(found[key], found["interval"][key]) for key in keys]
+        apart[method] = [(own[key]["mean"], own[key]["interval"]) for key in keys]
+    return together, apart
 
 
 def worst_first(results: Mapping[str, Any]) -> list[str]:
@@ -130,22 +145,9 @@ def _with_interval(value: float | None, ends: Sequence[float] | None) -> str:
     return percent(value) if ends is None else f"{percent(value)} [{percent(ends[0])}, {percent(ends[1])}]"
 
 
-def _overall(results: Mapping[str, Any]) -> str:
-    means = shown_means(results)
-    rows = []
-    for method in results["methods"]:
-        found = results["overall"][method]
-        rows.append([method, *(_with_interval(found[key], found["interval"][key]) for key in means)])
-    return _table("overall", ["method", *means.values()], rows)
-
-
-def _scene_means(results: Mapping[str, Any]) -> str:
-    means = shown_means(results)
-    rows = []
-    for method in results["methods"]:
-        found = results["overall"][method]["scene_mean"]
-        rows.append([method, *(_with_interval(found[key]["mean"], found[key]["interval"]) for key in means)])
-    return _table("scene-means", ["method", *means.values()], rows)
+def _means(results: Mapping[str, Any], name: str, scores: MeanScores) -> str:
+    rows = [[method, *starmap(_with_interval, found)] for method, found in scores.items()]
+    return _table(name, ["method", *shown_means(results).values()], rows)
 
 
 def _classes(results: Mapping[str, Any]) -> str:

@@ -75,7 +75,7 @@ def program() -> None:
 @click.option(
     "--threshold",
     type=float,
-    callback=flags.cosine,
+    callback=flags.within(-1, 1),
     help="Mean cosine of the hottest points, -1 to 1, from which TEXT counts as found.",
 )
 @flags.device
@@ -151,9 +151,7 @@ def info(path: str, device: str, as_json: bool, **capture: Any) -> None:
 
     given = {name: value for name, value in capture.items() if value is not None}
     facts = describe(path, device=device, capture=flags.checked(lambda: CaptureConfig(path, **given)))
-    if as_json:
-        return click.echo(json.dumps(facts))
-    show.pairs(facts)
+    show.pairs(facts, as_json)
 
 
 @program.command(
@@ -191,13 +189,5 @@ def demo(frames: int, room: int, output: str | None, **model: Any) -> None:
     show.report(segment_one(folder / "run", job(capture, CLASSES, **given), overwrite=True), as_json=False)
 
 
-program.add_command(segment)
-program.add_command(objects)
-program.add_command(export)
-program.add_command(check)
-program.add_command(prepare)
-program.add_command(benchmark)
-program.add_command(compare)
-program.add_command(select)
-program.add_command(train)
-program.add_command(view)
+for command in (segment, objects, export, check, prepare, benchmark, compare, select, train, view):
+    program.add_command(command)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,13 +36,7 @@ _OTHER = "otherfurniture|other furniture"
 )
 @click.option("-o", "--output", required=True, help="Folder of the results; the same again goes on there.")
 @click.option("--other-furniture", is_flag=True, help="Count the 20th class of scannet20 too.")
-@click.option(
-    "--jobs",
-    type=click.IntRange(1, 1024),
-    default=1,
-    show_default=True,
-    help="How many scenes at a time, each in a process of its own.",
-)
+@flags.jobs("How many scenes at a time, each in a process of its own.")
 @click.option("--ray", help="Address of a Ray cluster that scenes are spread over, or local.")
 @click.option(
     "--pictures",
@@ -89,7 +83,7 @@ def benchmark(
     labels = _labels(given.pop("labels"), other_furniture)
     asked = [method.strip() for method in methods.split(",") if method.strip()]
     folder = flags.folder(output, Path("benchmark"))
-    method = SegmentConfig() if preset is None else PRESETS[preset]
+    method = PRESETS.get(preset or "", SegmentConfig())
     job = flags.checked(lambda: changed(Job(CaptureConfig("."), labels, method=method), given))
     _check_methods(job, asked)
     captures = captures_of(dataset, job.capture.reader)
@@ -112,11 +106,10 @@ def benchmark(
         click.echo(json.dumps(results))
     else:
         _show(results)
-        for name in (RESULTS, PAGE):
-            click.echo(f"wrote {folder / name}")
+        show.wrote(folder / name for name in (RESULTS, PAGE))
+    for name, why in results["failed"].items():
+        click.echo(f"{name} failed: {why}", err=True)
     if results["failed"]:
-        for name, why in results["failed"].items():
-            click.echo(f"{name} failed: {why}", err=True)
         sys.exit(1)
 
 
@@ -128,13 +121,7 @@ def benchmark(
     ],
 )
 @click.argument("results", nargs=-1, required=True)
-@click.option(
-    "--seed",
-    default=0,
-    show_default=True,
-    type=click.IntRange(0, 2**31),
-    help="Seed of the random draws of scenes that the intervals come from.",
-)
+@flags.seed("Seed of the random draws of scenes that the intervals come from.")
 @flags.json
 def compare(results: tuple[str, ...], seed: int, as_json: bool) -> None:
     """What differs between RESULTS of benchmarks on the same scenes.
@@ -177,8 +164,6 @@ def _check_methods(job: Any, methods: list[str]) -> None:
     from purify3d.benchmarking import RAW, VOTE
     from purify3d.benchmarking.scene import job_of
 
-    if not methods or len(set(methods)) < len(methods):
-        raise click.UsageError(f"found --methods {', '.join(methods) or 'none'}; expected each once")
     for method in methods:
         affinity = flags.checked(partial(job_of, job, method)).resolved().method.purify.affinity
         if method not in (RAW, VOTE):
@@ -194,24 +179,21 @@ def _columns(text: str, alone: bool) -> list[Any]:
     if not at or Path(text).exists():
         path, method = text, ""
     results = read_results(path)
-    if method and method not in results["methods"]:
-        raise RunError(f"{path}: found method {method!r}; expected one of {', '.join(results['methods'])}")
     if alone and not method:
         return [Column(name, results, name) for name in results["methods"]]
     method = method or results["shown"]
+    if method not in results["methods"]:
+        raise RunError(f"{path}: found method {method!r}; expected one of {', '.join(results['methods'])}")
     return [Column(f"{path}@{method}", results, method)]
 
 
 def _show(results: Mapping[str, Any]) -> None:
-    from purify3d.benchmarking.report import cost, percent, shown_means, worst_first
+    from purify3d.benchmarking.report import cost, mean_scores, percent, shown_means, worst_first
 
     means, methods = shown_means(results), results["methods"]
     overall, scenes = results["overall"], results["scenes"]
     rows = [
-        [
-            label,
-            *(percent(overall[m]["iou"][i]) for m in methods),
-        ]
+        [label, *(percent(overall[m]["iou"][i]) for m in methods)]
         for i, label in enumerate(results["labels"])
         if overall[methods[0]]["iou"][i] is not None
     ]
@@ -220,23 +202,12 @@ def _show(results: Mapping[str, Any]) -> None:
     click.echo(
         f"{absent} of {len(results['labels'])} classes are in no scene, so in no mean" if absent else ""
     )
-    show.table(
-        ["all scenes", *means.values(), "mIoU, 95 %"],
-        [
-            [m, *(percent(overall[m][key]) for key in means), _ends(overall[m]["interval"]["miou"])]
-            for m in methods
-        ],
-    )
-    click.echo()
-    averages = {m: overall[m]["scene_mean"] for m in methods}
-    show.table(
-        ["mean of scenes", *means.values(), "mIoU, 95 %"],
-        [
-            [m, *(percent(averages[m][key]["mean"]) for key in means), _ends(averages[m]["miou"]["interval"])]
-            for m in methods
-        ],
-    )
-    click.echo()
+    for title, rows_of in zip(("all scenes", "mean of scenes"), mean_scores(results), strict=True):
+        show.table(
+            [title, *means.values(), "mIoU, 95 %"],
+            [[m, *(percent(v) for v, _ in row), _ends(row[0][1])] for m, row in rows_of.items()],
+        )
+        click.echo()
     costs = {name: cost(scene, methods) for name, scene in scenes.items()}
     show.table(
         ["scene, worst first", *methods, "seconds", "peak GB"],
@@ -276,7 +247,7 @@ def _show_comparison(found: Mapping[str, Any]) -> None:
                     percent(row["before"]),
                     percent(row["after"]),
                     _signed(row["difference"]),
-                    _ends(row["interval"], signed=True),
+                    _ends(row["interval"], _signed),
                 ]
                 for name, row in rows.items()
                 if row["difference"] is not None
@@ -292,11 +263,13 @@ def _show_comparison(found: Mapping[str, Any]) -> None:
         )
 
 
+def _points(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
 def _signed(value: float) -> str:
     return f"{100 * value:+.1f}"
 
 
-def _ends(ends: list[float] | None, *, signed: bool = False) -> str:
-    if ends is None:
-        return "-"
-    return " to ".join(_signed(end) if signed else f"{100 * end:.1f}" for end in ends)
+def _ends(ends: list[float] | None, written: Callable[[float], str] = _points) -> str:
+    return "-" if ends is None else " to ".join(map(written, ends))

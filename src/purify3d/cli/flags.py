@@ -106,6 +106,18 @@ device = click.option(
     show_default=True,
     help="Where to compute: auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps.",
 )
+
+
+def jobs(help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """How many processes work side by side; `help` says on what."""
+    return click.option("--jobs", type=click.IntRange(1, 1024), default=1, show_default=True, help=help)
+
+
+def seed(help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Of random draws; `help` says which."""
+    return click.option("--seed", type=click.IntRange(0, 2**31), default=0, show_default=True, help=help)
+
+
 no_check = click.option("--no-check", is_flag=True, help="Do not look first whether the frames agree.")
 preset = click.option(
     "--preset",
@@ -192,13 +204,6 @@ def described(leaf: Leaf) -> tuple[str, str]:
         default = "yes"
     first = words.split()[0]
     return words if "," in first else words[:1].upper() + words[1:], default.rstrip(".")
-
-
-def cosine(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
-    """A callback for flags that are cosines."""
-    if value is not None and not -1 <= value <= 1:
-        raise click.BadParameter(f"found {value}; expected a cosine from -1 to 1")
-    return value
 
 
 def within(low: float, high: float) -> Callable[..., float | None]:

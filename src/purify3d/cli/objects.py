@@ -52,8 +52,7 @@ def objects(
         facts = detections(found[:top], finished.scene.name) | {"files": [str(file) for file in files]}
         return click.echo(json.dumps(facts))
     _show(found, top)
-    for file in files:
-        click.echo(f"wrote {file}")
+    show.wrote(files)
 
 
 def _show(found: list[Found], top: int | None) -> None:

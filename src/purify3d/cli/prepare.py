@@ -34,9 +34,7 @@ if TYPE_CHECKING:
     type=click.IntRange(min=1),
     help="Keep every n-th frame [default: 20 (scannet), 1 (matterport)].",
 )
-@click.option(
-    "--jobs", type=click.IntRange(1, 1024), default=1, show_default=True, help="How many scenes at a time."
-)
+@flags.jobs("How many scenes at a time.")
 @flags.json
 def prepare(
     benchmark: str,

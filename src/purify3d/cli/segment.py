@@ -14,7 +14,6 @@ import click
 from purify3d.base.files import name_of
 from purify3d.captures import CaptureConfig
 from purify3d.cli import flags, show
-from purify3d.labels.config import SegmentConfig
 from purify3d.runs.job import PRESETS, Job, changed
 
 if TYPE_CHECKING:
@@ -35,13 +34,7 @@ if TYPE_CHECKING:
 @click.option("--config", type=click.Path(path_type=Path), help="config.json of a run to repeat.")
 @flags.overwrite
 @flags.no_check
-@click.option(
-    "--jobs",
-    default=1,
-    show_default=True,
-    type=click.IntRange(1, 256),
-    help="How many of several captures at a time.",
-)
+@flags.jobs("How many of several captures at a time.")
 @flags.json
 @flags.of(Job, but=("path",))
 def segment(
@@ -63,10 +56,9 @@ def segment(
     [default: runs], one that fails stops no other, and the summary says which did.
     """
     paths = [path for capture in captures for path in _matching(capture)]
-    if len(paths) > 1:
-        job = _job(paths[0], preset, config, settings)
-        return _many(paths, job, output, overwrite, no_check, jobs, as_json)
     job = _job(paths[0] if paths else None, preset, config, settings)
+    if len(paths) > 1:
+        return _many(paths, job, output, overwrite, no_check, jobs, as_json)
     folder = flags.folder(output, Path("runs") / name_of(job.capture.path))
     show.report(segment_one(folder, job, overwrite=overwrite, check=not no_check), as_json)
 
@@ -167,11 +159,12 @@ def _job(capture: str | None, preset: str | None, config: Path | None, settings:
         given["path"] = capture
     if config is not None:
         base = flags.checked(lambda: Job.read(config, **given))
-        return base if preset is None else changed(replace(base, method=PRESETS[preset]), given)
-    if capture is None:
+    elif capture is None:
         raise click.UsageError("found no CAPTURE; expected one, or --config with the settings of a run")
-    if "labels" not in given:
+    elif "labels" not in given:
         raise click.UsageError('found no --labels; expected names ("chair, table, sofa|couch") or a set')
-    method = SegmentConfig() if preset is None else PRESETS[preset]
-    base = flags.checked(lambda: Job(CaptureConfig(capture), given["labels"], method=method))
+    else:
+        base = flags.checked(lambda: Job(CaptureConfig(capture), given["labels"]))
+    if preset is not None:
+        base = replace(base, method=PRESETS[preset])
     return flags.checked(lambda: changed(base, given))

@@ -44,17 +44,22 @@ def student(folder: Path, as_json: bool) -> None:
     """What a student says of itself."""
     from purify3d.cli.describe import describe
 
-    facts = describe(str(folder))
+    pairs(describe(str(folder)), as_json)
+
+
+def pairs(facts: dict[str, Any], as_json: bool = False) -> None:
+    """One fact a line."""
     if as_json:
         return click.echo(json.dumps(facts))
-    pairs(facts)
-
-
-def pairs(facts: dict[str, Any]) -> None:
-    """One fact a line."""
     width = max(map(len, facts))
     for name, value in facts.items():
         click.echo(f"{name:<{width}}  {', '.join(map(str, value)) if isinstance(value, list) else value}")
+
+
+def wrote(files: Iterable[Path]) -> None:
+    """One file a line."""
+    for file in files:
+        click.echo(f"wrote {file}")
 
 
 def report(run: Run, as_json: bool) -> None:
@@ -62,8 +67,8 @@ def report(run: Run, as_json: bool) -> None:
     metrics, legend = run.metrics, run.files.read_json("labels.json")
     files = [run.files.path / name for name in run.files.stages["label"]["files"]]
     if as_json:
-        click.echo(json.dumps({"metrics": metrics, "labels": legend, "files": [str(f) for f in files]}))
-        return
+        facts = {"metrics": metrics, "labels": legend, "files": [str(file) for file in files]}
+        return click.echo(json.dumps(facts))
     if "purified" in metrics:
         scores(metrics)
     else:
@@ -81,8 +86,7 @@ def report(run: Run, as_json: bool) -> None:
         ["stage", "seconds", "peak GB"],
         [[name, f"{v['seconds']:.1f}", f"{v['peak_gb']:.2f}"] for name, v in metrics["stages"].items()],
     )
-    for file in files:
-        click.echo(f"wrote {file}")
+    wrote(files)
 
 
 def summary(outcomes: Sequence[Outcome[Facts]], folder: Path) -> None:
@@ -123,8 +127,7 @@ def answer(found: Answer, files: Sequence[Path]) -> None:
     else:
         table(["#", "score", "points", "centre x y z, m", "size x y z, m"], rows)
         click.echo(against if rows else f"no region stands out ({against})")
-    for file in files:
-        click.echo(f"wrote {file}")
+    wrote(files)
 
 
 def scores(metrics: dict[str, Any]) -> None:

@@ -79,13 +79,7 @@ SHAPE = ("feature_dim", "blocks", "out_channels", "voxel_size", "words")
     show_default=True,
     help="GB that prepared scenes may take.",
 )
-@click.option(
-    "--jobs",
-    type=click.IntRange(1, 1024),
-    default=1,
-    show_default=True,
-    help="How many captures are made ready at a time.",
-)
+@flags.jobs("How many captures are made ready at a time.")
 @click.option(
     "--ray",
     cls=flags.Flag,
@@ -122,7 +116,6 @@ def train(
     ends with the same weights.
     """
     from purify3d.affinities.embeddings import words_of
-    from purify3d.affinities.student import Student
     from purify3d.base.devices import find_device
     from purify3d.base.workers import workers
     from purify3d.training import parallel, train, write_report
@@ -195,7 +188,6 @@ def train(
                 "it went on as it was begun. --overwrite trains anew",
                 err=True,
             )
-        assert isinstance(student, Student)
         facts |= {
             "captures": names[:split],
             "held_out": names[split:],
@@ -237,13 +229,7 @@ def train(
     type=click.IntRange(min=1),
     help="Look at so many frames of each scene.",
 )
-@click.option(
-    "--seed",
-    default=0,
-    show_default=True,
-    type=click.IntRange(0, 2**31),
-    help="Seed of the random draws in clustering.",
-)
+@flags.seed("Seed of the random draws in clustering.")
 @flags.device
 @flags.json
 def select(

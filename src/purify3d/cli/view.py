@@ -82,6 +82,7 @@ def view(
     from purify3d.viewing.page import Page, check_installed
     from purify3d.viewing.photos import photos
     from purify3d.viewing.scene import ViewedScene
+    from purify3d.viewing.screenshot import screenshot as picture_of
     from purify3d.viewing.share.single_file import check_place
     from purify3d.viewing.words import Words
 
@@ -93,7 +94,8 @@ def view(
     words = Words(finished.backbone)
     viewed = ViewedScene.of(finished, words)
     if screenshot is not None:
-        return _screenshot(viewed, words, text, screenshot)
+        picture_of(viewed, words, text).save(screenshot)
+        return show.wrote([screenshot])
     offset = viewed.center.astype("float64") + viewed.scene.origin
     notes, things = [], []
     try:
@@ -126,13 +128,6 @@ def view(
         click.echo("closed", err=True)
     finally:
         page.stop()
-
-
-def _screenshot(viewed: ViewedScene, words: Words, text: str, file: Path) -> None:
-    from purify3d.viewing.screenshot import screenshot
-
-    screenshot(viewed, words, text).save(file)
-    click.echo(f"wrote {file}")
 
 
 def _share(
