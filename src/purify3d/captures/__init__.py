@@ -1,7 +1,7 @@
 """Captures: posed RGB-D frames from disk. The only package that knows file formats of captures.
 
 `open_capture` finds the format and hands back a `Scene`; a format is one module with `EXPECTS` (what the path
-must hold, for people), `CONVENTION` and `DIRECTION` (how it stores poses), `recognises(path)` and
+must hold, for people), `POSES` (how it stores them, see `conventions.Stored`), `recognises(path)` and
 `read(path, intrinsics=...)`. What needs numpy is imported when it is first touched, see `__init__.pyi`.
 """
 

@@ -74,7 +74,7 @@ def whole(config: CaptureConfig) -> tuple[Scene, Stored]:
 def _read(config: CaptureConfig, max_depth: float) -> tuple[Scene, Stored]:
     """All frames, none of them turned, and how poses are stored: by the settings, else the format."""
     module = None if is_procedural(config.path) else find_format(Path(config.path), config.reader)
-    usual = Stored() if module is None else Stored(module.CONVENTION, module.DIRECTION)
+    usual = Stored() if module is None else Stored(*module.POSES)
     stored = Stored(config.pose_convention or usual.convention, config.pose_direction or usual.direction)
     with warnings.catch_warnings():
         if config.up is not None or stored != usual:

@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 
+from purify3d.captures.reading.sound import read_by
 from purify3d.grid import projection
 from purify3d.types import Frame
 
@@ -54,11 +55,8 @@ def upright(frame: Frame, up: np.ndarray) -> Frame:
         camera=camera,
         depth_camera=depth_camera,
         world_from_camera=pose,
-        color=partial(_turned, frame.color, turns),
-        depth=partial(_turned, frame.depth, turns),
-        label=None if frame.label is None else partial(_turned, frame.label, turns),
-        instance=None if frame.instance is None else partial(_turned, frame.instance, turns),
         turns=turns,
+        **read_by(frame, lambda part: partial(_turned, getattr(frame, part), turns)),
     )
 
 

@@ -29,8 +29,9 @@ from purify3d.types import Frame, Scene
 
 #: What the folder must hold, for people.
 EXPECTS = "lowres_wide/, lowres_depth/, lowres_wide_intrinsics/ and lowres_wide.traj"
-CONVENTION = "opencv"
-DIRECTION = "world-to-camera"
+
+#: How the format stores poses.
+POSES = "opencv", "world-to-camera"
 
 _FOLDERS = ("lowres_wide", "lowres_depth", "lowres_wide_intrinsics")
 _TRAJECTORY = "lowres_wide.traj"
@@ -87,14 +88,12 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
     kept = _beside(path / "confidence", ".png", at)
     sieve = phones.Sieve(path)
     names = [colors[i].stem for i in posed[:, 0]]
-    usable = [name for k, name in enumerate(names) if k in depths]
-    phones.confidences({names[k]: file for k, file in kept.items()}, usable, path)
     for k, (i, j) in enumerate(posed):
         if k not in depths or (intrinsics is None and k not in lenses):
             sieve.lacks(names[k], f"no {'depth image' if k not in depths else '.pincam file'} of its time")
             continue
         files = (colors[i], depths[k], kept.get(k), lenses.get(k))
-        sieve.add(names[k], partial(_frame, names[k], *files, poses[j], intrinsics))
+        sieve.add(names[k], partial(_frame, names[k], *files, poses[j], intrinsics), kept.get(k))
     return sieve.done(np.array([0.0, 0.0, 1.0]), files=(trajectory,))
 
 

@@ -31,8 +31,9 @@ from purify3d.types import Camera, Frame, Scene
 
 #: What the folder must hold, for people.
 EXPECTS = "sparse/0 with cameras and images (.bin or .txt), images/ and depth/"
-CONVENTION = "opencv"
-DIRECTION = "world-to-camera"
+
+#: How the format stores poses.
+POSES = "opencv", "world-to-camera"
 
 _MODELS = ("sparse/0", "sparse", ".")
 _DEPTHS = ("depth", "depths")

@@ -103,7 +103,11 @@ def read_model(folder: Path) -> tuple[dict[int, ModelCamera], list[ModelImage]]:
     """
     if (folder / "cameras.bin").is_file() and (folder / "images.bin").is_file():
         return _binary(folder / "cameras.bin", _cameras_bin), _binary(folder / "images.bin", _images_bin)
-    return _cameras_txt(folder / "cameras.txt"), _images_txt(folder / "images.txt")
+    camera = "CAMERA_ID MODEL WIDTH HEIGHT PARAMS"
+    image = "IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME, and its keypoints on the next line"
+    cameras = dict(_text(folder / "cameras.txt", _camera_txt, camera, skip=0))
+    # The line of keypoints is an empty one where there are none.
+    return cameras, _text(folder / "images.txt", _image_txt, image, skip=1)
 
 
 class _Bytes:
@@ -178,49 +182,40 @@ def _images_bin(data: _Bytes) -> list[ModelImage]:
     return found
 
 
-def _lines(path: Path) -> list[str]:
+def _text(path: Path, parse: Callable[[str], _T], expected: str, *, skip: int) -> list[_T]:
+    """What each line holds that is no comment; `skip` lines after each are passed over."""
     if not path.is_file():
         raise CaptureError(f"{path} is missing; expected cameras and images of a COLMAP model, .bin or .txt")
     try:
-        return path.read_text(errors="replace").splitlines()
+        lines = enumerate(path.read_text(errors="replace").splitlines(), start=1)
     except OSError as error:
         raise CaptureError(f"{path}: cannot be read ({error.strerror}); re-copy it") from error
-
-
-def _cameras_txt(path: Path) -> dict[int, ModelCamera]:
-    cameras = {}
-    for number, line in enumerate(_lines(path), start=1):
-        words = line.split()
-        if not words or words[0].startswith("#"):
-            continue
-        try:
-            camera_id, model, width, height = int(words[0]), words[1], int(words[2]), int(words[3])
-            params = tuple(float(word) for word in words[4:])
-            if len(params) != _COUNTS.get(model, len(params)):
-                raise ValueError(f"{model} has {_COUNTS[model]} parameters")
-        except (ValueError, IndexError) as error:
-            raise CaptureError(
-                f"{path}, line {number}: found {line[:80]!r}; expected CAMERA_ID MODEL WIDTH HEIGHT PARAMS "
-                f"({error}). Export the model again"
-            ) from error
-        cameras[camera_id] = ModelCamera(model, width, height, params)
-    return cameras
-
-
-def _images_txt(path: Path) -> list[ModelImage]:
-    found, lines = [], enumerate(_lines(path), start=1)
+    found = []
     for number, line in lines:
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        words = line.split(maxsplit=9)
         try:
-            int(words[0])
-            pose = tuple(float(word) for word in words[1:8])
-            found.append(ModelImage(words[9].strip(), int(words[8]), pose))
+            found.append(parse(line))
         except (ValueError, IndexError) as error:
             raise CaptureError(
-                f"{path}, line {number}: found {line[:80]!r}; expected IMAGE_ID QW QX QY QZ TX TY TZ "
-                f"CAMERA_ID NAME, and its keypoints on the next line ({error}). Export the model again"
+                f"{path}, line {number}: found {line[:80]!r}; expected {expected} ({error}). Export the "
+                "model again"
             ) from error
-        next(lines, None)  # the keypoints, an empty line where there are none
+        for _ in range(skip):
+            next(lines, None)
     return found
+
+
+def _camera_txt(line: str) -> tuple[int, ModelCamera]:
+    words = line.split()
+    camera_id, model, width, height = int(words[0]), words[1], int(words[2]), int(words[3])
+    params = tuple(float(word) for word in words[4:])
+    if len(params) != _COUNTS.get(model, len(params)):
+        raise ValueError(f"{model} has {_COUNTS[model]} parameters")
+    return camera_id, ModelCamera(model, width, height, params)
+
+
+def _image_txt(line: str) -> ModelImage:
+    words = line.split(maxsplit=9)
+    int(words[0])
+    return ModelImage(words[9].strip(), int(words[8]), tuple(float(word) for word in words[1:8]))

@@ -39,7 +39,7 @@ from purify3d.types import Scene
 EXPECTS = "region_segmentations/regionN.ply with undistorted_camera_parameters/ in the folder above"
 
 #: How the format stores poses.
-CONVENTION, DIRECTION = "opengl", "camera-to-world"
+POSES = "opengl", "camera-to-world"
 
 _METRES_PER_UNIT = 0.00025
 _NEAREST = 100

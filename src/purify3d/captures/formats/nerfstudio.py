@@ -47,13 +47,13 @@ from purify3d.captures.reading.poses import rigid_pose
 from purify3d.grid import projection
 from purify3d.types import Camera, Frame, Scene
 
-__all__ = ["CONVENTION", "DIRECTION", "EXPECTS", "read", "recognises", "write_nerfstudio"]
+__all__ = ["EXPECTS", "POSES", "read", "recognises", "write_nerfstudio"]
 
 #: What the folder must hold, for people.
 EXPECTS = "transforms.json"
 
 #: How the format stores poses.
-CONVENTION, DIRECTION = "opengl", "camera-to-world"
+POSES = "opengl", "camera-to-world"
 
 #: Camera models that are OPENCV with some coefficients 0.
 _PERSPECTIVE = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL")

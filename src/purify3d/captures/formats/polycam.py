@@ -28,8 +28,9 @@ from purify3d.types import Frame, Scene
 
 #: What the path must hold, for people.
 EXPECTS = "keyframes/ with images/, cameras/ and depth/"
-CONVENTION = "opengl"
-DIRECTION = "camera-to-world"
+
+#: How the format stores poses.
+POSES = "opengl", "camera-to-world"
 
 #: Folders of images and cameras, the better ones first.
 _PAIRS = (("corrected_images", "corrected_cameras"), ("images", "cameras"))
@@ -73,34 +74,26 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
             PurifyWarning,
             stacklevel=2,
         )
-    colors, cameras = (
-        _by_stem(folder / pair[0], images.COLOR_SUFFIXES),
-        _by_stem(folder / pair[1], (".json",)),
-    )
+    colors = _by_stem(folder / pair[0], images.COLOR_SUFFIXES)
+    cameras = _by_stem(folder / pair[1], (".json",))
     depths = _by_stem(folder / "depth", (".png",))
     kept = _by_stem(folder / "confidence", (".png",)) if (folder / "confidence").is_dir() else {}
-    sieve, whole = phones.Sieve(folder), []
+    sieve = phones.Sieve(folder)
+    parts = {"image": colors, "camera": cameras, "depth": depths}
     for stem in sorted(colors.keys() | cameras.keys(), key=lambda name: (len(name), name)):
         # Polycam keeps depth of all frames, but images and cameras of those that it chose.
-        missing = [what for what, found in _parts(colors, cameras, depths) if stem not in found]
+        missing = [what for what, found in parts.items() if stem not in found]
         if missing:
             sieve.lacks(stem, f"no {' and no '.join(missing)}")
-        else:
-            whole.append(stem)
-    phones.confidences(kept, whole, folder)
-    for stem in whole:
+            continue
         files = (colors[stem], depths[stem], kept.get(stem), cameras[stem])
-        sieve.add(stem, partial(_frame, stem, *files, intrinsics))
+        sieve.add(stem, partial(_frame, stem, *files, intrinsics), kept.get(stem))
     name = folder.resolve().parent.name if folder.name == "keyframes" else folder.resolve().name
     return sieve.done(name=name)
 
 
 def _keyframes(path: Path) -> Path:
     return path / "keyframes" if (path / "keyframes").is_dir() else path
-
-
-def _parts(*found: dict[str, Path]) -> list[tuple[str, dict[str, Path]]]:
-    return list(zip(("image", "camera", "depth"), found, strict=True))
 
 
 def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:

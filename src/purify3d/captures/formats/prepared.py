@@ -11,11 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from purify3d.captures.formats import nerfstudio
-from purify3d.captures.formats.nerfstudio import CONVENTION, DIRECTION
+from purify3d.captures.formats.nerfstudio import POSES
 from purify3d.clouds import read_cloud
 from purify3d.types import Scene
 
-__all__ = ["CLOUD", "CONVENTION", "DIRECTION", "EXPECTS", "read", "recognises"]
+__all__ = ["CLOUD", "EXPECTS", "POSES", "read", "recognises"]
 
 #: The points, beside transforms.json.
 CLOUD = "cloud.ply"

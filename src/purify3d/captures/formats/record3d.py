@@ -19,7 +19,7 @@ confidence is left out (`phones.LOWEST_CONFIDENCE`).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -38,8 +38,9 @@ from purify3d.types import Camera, Frame, Scene
 
 #: What the path must hold, for people.
 EXPECTS = "a .r3d file, or metadata.json with rgb/ and depth/*.exr"
-CONVENTION = "opengl"
-DIRECTION = "camera-to-world"
+
+#: How the format stores poses.
+POSES = "opengl", "camera-to-world"
 
 _NUMBERED = re.compile(r"(?:(.*)/)?([^/]+)/([0-9]{1,9})(\.\w+)")
 
@@ -103,12 +104,10 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
         missing = [what for what, there in (parts | {"pose": number < len(poses)}).items() if not there]
         sieve.lacks(str(number), f"no {' and no '.join(missing)}")
     if whole:
-        cameras = _Cameras(path, source, meta, layout, whole[0], intrinsics)
-        kept = layout.confidence
-        phones.confidences({str(n): path for n in whole if n in kept}, [str(n) for n in whole], path)
+        camera_of = _cameras(path, source, meta, layout, whole[0], intrinsics)
         for n in whole:
-            names = (layout.color[n], layout.depth[n], kept.get(n))
-            sieve.add(str(n), partial(_frame, path, n, names, cameras, poses[n]))
+            names = (layout.color[n], layout.depth[n], layout.confidence.get(n))
+            sieve.add(str(n), partial(_frame, path, n, names, camera_of, poses[n]), names[2])
     own = path if path.is_file() else path / layout.metadata
     return sieve.done(name=path.resolve().stem, files=(own,))
 
@@ -144,53 +143,52 @@ def _images(folder: Mapping[str, dict[int, str]]) -> dict[int, str]:
     }
 
 
-class _Cameras:
-    """Cameras of all frames, from the metadata and the sizes of the first."""
+def _cameras(
+    path: Path,
+    source: str,
+    meta: Mapping[str, Any],
+    layout: _Layout,
+    first: int,
+    intrinsics: tuple[float, float, float, float] | None,
+) -> Callable[[int], tuple[Camera, Camera]]:
+    """Gives the cameras of colour and of depth of a frame, by the metadata and the sizes of the first."""
+    with _image(path, layout.color[first]) as image:
+        size = image.size
+    try:
+        made_for = (int(meta["w"]), int(meta["h"])) if intrinsics is None else size
+        # Column by column: fx 0 0, 0 fy 0, cx cy 1.
+        shared = [float(meta["K"][i]) for i in (0, 4, 6, 7)] if intrinsics is None else []
+        given = (int(meta["dw"]), int(meta["dh"])) if "dw" in meta and "dh" in meta else None
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
+        raise CaptureError(
+            f"{source}: w, h, K, dw, dh lack something ({error!r}); expected sizes and 9 numbers. Export "
+            "it again, or pass --intrinsics fx,fy,cx,cy"
+        ) from error
+    each = meta.get("perFrameIntrinsicCoeffs")
+    depth_size = _depth_size(path, layout.depth[first], size, given)
 
-    def __init__(
-        self,
-        path: Path,
-        source: str,
-        meta: Mapping[str, Any],
-        layout: _Layout,
-        first: int,
-        intrinsics: tuple[float, float, float, float] | None,
-    ) -> None:
-        self._source, self._intrinsics = source, intrinsics
-        with _image(path, layout.color[first]) as image:
-            self._size = image.size
-        try:
-            self._made_for = (int(meta["w"]), int(meta["h"])) if intrinsics is None else self._size
-            # Column by column: fx 0 0, 0 fy 0, cx cy 1.
-            shared = [float(meta["K"][i]) for i in (0, 4, 6, 7)] if intrinsics is None else []
-            given = (int(meta["dw"]), int(meta["dh"])) if "dw" in meta and "dh" in meta else None
-        except (LookupError, TypeError, ValueError, OverflowError) as error:
-            raise CaptureError(
-                f"{source}: w, h, K, dw, dh lack something ({error!r}); expected sizes and 9 numbers. Export "
-                "it again, or pass --intrinsics fx,fy,cx,cy"
-            ) from error
-        each = meta.get("perFrameIntrinsicCoeffs")
-        self._each: list[Any] = each if isinstance(each, list) else []
-        self._shared = shared
-        self.depth_size = _depth_size(path, layout.depth[first], self._size, given)
+    def of(number: int) -> tuple[Camera, Camera]:
+        own = each[number] if isinstance(each, list) and number < len(each) else shared
+        values = [float(value) for value in own[:4]] if intrinsics is None else []
+        camera = phones.make_camera(intrinsics, values, made_for, size, source)
+        return camera, images.resized(camera, depth_size, "depth image", source)
 
-    def of(self, number: int) -> tuple[Camera, Camera]:
-        """Of colour and of depth."""
-        own = self._each[number] if number < len(self._each) else self._shared
-        values = [float(value) for value in own[:4]] if self._intrinsics is None else []
-        camera = phones.make_camera(self._intrinsics, values, self._made_for, self._size, self._source)
-        return camera, images.resized(camera, self.depth_size, "depth image", self._source)
+    return of
 
 
 def _frame(
-    path: Path, number: int, names: tuple[str, str, str | None], cameras: _Cameras, pose: Any
+    path: Path,
+    number: int,
+    names: tuple[str, str, str | None],
+    camera_of: Callable[[int], tuple[Camera, Camera]],
+    pose: Any,
 ) -> Frame | None:
     """One frame; None if its pose is not finite."""
     world_from_camera = phones.pose_from_quaternion(pose, f"{path}, pose {number}")
     if world_from_camera is None:
         return None
     color, depth, confidence = names
-    camera, depth_camera = cameras.of(number)
+    camera, depth_camera = camera_of(number)
     parts = [path] if path.is_file() else [path / name for name in names if name is not None]
     return Frame(
         name=str(number),

@@ -30,8 +30,9 @@ from purify3d.types import Scene
 
 #: What the folder must hold, for people.
 EXPECTS = "color/ (or image/, rgb/), depth/ and trajectory.log (or Open3D's camera trajectory .json)"
-CONVENTION = "opencv"
-DIRECTION = "camera-to-world"
+
+#: How the format stores poses.
+POSES = "opencv", "camera-to-world"
 
 _COLORS = ("color", "image", "rgb")
 _SIZE = (640, 480)

@@ -24,8 +24,9 @@ from purify3d.types import Scene
 
 #: What the folder must hold, for people.
 EXPECTS = "results/frame*.jpg, results/depth*.png and traj.txt"
-CONVENTION = "opencv"
-DIRECTION = "camera-to-world"
+
+#: How the format stores poses.
+POSES = "opencv", "camera-to-world"
 
 _SIZE = (1200, 680)
 _INTRINSICS = (600.0, 600.0, 599.5, 339.5)

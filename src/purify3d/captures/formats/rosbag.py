@@ -30,8 +30,9 @@ from purify3d.types import Camera, Frame, Scene
 
 #: What the path must hold, for people.
 EXPECTS = "a ROS 2 bag: metadata.yaml with .mcap or .db3 files, or one .mcap"
-CONVENTION = "opencv"
-DIRECTION = "camera-to-world"
+
+#: How the format stores poses.
+POSES = "opencv", "camera-to-world"
 
 _IMAGE, _COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 _INFO, _TF = "sensor_msgs/msg/CameraInfo", "tf2_msgs/msg/TFMessage"

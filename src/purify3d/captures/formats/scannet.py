@@ -37,7 +37,7 @@ from purify3d.types import NO_LABEL, Camera, Scene
 EXPECTS = "folders color/ depth/ pose/ intrinsic/"
 
 #: How the format stores poses.
-CONVENTION, DIRECTION = "opencv", "camera-to-world"
+POSES = "opencv", "camera-to-world"
 
 _FOLDERS = ("color", "depth", "pose")
 _SUFFIXES = {"color": images.COLOR_SUFFIXES, "depth": DEPTH_SUFFIXES, "pose": (".txt", ".npy")}

@@ -14,13 +14,13 @@ Beside it lie the mesh `_vh_clean_2.ply` and its truth, see `scannet_truth.py`.
 
 from __future__ import annotations
 
-import os
 import struct
 import warnings
 import zlib
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from purify3d.base.files import check_file
 from purify3d.captures.formats import scannet_truth
 from purify3d.captures.reading import images
 from purify3d.captures.reading.dropped import Dropped
+from purify3d.captures.reading.frame_names import list_files
 from purify3d.captures.reading.opening import check_pixels, opened_bytes
 from purify3d.captures.reading.poses import rigid_pose
 from purify3d.clouds import read_cloud
@@ -38,7 +39,7 @@ from purify3d.types import Camera, Frame, Scene
 EXPECTS = "a .sens file, or a folder with one"
 
 #: How the format stores poses.
-CONVENTION, DIRECTION = "opencv", "camera-to-world"
+POSES = "opencv", "camera-to-world"
 
 _VERSION = 4
 _LONGEST_NAME = 4096
@@ -148,7 +149,22 @@ def read(
         make = partial(rigid_pose, stored.world_from_camera, f"{file}, frame {number}")
         pose = dropped.attempt(str(number), make)
         if pose is not None:
-            frames.append(_frame(recording, number, pose, camera, depth_camera))
+            after, unit = stored.start + stored.color_bytes, 1 / recording.units_per_metre
+            name = f"{file}, frame {number}"
+            color = _Image(name, file, stored.start, stored.color_bytes, recording.color_kind, camera)
+            depth = _Image(name, file, after, stored.depth_bytes, recording.depth_kind, depth_camera)
+            frames.append(
+                Frame(
+                    name=str(number),
+                    camera=camera,
+                    depth_camera=depth_camera,
+                    world_from_camera=pose,
+                    color=color.color,
+                    depth=partial(depth.depth, unit),
+                    depth_unit=unit,
+                    files=(file,),
+                )
+            )
     whole, promised = len(recording.frames), recording.promised
     ended = f"{file}: ends after {whole} of {promised} frames; download it again"
     for number in range(whole, promised):
@@ -171,7 +187,7 @@ def read_index(file: Path) -> Recording:
     """
     size = check_file(file)
     with file.open("rb") as stream:
-        version, length = struct.unpack("<IQ", _head(file, stream.read(12), 12))
+        version, length = struct.unpack("<IQ", _head(stream, 12))
         if version != _VERSION:
             raise CaptureError(
                 f"{file}: found version {version} in the first 4 bytes; expected a .sens file of version "
@@ -179,8 +195,8 @@ def read_index(file: Path) -> Recording:
             )
         if length > _LONGEST_NAME:
             raise _damaged(file, f"a sensor name of {length} bytes")
-        _head(file, stream.read(length), length)
-        values = _HEAD.unpack(_head(file, stream.read(_HEAD.size), _HEAD.size))
+        _head(stream, length)
+        values = _HEAD.unpack(_head(stream, _HEAD.size))
         matrices = np.array(values[:64]).reshape(4, 4, 4)
         color_kind = _kind(file, values[64], _COLORS, "colour")
         depth_kind = _kind(file, values[65], _DEPTHS, "depth")
@@ -218,11 +234,7 @@ def read_index(file: Path) -> Recording:
 
 
 def _recordings(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return []
-    with os.scandir(path) as entries:
-        names = [e.name for e in entries if e.name.lower().endswith(".sens") and not e.name.startswith(".")]
-    return [path / name for name in sorted(names)]
+    return list_files(path, (".sens",)) if path.is_dir() else []
 
 
 def _recording(path: Path) -> Path:
@@ -235,10 +247,11 @@ def _recording(path: Path) -> Path:
     return found[0]
 
 
-def _head(file: Path, data: bytes, expected: int) -> bytes:
+def _head(stream: BinaryIO, expected: int) -> bytes:
+    data = stream.read(expected)
     if len(data) < expected:
         raise CaptureError(
-            f"{file}: the file ends within its header; expected a .sens file of version {_VERSION}. "
+            f"{stream.name}: the file ends within its header; expected a .sens file of version {_VERSION}. "
             "Download it again"
         )
     return data
@@ -270,33 +283,6 @@ def _pinhole(matrix: np.ndarray) -> tuple[float, float, float, float]:
     return float(matrix[0, 0]), float(matrix[1, 1]), float(matrix[0, 2]), float(matrix[1, 2])
 
 
-def _frame(
-    recording: Recording, number: int, pose: np.ndarray, camera: Camera, depth_camera: Camera
-) -> Frame:
-    stored, file = recording.frames[number], recording.path
-    after = stored.start + stored.color_bytes
-    name = f"{file}, frame {number}"
-    return Frame(
-        name=str(number),
-        camera=camera,
-        depth_camera=depth_camera,
-        world_from_camera=pose,
-        color=partial(_color, name, file, stored.start, stored.color_bytes, recording.color_kind, camera),
-        depth=partial(
-            _depth,
-            name,
-            file,
-            after,
-            stored.depth_bytes,
-            recording.depth_kind,
-            depth_camera,
-            1 / recording.units_per_metre,
-        ),
-        depth_unit=1 / recording.units_per_metre,
-        files=(file,),
-    )
-
-
 def _bytes(file: Path, start: int, count: int) -> bytes:
     check_file(file)
     try:
@@ -310,44 +296,57 @@ def _bytes(file: Path, start: int, count: int) -> bytes:
     return data
 
 
-# Module-level functions in `partial`, not closures, so that frames can be sent to other processes.
-def _color(name: str, file: Path, start: int, count: int, kind: str, camera: Camera) -> np.ndarray:
-    data = _bytes(file, start, count)
-    if kind == "raw":
-        _expect(name, "colour image", len(data), camera.width * camera.height * 3)
-        return np.frombuffer(data, dtype=np.uint8).reshape(camera.height, camera.width, 3).copy()
-    with opened_bytes(data, f"{name}: the colour image", ["PNG" if kind == "png" else "JPEG"]) as image:
-        if image.size != (camera.width, camera.height):
+@dataclass(frozen=True)
+class _Image:
+    """What messages call an image, where it lies in the file, its compression and its camera.
+
+    Its methods, not closures, are in the frames, so that these can be sent to other processes.
+    """
+
+    called: str
+    file: Path
+    start: int
+    count: int
+    kind: str
+    camera: Camera
+
+    def color(self) -> np.ndarray:
+        """(H, W, 3) uint8 RGB."""
+        data, size = _bytes(self.file, self.start, self.count), (self.camera.width, self.camera.height)
+        if self.kind == "raw":
+            return self._array(data, "colour image", np.dtype(("u1", 3))).copy()
+        called, formats = f"{self.called}: the colour image", ["PNG" if self.kind == "png" else "JPEG"]
+        with opened_bytes(data, called, formats) as image:
+            if image.size != size:
+                raise CaptureError(
+                    f"{self.called}: found a colour image of {image.size[0]}x{image.size[1]} pixels; the "
+                    f"header says {size[0]}x{size[1]}. Download the file again"
+                )
+            return np.array(image.convert("RGB"))
+
+    def depth(self, metres_per_unit: float) -> np.ndarray:
+        """(h, w) float32 metres, 0 = none."""
+        data = _bytes(self.file, self.start, self.count)
+        if self.kind == "zlib":
+            try:
+                # One byte more than there should be is enough to see that there are too many.
+                data = zlib.decompressobj().decompress(data, 2 * self.camera.width * self.camera.height + 1)
+            except zlib.error as error:
+                raise CaptureError(
+                    f"{self.called}: the depth image is damaged ({error}); download the file again"
+                ) from error
+        stored = self._array(data, "depth image", np.dtype("<u2"))
+        metres = stored.astype(np.float32) * np.float32(metres_per_unit)
+        metres[stored == _NO_DEPTH] = 0
+        return metres
+
+    def _array(self, data: bytes, what: str, pixel: np.dtype) -> np.ndarray:
+        found, expected = len(data), self.camera.width * self.camera.height * pixel.itemsize
+        if found != expected:
+            more = "more than " if found > expected else ""
             raise CaptureError(
-                f"{name}: found a colour image of {image.size[0]}x{image.size[1]} pixels; the header says "
-                f"{camera.width}x{camera.height}. Download the file again"
+                f"{self.called}: found a {what} of {more}{min(found, expected)} bytes; expected {expected} "
+                "for the size in the header. Download the file again"
             )
-        return np.array(image.convert("RGB"))
-
-
-def _depth(
-    name: str, file: Path, start: int, count: int, kind: str, camera: Camera, metres_per_unit: float
-) -> np.ndarray:
-    data, expected = _bytes(file, start, count), camera.width * camera.height * 2
-    if kind == "zlib":
-        try:
-            # One byte more than there should be is enough to see that there are too many.
-            data = zlib.decompressobj().decompress(data, expected + 1)
-        except zlib.error as error:
-            raise CaptureError(
-                f"{name}: the depth image is damaged ({error}); download the file again"
-            ) from error
-    _expect(name, "depth image", len(data), expected)
-    stored = np.frombuffer(data, dtype="<u2").reshape(camera.height, camera.width)
-    metres = stored.astype(np.float32) * np.float32(metres_per_unit)
-    metres[stored == _NO_DEPTH] = 0
-    return metres
-
-
-def _expect(name: str, what: str, found: int, expected: int) -> None:
-    if found != expected:
-        more = "more than " if found > expected else ""
-        raise CaptureError(
-            f"{name}: found a {what} of {more}{min(found, expected)} bytes; expected {expected} for the size "
-            "in the header. Download the file again"
-        )
+        shape = self.camera.height, self.camera.width, *pixel.shape
+        return np.frombuffer(data, dtype=pixel.base).reshape(shape)

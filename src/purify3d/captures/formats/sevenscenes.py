@@ -23,8 +23,9 @@ from purify3d.types import Scene
 
 #: What the folder must hold, for people.
 EXPECTS = "frame-*.color.png, frame-*.depth.png and frame-*.pose.txt, or seq-* folders of them"
-CONVENTION = "opencv"
-DIRECTION = "camera-to-world"
+
+#: How the format stores poses.
+POSES = "opencv", "camera-to-world"
 
 _SIZE = (640, 480)
 _INTRINSICS = (585.0, 585.0, 320.0, 240.0)

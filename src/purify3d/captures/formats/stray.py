@@ -29,8 +29,9 @@ from purify3d.types import Frame, Scene
 
 #: What the folder must hold, for people.
 EXPECTS = "rgb.mp4, depth/, odometry.csv and camera_matrix.csv"
-CONVENTION = "opencv"
-DIRECTION = "camera-to-world"
+
+#: How the format stores poses.
+POSES = "opencv", "camera-to-world"
 
 _POSE = ("qx", "qy", "qz", "qw", "x", "y", "z")
 _LENS = ("fx", "fy", "cx", "cy")
@@ -78,8 +79,6 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
     shift = _first(rows, len(index.times))
     _say_unused(movie, len(index.times), rows, shift)
     names = {number: f"{number:06d}" for number in rows}
-    with_depth = [names[number] for number in rows if number in depths]
-    phones.confidences({names[n]: kept[n] for n in rows if n in kept}, with_depth, path)
     sieve = phones.Sieve(path)
     for number, row in rows.items():
         if not 0 <= number - shift < len(index.times):
@@ -89,7 +88,7 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
         else:
             files = (movie, depths[number], kept.get(number))
             make = partial(_frame, names[number], number - shift, *files, row, odometry, shared, index.size)
-            sieve.add(names[number], partial(make, intrinsics))
+            sieve.add(names[number], partial(make, intrinsics), kept.get(number))
     return sieve.done(files=tuple(file for file in (odometry, matrix) if file.is_file()))
 
 

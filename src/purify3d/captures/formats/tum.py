@@ -16,7 +16,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from purify3d.base.errors import CaptureError, PurifyWarning
-from purify3d.captures.reading import images
+from purify3d.captures.reading import images, layouts
 from purify3d.captures.reading.dropped import Dropped
 from purify3d.captures.reading.frame_names import any_case, unique_frame_names
 from purify3d.captures.reading.images import Lens
@@ -28,7 +28,7 @@ from purify3d.types import Scene
 EXPECTS = "rgb.txt, depth.txt and groundtruth.txt"
 
 #: How the format stores poses.
-CONVENTION, DIRECTION = "opencv", "camera-to-world"
+POSES = "opencv", "camera-to-world"
 
 #: Published calibration of the three cameras at 640x480. Freiburg 3 was undistorted before release. Depth was
 #: registered to the raw colour image, so one remapping serves both.
@@ -97,11 +97,9 @@ def read(
         )
     _say_unpaired(path, len(colors), len(with_depth), len(posed), interpolate)
     dropped, usable = Dropped(path), []
-    listed = [
-        (_file(path, colors[with_depth[i, 0]][0]), _file(path, depths[with_depth[i, 1]][0]), pose)
-        for i, pose in posed
-    ]
-    for color, depth, pose in listed:
+    for i, pose in posed:
+        j, k = with_depth[i]
+        color, depth = _file(path, colors[j][0]), _file(path, depths[k][0])
         lacking = [what for what, file in (("colour", color), ("depth", depth)) if not file.is_file()]
         if lacking:
             dropped.lacks(color.name, f"no {' and no '.join(lacking)} file")
@@ -212,21 +210,14 @@ def _read_list(path: Path, columns: int) -> tuple[np.ndarray, list[list[str]]]:
             raise CaptureError(
                 f"{path}, line {number}: found {line.strip()[:80]!r}; expected a timestamp and {columns} more"
             )
-        time = _seconds(words[0])
-        if time is None:
+        time = layouts.numbers(words[0], 1)
+        if time is None or not np.isfinite(time[0]):
             raise CaptureError(
                 f"{path}, line {number}: found {words[0][:40]!r}; expected lines that begin with seconds"
             )
-        times.append(time)
+        times.append(time[0])
         rows.append([_name(path.parent, line)] if columns == 1 else words[1 : columns + 1])
     return np.array(times, dtype=np.float64), rows
-
-
-def _seconds(word: str) -> float | None:
-    try:
-        return float(word) if np.isfinite(float(word)) else None
-    except ValueError:
-        return None
 
 
 def _name(folder: Path, line: str) -> str:
@@ -239,12 +230,9 @@ def _name(folder: Path, line: str) -> str:
 
 def _pose(words: list[str], source: Path) -> np.ndarray | None:
     """(4, 4) from tx ty tz qx qy qz qw; None where tracking was lost (not finite, or no rotation)."""
-    try:
-        values = np.array([float(word) for word in words])
-    except ValueError as error:
-        raise CaptureError(
-            f"{source}: found {' '.join(words)[:80]!r}; expected numbers tx ty tz qx qy qz qw"
-        ) from error
+    values = layouts.numbers(" ".join(words), 7)
+    if values is None:
+        raise CaptureError(f"{source}: found {' '.join(words)[:80]!r}; expected numbers tx ty tz qx qy qz qw")
     if not np.isfinite(values).all() or np.linalg.norm(values[3:]) < 1e-6:
         return None
     return projection.pose_from_quaternion(values[3:], values[:3])

@@ -8,7 +8,7 @@ ARKit's principal points are offsets from the top left corner of the image (ARCa
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -143,9 +143,16 @@ class Sieve(Dropped):
         """Of the capture at `where`."""
         super().__init__(where)
         self._frames: list[Frame] = []
+        self._sure, self._unsure = 0, list[str]()
 
-    def add(self, name: str, make: Callable[[], Frame | None]) -> None:
-        """Keep what `make` gives; None: the pose is not finite. What it raises is noted."""
+    def add(self, name: str, make: Callable[[], Frame | None], confidence: Path | str | None) -> None:
+        """Keep what `make` gives; None: the pose is not finite. What it raises is noted.
+
+        Args:
+            confidence: the image of confidence that `make` uses, None where the frame has none.
+        """
+        self._sure += confidence is not None
+        self._unsure += [name] if confidence is None else []
         frame = self.attempt(name, partial(_checked, make))
         if frame is not None:
             self._frames.append(frame)
@@ -154,8 +161,16 @@ class Sieve(Dropped):
         """The scene of the frames; parameters, errors and warnings as of `scene`.
 
         Warns:
-            PurifyWarning: the intrinsics look made for other images.
+            PurifyWarning: some frames have no confidence image, so that all of their depth is used, or the
+                intrinsics look made for other images.
         """
+        if self._sure and self._unsure:
+            warnings.warn(
+                f"{self.where}: {len(self._unsure)} frames have no confidence image "
+                f"({', '.join(self._unsure[:3])}); all of their depth is used",
+                PurifyWarning,
+                stacklevel=3,
+            )
         scene = self.scene(self._frames, up, **others)
         complaint = images.off_centre(scene.frames[0].camera)  # once, and not for each frame
         if complaint is not None:
@@ -171,20 +186,3 @@ def _checked(make: Callable[[], Frame | None]) -> Frame | None:
         raise CaptureError(f"found no {error}") from error
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise CaptureError(str(error)) from error
-
-
-def confidences(found: Mapping[str, Path], names: Sequence[str], source: Path) -> Mapping[str, Path]:
-    """Confidence images by frame name as found, with a warning where only some frames have one.
-
-    Warns:
-        PurifyWarning: all depth of the frames without is used, which differs from that of the others.
-    """
-    lacking = [name for name in names if name not in found]
-    if found and lacking:
-        warnings.warn(
-            f"{source}: {len(lacking)} frames have no confidence image ({', '.join(lacking[:3])}); all of "
-            "their depth is used",
-            PurifyWarning,
-            stacklevel=3,
-        )
-    return found

@@ -7,10 +7,11 @@ no features, no labels. Its photo is black.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,15 +41,18 @@ def guarded(frames: Sequence[Frame], where: str | Path) -> tuple[Frame, ...]:
     """
     guard = _Guard(tuple(frames), Path(where))
     return tuple(
-        replace(
-            frame,
-            color=partial(guard.read, number, "color"),
-            depth=partial(guard.read, number, "depth"),
-            label=None if frame.label is None else partial(guard.read, number, "label"),
-            instance=None if frame.instance is None else partial(guard.read, number, "instance"),
-        )
+        replace(frame, **read_by(frame, partial(partial, guard.read, number)))
         for number, frame in enumerate(frames)
     )
+
+
+def read_by(frame: Frame, reader: Callable[[str], Callable[[], np.ndarray]]) -> dict[str, Any]:
+    """What reads the images that a frame has from now on, as fields of `Frame`.
+
+    Args:
+        reader: makes it for a field: `color`, `depth`, `label` or `instance`.
+    """
+    return {part: reader(part) for part in _PARTS if getattr(frame, part) is not None}
 
 
 class _Guard:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from purify3d.base.errors import CaptureError, require
+from purify3d.base.files import check_file
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,8 @@ def read_frame(path: Path, number: int) -> np.ndarray:
 
 
 def _version(path: Path) -> tuple[int, int]:
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise CaptureError(
-            f"{path}: expected a video there ({error.strerror}); re-copy the capture"
-        ) from error
+    check_file(path)
+    status = path.stat()
     return status.st_mtime_ns, status.st_size
 
 
