@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 
 import purify3d
@@ -36,3 +37,17 @@ def test_files_stay_small() -> None:
     lengths = sorted(len(file.read_text().splitlines()) for file in FILES)
     assert lengths[-1] <= 420
     assert lengths[len(lengths) // 2] <= 150
+
+
+def test_the_listing_is_the_data_flow() -> None:
+    """A newcomer knows from the listing which room a line belongs to: few rooms, nothing loose at the root,
+    and a contract of layers that names them all."""
+    rooms = {path.name for path in SOURCE.iterdir() if (path / "__init__.py").is_file()}
+    assert len(rooms) <= 22
+    assert {path.name for path in SOURCE.glob("*.py")} == {"__init__.py", "pipeline.py"}
+    contract = tomllib.loads((SOURCE.parents[1] / "pyproject.toml").read_text())["tool"]["importlinter"]
+    layers = contract["contracts"][0]["layers"]
+    assert len(layers) <= 12
+    assert {name.strip() for layer in layers for name in re.split(r"[|:]", layer)} == rooms - {"data"} | {
+        "pipeline"
+    }
