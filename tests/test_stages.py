@@ -15,7 +15,7 @@ from purify3d.backbones import load_backbone
 from purify3d.base.errors import RunError
 from purify3d.pipeline import run_job
 from purify3d.runs import Run
-from purify3d.runs.folder import Making
+from purify3d.runs.folder import StageWriter
 from purify3d.runs.job import job
 from purify3d.runs.stages import STAGES, Stage
 from purify3d.types import Scene, Vocabulary
@@ -35,7 +35,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         with watch("count"):
             return run.features.views.numpy()
 
-    def write(making: Making, run: Run, views: np.ndarray) -> None:
+    def write(making: StageWriter, run: Run, views: np.ndarray) -> None:
         happened.append("written")
         making.write("views.npy", lambda path: path.write_bytes(views.astype(np.int32).tobytes()))
 
@@ -147,8 +147,8 @@ def test_objects_load_no_2d_model(room_folder: Path, tmp_path: Path, monkeypatch
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("a 2D model or an affinity was loaded")
 
-    monkeypatch.setattr("purify3d.runs.ingredients.load_backbone", never)
-    monkeypatch.setattr("purify3d.runs.ingredients.load_embedding", never)
+    monkeypatch.setattr("purify3d.runs.inputs.load_backbone", never)
+    monkeypatch.setattr("purify3d.runs.inputs.load_embedding", never)
     opened = purify3d.open_run(tmp_path / "run")
     assert len(opened.labels) == len(opened.points)
     found = opened.objects()

@@ -9,7 +9,7 @@ from purify3d.labels.questions import Answer
 from purify3d.pictures.palettes import heat_colors
 from purify3d.runs.artefacts import name_with_words
 from purify3d.runs.figures import heat_figure
-from purify3d.runs.folder import Making, fingerprint
+from purify3d.runs.folder import StageWriter, fingerprint
 from purify3d.runs.run import Run
 
 
@@ -23,7 +23,7 @@ def write_answer(run: Run, text: str, answer: Answer) -> tuple[Path, Path]:
     (figure,) = (heat_figure(scene, answer) for _ in run.progress([0], name="picture", total=1))
     rgb, score = heat_colors(answer.heat.numpy()), answer.score.numpy()
 
-    def write(making: Making) -> tuple[Path, Path]:
+    def write(making: StageWriter) -> tuple[Path, Path]:
         cloud = making.write(
             f"{name}.ply",
             lambda path: write_ply(path, scene.cloud(), rgb=rgb, score=score, origin=scene.origin),

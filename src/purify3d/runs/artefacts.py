@@ -21,7 +21,7 @@ from purify3d.clouds.ply import WrittenCloud, read_written, write_ply
 from purify3d.features.codec import EncodedFeatures, decode, encode
 from purify3d.labels.segmentation import Segmentation
 from purify3d.pictures.palettes import label_colors
-from purify3d.runs.folder import Folder, Making
+from purify3d.runs.folder import Folder, StageWriter
 from purify3d.types import FeatureSpace, PointCloud, PointFeatures, Scene, Vocabulary
 
 POINTS, SCENE = "points.ply", "scene.json"
@@ -30,7 +30,7 @@ LABELS, LEGEND = "labels.ply", "labels.json"
 METRICS, PICTURE = "metrics.json", "picture.png"
 
 
-def write_points(stage: Making, scene: Scene) -> None:
+def write_points(stage: StageWriter, scene: Scene) -> None:
     """The cloud that is labelled, with photo colours and truth ids; what else is known of the capture."""
     stage.write(POINTS, lambda path: write_ply(path, scene.cloud(), origin=scene.origin))
     truth = {str(number): name for number, name in scene.truth.items()}
@@ -58,7 +58,7 @@ def read_scene(folder: Folder) -> Scene:
 
 
 def write_labels(
-    stage: Making, scene: Scene, result: Segmentation, views: torch.Tensor, onto: str | None = None
+    stage: StageWriter, scene: Scene, result: Segmentation, views: torch.Tensor, onto: str | None = None
 ) -> None:
     """labels.ply (label, score, views and label colour of each point) and labels.json, their legend.
 
@@ -137,7 +137,7 @@ def read_picture(folder: Folder) -> Image.Image:
         raise RunError(f"cannot read {file} ({error}); repeat the run with --overwrite") from error
 
 
-def write_features(stage: Making, name: str, features: PointFeatures) -> EncodedFeatures:
+def write_features(stage: StageWriter, name: str, features: PointFeatures) -> EncodedFeatures:
     """Features in at most 64 bytes a point (see `encode`); the space goes into the metadata.
 
     Returns:

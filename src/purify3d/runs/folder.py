@@ -165,7 +165,7 @@ class Folder:
     @contextmanager
     def making(
         self, stage: str, fingerprint: str, made_from: Mapping[str, str], *, spared: Collection[str] = ()
-    ) -> Iterator[Making]:
+    ) -> Iterator[StageWriter]:
         """Make a stage: it is recorded when the block ends well, with the files written in it.
 
         Files that the stage owned and did not write again go, as does, with its files, all that was made from
@@ -182,7 +182,7 @@ class Folder:
         was = self.stages.pop(stage, {"files": {}})
         dropped = [self.stages.pop(name) for name in self._stale(stage, fingerprint) if name not in spared]
         self._save()
-        making = Making(self)
+        making = StageWriter(self)
         yield making
         for name in {name for entry in (was, *dropped) for name in entry["files"]} - making.files.keys():
             (self.path / name).unlink(missing_ok=True)
@@ -252,7 +252,7 @@ class Folder:
             ) from error
 
 
-class Making:
+class StageWriter:
     """A stage in the making.
 
     Attributes:

@@ -19,7 +19,7 @@ from purify3d.labels.objects import Found, Object, find_objects
 from purify3d.labels.questions import Answer
 from purify3d.pictures.palettes import label_colors
 from purify3d.runs.artefacts import name_with_words
-from purify3d.runs.folder import Making, fingerprint
+from purify3d.runs.folder import StageWriter, fingerprint
 from purify3d.types import Scene
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def fitting(found: Sequence[Found], answer: Answer) -> list[Found]:
     return _numbered(sorted(hot, key=lambda one: -one.thing.score))
 
 
-def write(making: Making, run: Run, found: Sequence[Found], name: str = "objects") -> list[Path]:
+def write(making: StageWriter, run: Run, found: Sequence[Found], name: str = "objects") -> list[Path]:
     """NAME.json, .csv and .ply.
 
     Raises:

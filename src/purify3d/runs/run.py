@@ -20,8 +20,8 @@ from purify3d.labels.objects import Found
 from purify3d.labels.questions import Answer, answer
 from purify3d.labels.segmentation import Segmentation
 from purify3d.runs import artefacts, html, objects
-from purify3d.runs.folder import Folder, Making, fingerprint
-from purify3d.runs.ingredients import Ingredients
+from purify3d.runs.folder import Folder, StageWriter, fingerprint
+from purify3d.runs.inputs import RunInputs
 from purify3d.runs.job import Job
 from purify3d.runs.stages import STAGES
 from purify3d.types import PointCloud, PointFeatures, Scene
@@ -31,7 +31,7 @@ _PATIENCE = 30.0  # seconds to wait for another process that writes
 _COMPLETE = ("points", "lift", "label")  # stages of a complete run
 
 
-class Run(Ingredients):
+class Run(RunInputs):
     """What a job has made. Everything is made when it is first asked for, and never twice.
 
     In memory, values are as they were computed; in a folder each is written when it is made, and read from
@@ -42,16 +42,16 @@ class Run(Ingredients):
     Attributes:
         reused: stages that were finished before and have not been repeated.
         object_config: of `objects`.
-        job, folder, complete, progress: see `Ingredients`.
+        job, folder, complete, progress: see `RunInputs`.
     """
 
     def __init__(self, job: Job, folder: str | Path | None = None, **given: Any) -> None:
         """
         Args:
-            given: see `Ingredients`.
+            given: see `RunInputs`.
 
         Raises:
-            RunError: see `Ingredients`.
+            RunError: see `RunInputs`.
         """
         super().__init__(job, folder, **given)
         self.reused, self.object_config = tuple[str, ...](), ObjectConfig()
@@ -193,7 +193,7 @@ class Run(Ingredients):
                     return None
                 value = stage.make(self, watch)
 
-                def write(making: Making) -> Any:
+                def write(making: StageWriter) -> Any:
                     making.notes["watch"] = watch.stages
                     return stage.write(making, self, value)
 
@@ -218,7 +218,7 @@ class Run(Ingredients):
             self._fingerprints[name] = fingerprint(before, self.job.settings_of(name), inputs)
         return self._fingerprints[name]
 
-    def keep(self, key: str, digest: str, made_from: Iterable[str], write: Callable[[Making], T]) -> T:
+    def keep(self, key: str, digest: str, made_from: Iterable[str], write: Callable[[StageWriter], T]) -> T:
         """Write something that the run has made into its folder, and record it.
 
         Args:

@@ -34,7 +34,7 @@ from purify3d.labels.questions import classify, scores
 from purify3d.labels.segmentation import Segmentation
 from purify3d.runs import artefacts, objects
 from purify3d.runs.figures import labels_figure
-from purify3d.runs.folder import Making
+from purify3d.runs.folder import StageWriter
 from purify3d.types import PointFeatures, Scene
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Stage:
 
     made_from: tuple[str, ...]
     make: Callable[[Run, Stopwatch], Any]
-    write: Callable[[Making, Run, Any], Any]
+    write: Callable[[StageWriter, Run, Any], Any]
     read: Callable[[Run], Any] | None
     inputs: Callable[[Run], Any] = _nothing
     long: bool = False
@@ -107,7 +107,7 @@ def _size_and_time(file: Path) -> tuple[int, int]:
 
 def _make_points(run: Run, watch: Stopwatch) -> Scene:
     """The scene with the points that are labelled, and their ground truth."""
-    scene = run.sound
+    scene = run.guarded_capture
     with watch("fuse"):
         scene = with_points(scene, voxel=run.job.method.purify.voxel, progress=run.progress)
     if any(frame.label is not None for frame in scene.frames):
@@ -117,7 +117,7 @@ def _make_points(run: Run, watch: Stopwatch) -> Scene:
     return scene
 
 
-def _write_points(making: Making, run: Run, scene: Scene) -> Scene | None:
+def _write_points(making: StageWriter, run: Run, scene: Scene) -> Scene | None:
     artefacts.write_points(making, scene)
     # Adding the offset costs last digits: go on with what a resumed run will read.
     return None if np.any(scene.origin) else scene
@@ -126,7 +126,7 @@ def _write_points(making: Making, run: Run, scene: Scene) -> Scene | None:
 def _read_points(run: Run) -> Scene:
     """Of a run that is being made, with the frames of its capture."""
     known = artefacts.read_scene(run.files)
-    return known if run.complete else replace(run.sound, points=known.points)
+    return known if run.complete else replace(run.guarded_capture, points=known.points)
 
 
 # --- features --------------------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ def _make_features(run: Run, watch: Stopwatch) -> PointFeatures:
         ).to("cpu")
 
 
-def _write_features(making: Making, run: Run, features: PointFeatures) -> None:
+def _write_features(making: StageWriter, run: Run, features: PointFeatures) -> None:
     kept = artefacts.write_features(making, artefacts.FEATURES, features)
     _say_what_is_lost(run, features, kept)
 
@@ -201,7 +201,7 @@ def _make_purified(run: Run, watch: Stopwatch) -> PointFeatures:
     ).to("cpu")
 
 
-def _write_purified(making: Making, run: Run, features: PointFeatures) -> PointFeatures:
+def _write_purified(making: StageWriter, run: Run, features: PointFeatures) -> PointFeatures:
     return artefacts.write_features(making, artefacts.PURIFIED, features).features()
 
 
@@ -267,7 +267,7 @@ def _share_seen(views: Tensor) -> float:
     return float((views > 0).float().mean())
 
 
-def _write_labels(making: Making, run: Run, made: Labelled) -> Labelled:
+def _write_labels(making: StageWriter, run: Run, made: Labelled) -> Labelled:
     assert made.before is not None
     raw, figure = made.before
     scene = run.scene
@@ -302,7 +302,7 @@ def _make_objects(run: Run, watch: Stopwatch) -> list[Found]:
         return objects.find(run)
 
 
-def _write_objects(making: Making, run: Run, found: list[Found]) -> list[Found]:
+def _write_objects(making: StageWriter, run: Run, found: list[Found]) -> list[Found]:
     objects.write(making, run, found)
     return found
 

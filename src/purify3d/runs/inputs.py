@@ -26,7 +26,7 @@ from purify3d.runs.job import Job
 from purify3d.types import Scene, TextEmbeddings
 
 
-class Ingredients:
+class RunInputs:
     """What a job needs.
 
     Attributes:
@@ -104,7 +104,7 @@ class Ingredients:
         return scene
 
     @cached_property
-    def sound(self) -> Scene:
+    def guarded_capture(self) -> Scene:
         """`capture` with frames that see nothing where an image is damaged, and say so once."""
         return replace(self.capture, frames=guarded(self.capture.frames, self.job.capture.path))
 
