@@ -82,14 +82,14 @@ def test_labels_are_those_of_the_exact_room_whatever_the_sensor_sees(exact, nois
 
 
 def test_memory_does_not_grow_with_the_frames():
-    made = []
-    shared = rooms._Shared(lambda i: made.append(i) or object())
-    first = shared(0)
-    assert shared(0) is first
+    film = rooms._Film(3, 20, 8, 6, False, False)
+    first = film._cast(0)
+    assert film._cast(0) is first
     for i in range(20):
-        shared(i)
-    assert len(shared._kept) == rooms._KEPT
-    assert made == list(range(20))
+        film.depth(i)
+    known = film._cast.cache_info()
+    assert known.currsize == rooms._KEPT
+    assert known.misses == 20
 
 
 def test_camera_is_hand_held_in_free_space():

@@ -6,15 +6,13 @@ Seeds are kept apart, so that nothing is measured on what was trained on.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 
 from purify3d.rooms.classes import CLASSES
 from purify3d.rooms.path import walk
-from purify3d.rooms.render import Cast, Renderer
+from purify3d.rooms.render import Renderer
 from purify3d.rooms.room import furnish
 from purify3d.rooms.sensor import Sensor
 from purify3d.types import Camera, Frame, Scene
@@ -99,7 +97,8 @@ class _Film:
         focal = width / 2 / np.tan(np.radians(_FIELD_OF_VIEW / 2))
         self.camera = Camera(focal, focal, (width - 1) / 2, (height - 1) / 2, width, height)
         self._sensor = _expose(renderer, self.poses, seed)
-        self._cast = _Shared(
+        self._seed, self._noise = seed, noise
+        self._cast = lru_cache(maxsize=_KEPT)(
             lambda i: renderer.cast(self.camera, self.poses[i], np.random.default_rng([13, seed, i]))
         )
 
@@ -107,18 +106,14 @@ class _Film:
         return _Film, self._settings
 
     def color(self, i: int) -> np.ndarray:
-        seed, *_, noise, _ = self._settings
-        cast = self._cast(i)
-        return (
-            self._sensor.color(cast, np.random.default_rng([17, seed, i]))
-            if noise
-            else self._sensor.clean(cast)
-        )
+        if not self._noise:
+            return self._sensor.clean(self._cast(i))
+        return self._sensor.color(self._cast(i), np.random.default_rng([17, self._seed, i]))
 
     def depth(self, i: int) -> np.ndarray:
-        seed, *_, noise, _ = self._settings
-        cast = self._cast(i)
-        return self._sensor.depth(cast, np.random.default_rng([19, seed, i])) if noise else cast.depth
+        if not self._noise:
+            return self._cast(i).depth
+        return self._sensor.depth(self._cast(i), np.random.default_rng([19, self._seed, i]))
 
     def label(self, i: int) -> np.ndarray:
         return self._cast(i).label
@@ -134,18 +129,3 @@ def _expose(renderer: Renderer, poses: np.ndarray, seed: int) -> Sensor:
     views = poses[np.linspace(0, len(poses) - 1, min(6, len(poses))).astype(int)]
     light = np.concatenate([renderer.cast(small, pose, rng).radiance.reshape(-1, 3) for pose in views])
     return Sensor.draw(rng, light)
-
-
-class _Shared:
-    """The last few ray casts: a small memory that does not grow with the scene."""
-
-    def __init__(self, make: Callable[[int], Cast]) -> None:
-        self._make = make
-        self._kept: OrderedDict[int, Cast] = OrderedDict()
-
-    def __call__(self, index: int) -> Cast:
-        if index not in self._kept:
-            self._kept[index] = self._make(index)
-            if len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
-        return self._kept[index]

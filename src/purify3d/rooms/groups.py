@@ -12,7 +12,7 @@ import numpy as np
 from purify3d.rooms import furniture as f
 from purify3d.rooms import objects as o
 from purify3d.rooms.paints import Style
-from purify3d.rooms.shapes import Item, Top
+from purify3d.rooms.shapes import Item, Top, around
 
 Rng = np.random.Generator
 
@@ -42,10 +42,8 @@ def sleeping(rng: Rng, styles: Styles) -> list[Item]:
         x = high[0] + half + 0.05 if side > 0 else low[0] - half - 0.05
         group.append(stand.moved((x, 0, 0)))
         if rng.random() < 0.75:
-            z = stand.tops[0].z
-            group.append(
-                o.lamp(rng, styles(stand), rng.uniform(0.36, 0.5)).moved((x, rng.uniform(0.16, 0.22), z))
-            )
+            lamp = o.lamp(rng, styles(stand), rng.uniform(0.36, 0.5))
+            group.append(lamp.moved((x, rng.uniform(0.16, 0.22), stand.tops[0].z)))
     if rng.random() < 0.4:
         group.append(o.rug(rng, styles(), rng.uniform(1.0, 1.7), 0.6).moved((0, high[1] + 0.05, 0)))
     return group
@@ -59,9 +57,8 @@ def sitting(rng: Rng, styles: Styles) -> list[Item]:
     for side in (-1, 1):
         if rng.random() < 0.6:
             x = side * (top.x1 - 0.3) + rng.normal(0, 0.03)
-            group.append(
-                o.cushion(rng, styles(sofa)).moved((x, top.y0 + 0.07, top.z + 0.003), rng.normal(0, 0.12))
-            )
+            cushion = o.cushion(rng, styles(sofa))
+            group.append(cushion.moved((x, top.y0 + 0.07, top.z + 0.003), rng.normal(0, 0.12)))
     front, lift = sofa.bounds()[1, 1], 0.0
     width, depth = rng.uniform(0.6, 1.2), rng.uniform(0.5, 0.7)
     if rng.random() < 0.65:
@@ -69,9 +66,8 @@ def sitting(rng: Rng, styles: Styles) -> list[Item]:
         lift = _top(rug)
         group.append(rug.moved((0, front + 0.05, 0)))
     if rng.random() < 0.85:
-        group.append(
-            f.table(rng, styles(), width, depth, rng.uniform(0.36, 0.48)).moved((0, front + 0.4, lift))
-        )
+        table = f.table(rng, styles(), width, depth, rng.uniform(0.36, 0.48))
+        group.append(table.moved((0, front + 0.4, lift)))
     return group
 
 
@@ -80,12 +76,10 @@ def media(rng: Rng, styles: Styles) -> list[Item]:
     stand = f.tv_stand(rng, styles())
     top = stand.tops[0]
     width = min(rng.uniform(0.8, 1.4), top.x1 - top.x0)
-    if rng.random() < 0.6:
-        return [stand, o.television(rng, styles(), width, stand=True).moved((0, top.y1 * 0.45, top.z))]
-    return [
-        stand,
-        o.television(rng, styles(), width, stand=False).moved((0, 0.0, top.z + rng.uniform(0.2, 0.45))),
-    ]
+    standing = rng.random() < 0.6
+    screen = o.television(rng, styles(), width, standing)
+    y, z = (top.y1 * 0.45, top.z) if standing else (0.0, top.z + rng.uniform(0.2, 0.45))
+    return [stand, screen.moved((0, y, z))]
 
 
 def dining(rng: Rng, styles: Styles) -> list[Item]:
@@ -111,12 +105,9 @@ def dining(rng: Rng, styles: Styles) -> list[Item]:
         chairs.append(chair.moved((x + away[0], y + away[1], 0), yaw + rng.normal(0, 0.06)))
     group = [table, *chairs]
     if rng.random() < 0.5:
-        low = np.min([item.bounds()[0] for item in group], axis=0)
-        high = np.max([item.bounds()[1] for item in group], axis=0)
+        low, high = around(group)
         rug = o.rug(rng, styles(), high[0] - low[0] + 0.3, high[1] - low[1] + 0.3)
-        if (
-            len(rug.parts) > 1 or rug.parts[0].mesh.vertices.shape[0] == 8
-        ):  # chairs would step off a round one
+        if len(rug.parts) > 1 or len(rug.parts[0].mesh.vertices) == 8:  # chairs would step off a round one
             group = [item.moved((0, 0, _top(rug))) for item in group]
             group.append(rug.moved(((low[0] + high[0]) / 2, low[1] - 0.15, 0)))
     return group
@@ -137,12 +128,8 @@ def working(rng: Rng, styles: Styles) -> list[Item]:
     if rng.random() < 0.6 and top.x1 > taken + 0.15:
         group.append(o.lamp(rng, styles(desk), rng.uniform(0.36, 0.5)).moved((-(top.x1 - 0.12), 0.15, top.z)))
     chair = f.chair(rng, styles())
-    reach = chair.bounds()[1, 1]
-    group.append(
-        chair.moved(
-            (rng.normal(0, 0.08), top.y1 + reach - rng.uniform(-0.2, 0.1), 0), np.pi + rng.normal(0, 0.25)
-        )
-    )
+    x, y = rng.normal(0, 0.08), top.y1 + chair.bounds()[1, 1] - rng.uniform(-0.2, 0.1)
+    group.append(chair.moved((x, y, 0), np.pi + rng.normal(0, 0.25)))
     if rng.random() < 0.6:
         group.append(o.trash_can(rng, styles()).moved((top.x1 + 0.25, 0.3, 0)))
     # What is left of the desk is free for clutter.
@@ -166,8 +153,8 @@ def cooking(rng: Rng, styles: Styles) -> list[Item]:
         hung = Item("cabinet")
         z0, z1 = height + rng.uniform(0.5, 0.6), height + rng.uniform(1.05, 1.25)
         a = width / 2 * rng.uniform(0.6, 1.0)
-        hung.block((-a, 0, z0), (a, 0.31, z1), style.main)
-        f.drawers(hung, rng, style, -a, a, z0, z1, 0.31, 1, max(2, round(2 * a / 0.45)))
+        hung.slab(a, (0, 0.31), (z0, z1), style.main)
+        f.drawers(hung, rng, style, (-a, a), (z0, z1), 0.31, 1, max(2, round(2 * a / 0.45)))
         group.append(hung.moved((0, 0.005, 0)))
     return group
 
@@ -182,6 +169,7 @@ def shelving(rng: Rng, styles: Styles) -> list[Item]:
         above = [z for z in levels if z > top.z + 0.05]
         clear = (above[0] - 0.022 if above else top.z + 0.4) - top.z
         wide, deep = top.x1 - top.x0, top.y1 - top.y0
+        middle = (top.x0 + top.x1) / 2, (top.y0 + top.y1) / 2, top.z
         draw = rng.random()
         if draw < 0.68:
             start = rng.uniform(0, 0.3) * wide * (rng.random() < 0.5)
@@ -189,17 +177,9 @@ def shelving(rng: Rng, styles: Styles) -> list[Item]:
             group.append(row.moved((top.x0 + start + 0.004, top.y0, top.z)))
         elif draw < 0.85:
             size = min(clear * 0.95, wide * 0.8, deep * 0.95, 0.3)
-            group.append(
-                o.carton(rng, styles(shelf), size).moved(
-                    ((top.x0 + top.x1) / 2, (top.y0 + top.y1) / 2, top.z)
-                )
-            )
+            group.append(o.carton(rng, styles(shelf), size).moved(middle))
         elif clear > 0.25:
-            group.append(
-                o.plant(rng, styles(shelf), min(clear * 0.6, 0.3)).moved(
-                    ((top.x0 + top.x1) / 2, (top.y0 + top.y1) / 2, top.z)
-                )
-            )
+            group.append(o.plant(rng, styles(shelf), min(clear * 0.6, 0.3)).moved(middle))
     shelf.tops.clear()
     return group
 

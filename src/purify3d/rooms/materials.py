@@ -4,13 +4,14 @@ the object in its own coordinates, so a room renders quickly and textures stay w
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 #: Texels along the edge of a tile.
 TILE = 128
+#: Rows and columns of a tile, 0..1.
+_y, _x = np.meshgrid(np.arange(TILE) / TILE, np.arange(TILE) / TILE, indexing="ij")
 
 Color = np.ndarray  # (3,) sRGB, 0..255
 
@@ -60,11 +61,6 @@ def _paint(color: Color, shade: np.ndarray) -> np.ndarray:
     return np.clip(color * (1 + shade), 0, 255).astype(np.uint8)
 
 
-def _coordinates() -> tuple[np.ndarray, np.ndarray]:
-    y, x = np.meshgrid(np.arange(TILE) / TILE, np.arange(TILE) / TILE, indexing="ij")
-    return y, x
-
-
 def paint(rng: np.random.Generator, color: Color) -> Material:
     """Painted or lacquered: almost plain."""
     tile = _paint(color, noise(rng, 1.2) * rng.uniform(0.003, 0.02))
@@ -87,30 +83,27 @@ def plaster(rng: np.random.Generator, color: Color) -> Material:
 
 def wood(rng: np.random.Generator, color: Color) -> Material:
     """Grain: rings bent by stretched noise, running along the longest edge of a part."""
-    y, _ = _coordinates()
-    rings = np.sin(2 * np.pi * (rng.integers(3, 9) * y + 0.25 * noise(rng, 1.4, 6)))
+    rings = np.sin(2 * np.pi * (rng.integers(3, 9) * _y + 0.25 * noise(rng, 1.4, 6)))
     shade = rings * rng.uniform(0.02, 0.1) + noise(rng, 0.8, 12) * rng.uniform(0.03, 0.09)
     return Material(_paint(color, shade), (0.9, 0.45), gloss=rng.uniform(0, 0.3), kind="wood")
 
 
 def planks(rng: np.random.Generator, color: Color) -> Material:
     """A wooden floor of staggered boards."""
-    y, x = _coordinates()
     rows = int(rng.integers(4, 8))
-    row = (y * rows).astype(int)
-    column = (x * 2 + rng.random(rows)[row]).astype(int) % 2
+    row = (_y * rows).astype(int)
+    column = (_x * 2 + rng.random(rows)[row]).astype(int) % 2
     tone = rng.normal(0, rng.uniform(0.03, 0.1), (rows, 2))[row, column]
-    seam = ((y * rows) % 1 < 0.03 * rows / 5) | (((x * 2 + rng.random(rows)[row]) % 1) < 0.012)
+    seam = ((_y * rows) % 1 < 0.03 * rows / 5) | (((_x * 2 + rng.random(rows)[row]) % 1) < 0.012)
     shade = tone + noise(rng, 0.9, 10) * 0.05 - 0.3 * seam
     return Material(_paint(color, shade), (1.8, 0.9), gloss=rng.uniform(0.05, 0.35), kind="planks")
 
 
 def tiles(rng: np.random.Generator, color: Color) -> Material:
     """Floor or kitchen tiles with joints."""
-    y, x = _coordinates()
     count = int(rng.integers(2, 5))
-    tone = rng.normal(0, 0.035, (count, count))[(y * count).astype(int), (x * count).astype(int)]
-    joint = ((y * count) % 1 < 0.03 * count) | ((x * count) % 1 < 0.03 * count)
+    tone = rng.normal(0, 0.035, (count, count))[(_y * count).astype(int), (_x * count).astype(int)]
+    joint = ((_y * count) % 1 < 0.03 * count) | ((_x * count) % 1 < 0.03 * count)
     tile = _paint(color, tone + noise(rng, 1.3) * 0.02)
     tile[joint] = np.clip(color * rng.uniform(0.6, 0.85), 0, 255)
     return Material(tile, (1.2, 1.2), gloss=rng.uniform(0.1, 0.5), kind="tiles")
@@ -118,19 +111,17 @@ def tiles(rng: np.random.Generator, color: Color) -> Material:
 
 def weave(rng: np.random.Generator, color: Color) -> Material:
     """Woven cloth."""
-    y, x = _coordinates()
     n = int(rng.integers(20, 42))
-    threads = np.sin(2 * np.pi * n * x) * np.sin(2 * np.pi * n * y)
+    threads = np.sin(2 * np.pi * n * _x) * np.sin(2 * np.pi * n * _y)
     shade = threads * rng.uniform(0.03, 0.12) + noise(rng, 0.5) * 0.04 + noise(rng, 1.8) * 0.03
     return Material(_paint(color, shade), (0.4, 0.4), kind="weave")
 
 
 def stripes(rng: np.random.Generator, color: Color) -> Material:
     """Striped cloth or wallpaper."""
-    _, x = _coordinates()
     other = shift(rng, color, 60)
     n = int(rng.integers(2, 7))
-    mask = ((x * n) % 1 < rng.uniform(0.25, 0.6))[..., None]
+    mask = ((_x * n) % 1 < rng.uniform(0.25, 0.6))[..., None]
     shade = 1 + noise(rng, 0.6)[..., None] * 0.03
     tile = np.clip(np.where(mask, color, other) * shade, 0, 255).astype(np.uint8)
     return Material(tile, (0.5, 0.5), upright=True, kind="stripes")
@@ -138,9 +129,8 @@ def stripes(rng: np.random.Generator, color: Color) -> Material:
 
 def checks(rng: np.random.Generator, color: Color) -> Material:
     """A blanket's or tablecloth's checks."""
-    y, x = _coordinates()
     n = int(rng.integers(2, 5))
-    level = ((x * n) % 1 < 0.5).astype(float) + ((y * n) % 1 < 0.5)
+    level = ((_x * n) % 1 < 0.5).astype(float) + ((_y * n) % 1 < 0.5)
     tile = color + (shift(rng, color, 70) - color) * level[..., None] / 2
     tile = np.clip(tile * (1 + noise(rng, 0.5)[..., None] * 0.04), 0, 255).astype(np.uint8)
     return Material(tile, (0.5, 0.5), kind="checks")
@@ -174,13 +164,12 @@ def rug(rng: np.random.Generator, color: Color) -> Material:
 
 def brick(rng: np.random.Generator, color: Color) -> Material:
     """A brick wall."""
-    y, x = _coordinates()
     rows, columns = 8, 3
-    row = (y * rows).astype(int)
-    along = x * columns + 0.5 * (row % 2)
+    row = (_y * rows).astype(int)
+    along = _x * columns + 0.5 * (row % 2)
     tone = rng.normal(0, 0.09, (rows, columns))[row, along.astype(int) % columns]
     tile = _paint(color, tone + noise(rng, 0.8) * 0.05)
-    tile[((y * rows) % 1 < 0.14) | (along % 1 < 0.05)] = np.clip(color * 0.4 + 110, 0, 235)
+    tile[((_y * rows) % 1 < 0.14) | (along % 1 < 0.05)] = np.clip(color * 0.4 + 110, 0, 235)
     return Material(tile, (0.72, 0.6), upright=True, kind="brick")
 
 
@@ -197,47 +186,45 @@ def leaf(rng: np.random.Generator, color: Color) -> Material:
 
 def picture(rng: np.random.Generator, color: Color, width: float, height: float) -> Material:
     """A poster of one tile: clouds, stripes, patches or lines of text on a ground of `color`."""
-    y, x = _coordinates()
     tile = np.broadcast_to(np.asarray(color, dtype=float), (TILE, TILE, 3)).copy()
     style = rng.integers(4)
     if style == 0:  # a landscape
         edge = 0.55 + 0.06 * noise(rng, 2.0)[0][None, :]
-        tile[:] = np.where((y < edge)[..., None], random_color(rng, 0.5, 0.9), random_color(rng, 0.3, 0.6))
+        tile[:] = np.where((_y < edge)[..., None], random_color(rng, 0.5, 0.9), random_color(rng, 0.3, 0.6))
         tile *= 1 + noise(rng, 1.3)[..., None] * 0.12
     elif style == 1:  # patches
         for _ in range(rng.integers(3, 9)):
             cx, cy, w, h = rng.random(4) * [1, 1, 0.3, 0.3] + [0, 0, 0.05, 0.05]
             if rng.random() < 0.5:
-                tile[np.hypot(x - cx, y - cy) < w * 0.7] = random_color(rng, 0.2, 0.9)
+                tile[np.hypot(_x - cx, _y - cy) < w * 0.7] = random_color(rng, 0.2, 0.9)
             else:
-                tile[(abs(x - cx) < w) & (abs(y - cy) < h)] = random_color(rng, 0.2, 0.9)
+                tile[(abs(_x - cx) < w) & (abs(_y - cy) < h)] = random_color(rng, 0.2, 0.9)
     elif style == 2:  # a printed page, a chart
         ink = random_color(rng, 0.05, 0.4)
-        line = (y * rng.integers(9, 18)) % 1 < 0.4
-        ragged = x < 0.55 + 0.4 * rng.random(TILE)[(y * 13).astype(int)]
-        tile[line & ragged & (x > 0.1) & (x < 0.92) & (y > 0.2) & (y < 0.92)] = ink
-        tile[(y > 0.07) & (y < 0.15) & (x > 0.1) & (x < rng.uniform(0.5, 0.9))] = ink
+        line = (_y * rng.integers(9, 18)) % 1 < 0.4
+        ragged = _x < 0.55 + 0.4 * rng.random(TILE)[(_y * 13).astype(int)]
+        tile[line & ragged & (_x > 0.1) & (_x < 0.92) & (_y > 0.2) & (_y < 0.92)] = ink
+        tile[(_y > 0.07) & (_y < 0.15) & (_x > 0.1) & (_x < rng.uniform(0.5, 0.9))] = ink
     else:  # abstract bands
         field = np.digitize(noise(rng, 2.2), np.sort(rng.normal(0, 0.8, 3)))
         tile[:] = np.stack([random_color(rng, 0.2, 0.9) for _ in range(4)])[field]
     margin = rng.choice([0.0, 0.06, 0.12])
-    tile[(x < margin) | (x > 1 - margin) | (y < margin) | (y > 1 - margin)] = color
+    tile[(_x < margin) | (_x > 1 - margin) | (_y < margin) | (_y > 1 - margin)] = color
     tile = np.clip(tile, 0, 255).astype(np.uint8)
     return Material(tile, (width, height), gloss=rng.uniform(0, 0.4), upright=True, kind="picture")
 
 
 def outdoors(rng: np.random.Generator, width: float, height: float) -> Material:
     """What a window shows: sky above trees or houses, bright."""
-    y, x = _coordinates()
-    sky = np.array([185, 210, 240.0]) * (1 - 0.25 * (1 - y))[..., None] + 12 * noise(rng, 2)[..., None]
+    sky = np.array([185, 210, 240.0]) * (1 - 0.25 * (1 - _y))[..., None] + 12 * noise(rng, 2)[..., None]
     ground = random_color(rng, 0.25, 0.55, hue=rng.uniform(0.2, 0.4))
     edge = rng.uniform(0.45, 0.8) + 0.08 * noise(rng, 1.8)[0][None, :]
-    tile = np.where((y > edge)[..., None], ground * (1 + 0.2 * noise(rng, 0.9)[..., None]), sky)
+    tile = np.where((_y > edge)[..., None], ground * (1 + 0.2 * noise(rng, 0.9)[..., None]), sky)
     if rng.random() < 0.4:  # a house opposite
         left, right, roof = rng.uniform(0, 0.5), rng.uniform(0.5, 1), rng.uniform(0.3, 0.6)
-        inside = (x > left) & (x < right) & (y > roof)
+        inside = (_x > left) & (_x < right) & (_y > roof)
         tile[inside] = random_color(rng, 0.4, 0.7, saturation=0.25)
-        tile[inside & ((x * 9) % 1 < 0.4) & ((y * 9) % 1 < 0.5)] = 70
+        tile[inside & ((_x * 9) % 1 < 0.4) & ((_y * 9) % 1 < 0.5)] = 70
     tile = np.clip(tile, 0, 255).astype(np.uint8)
     glow = rng.uniform(0.5, 1.2)
     return Material(tile, (width, height), gloss=0.9, glow=glow, upright=True, kind="outdoors")
@@ -285,8 +272,6 @@ WOODS = [
     (160, 110, 75),
     (70, 50, 38),
 ]
-
-Painter = Callable[[np.random.Generator, Color], Material]
 
 
 def wood_color(rng: np.random.Generator) -> Color:

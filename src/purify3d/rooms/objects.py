@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 from purify3d.rooms import materials as m
 from purify3d.rooms.materials import Material
 from purify3d.rooms.paints import Style
-from purify3d.rooms.shapes import Item, Top, ball, box, lathe, rod, rounded_box, sheet
+from purify3d.rooms.shapes import FORWARD, Item, Mesh, Top, ball, box, lathe, rod, rounded_box, sheet
 
 Rng = np.random.Generator
 
@@ -69,11 +69,8 @@ def plant(rng: Rng, style: Style, height: float) -> Item:
         length = reach * (1.6 if slim else 1.0) * rng.uniform(0.7, 1.1)
         lift = rng.uniform(0.5, 1.3) if slim else rng.uniform(-0.1, 0.8)
         t = np.linspace(0, 1, 5)
-        spine = (
-            base
-            + out * (length * t)[:, None]
-            + np.array([0, 0, 1]) * (length * (lift * t * 1.6 - 0.6 * t**2))[:, None]
-        )
+        up = (length * (lift * t * 1.6 - 0.6 * t**2))[:, None]
+        spine = base + out * (length * t)[:, None] + np.array([0, 0, 1]) * up
         side = np.array([-out[1], out[0], 0]) * (0.05 if slim else 0.16) * height * 0.5
         width = np.sin(np.pi * np.clip(t * 0.9 + 0.08, 0, 1))[:, None]
         item.add(sheet(np.stack([spine - side * width, spine + side * width])), green)
@@ -88,14 +85,18 @@ def trash_can(rng: Rng, style: Style) -> Item:
     radius, height = rng.uniform(0.12, 0.17), rng.uniform(0.26, 0.42)
     skin = style.main if style.twin else [style.metal, style.main, style.trim][rng.integers(3)]
     sides = 20 if rng.random() < 0.6 else 4
-    mesh = lathe(
-        [0, radius * 0.8, radius, radius * 0.95, radius * 0.77, 0],
-        [0, 0, height, height, 0.01, 0.01],
-        sides,
-        sides > 4,
-    )
-    item.add(mesh, skin, turn=Rotation.from_euler("z", np.pi / 4))
+    bin_ = _vessel(radius, height, (0.8, 0.95, 0.77), 0.01, sides)
+    item.add(bin_, skin, turn=Rotation.from_euler("z", np.pi / 4))
     return item
+
+
+def _vessel(
+    radius: float, height: float, shares: tuple[float, float, float], thick: float, sides: int = 20
+) -> Mesh:
+    """An open vessel with a bottom; `shares` of the radius: foot, inner rim, inner foot."""
+    foot, rim, inside = (radius * share for share in shares)
+    heights = [0, 0, height, height, thick, thick]
+    return lathe([0, foot, radius, rim, inside, 0], heights, sides, sides > 4)
 
 
 def carton(rng: Rng, style: Style, size: float) -> Item:
@@ -104,12 +105,12 @@ def carton(rng: Rng, style: Style, size: float) -> Item:
     a, b, h = size * rng.uniform([0.7, 0.6, 0.4], [1.1, 1.0, 0.9]) / 2 * [1, 1, 2]
     if rng.random() < 0.55 and not style.twin:
         board = m.paint(rng, np.array([176, 136, 92.0]) * rng.uniform(0.85, 1.1))
-        item.block((-a, -b, 0), (a, b, h), board)
+        item.slab(a, (-b, b), (0, h), board)
         tape = m.plain(np.array([205, 180, 140.0]))
-        item.block((-a * 0.12, -b - 0.001, h * 0.6), (a * 0.12, b + 0.001, h + 0.001), tape)
+        item.slab(a * 0.12, (-b - 0.001, b + 0.001), (h * 0.6, h + 0.001), tape)
     else:
-        item.block((-a, -b, 0), (a, b, h * 0.8), style.main)
-        item.block((-a - 0.005, -b - 0.005, h * 0.8), (a + 0.005, b + 0.005, h), style.trim)
+        item.slab(a, (-b, b), (0, h * 0.8), style.main)
+        item.slab(a + 0.005, (-b - 0.005, b + 0.005), (h * 0.8, h), style.trim)
     item.tops.append(Top(-a, -b, a, b, h))
     return item
 
@@ -121,28 +122,13 @@ def cup(rng: Rng, style: Style) -> Item:
     skin = (
         style.main if style.twin or rng.random() < 0.3 else m.plain(m.random_color(rng, 0.2, 0.98), gloss=0.3)
     )
-    item.add(
-        lathe(
-            [0, radius * 0.85, radius, radius * 0.9, radius * 0.8, 0], [0, 0, height, height, 0.008, 0.008]
-        ),
-        skin,
-    )
+    item.add(_vessel(radius, height, (0.85, 0.9, 0.8), 0.008), skin)
     if rng.random() < 0.7:
         angle = np.linspace(-np.pi / 2, np.pi / 2, 7)
-        arc = np.stack(
-            [
-                radius * 0.93 + 0.55 * radius * np.cos(angle),
-                0 * angle,
-                height / 2 + 0.3 * height * np.sin(angle),
-            ],
-            1,
-        )
-        side = np.array([0, 0.007, 0])
-        item.add(
-            sheet(np.stack([arc - side, arc + side])),
-            skin,
-            turn=Rotation.from_euler("z", rng.uniform(0, 6.28)),
-        )
+        out, up = radius * 0.93 + 0.55 * radius * np.cos(angle), height / 2 + 0.3 * height * np.sin(angle)
+        arc, side = np.stack([out, 0 * angle, up], 1), np.array([0, 0.007, 0])
+        turn = Rotation.from_euler("z", rng.uniform(0, 6.28))
+        item.add(sheet(np.stack([arc - side, arc + side])), skin, turn=turn)
     return item
 
 
@@ -191,12 +177,8 @@ def cushion(rng: Rng, style: Style) -> Item:
     """A square cushion leaning backwards (towards -y)."""
     item = Item("pillow")
     size = rng.uniform(0.36, 0.46)
-    item.add(
-        rounded_box((size, 0.14, size), 0.065),
-        style.soft,
-        (0, 0.05, size / 2 - 0.01),
-        Rotation.from_euler("x", 0.3),
-    )
+    lean = Rotation.from_euler("x", 0.3)
+    item.add(rounded_box((size, 0.14, size), 0.065), style.soft, (0, 0.05, size / 2 - 0.01), lean)
     return item
 
 
@@ -204,10 +186,10 @@ def television(rng: Rng, style: Style, width: float, stand: bool) -> Item:
     """A flat screen on feet, or for a wall."""
     item = Item("television")
     height, foot = width * 0.57, 0.07 if stand else 0.0
-    item.block((-width / 2, 0, foot), (width / 2, 0.035, foot + height), style.metal)
+    item.slab(width / 2, (0, 0.035), (foot, foot + height), style.metal)
     rim = 0.012
     glass = m.screen(rng, width - 2 * rim, height - 2 * rim)
-    item.block((-width / 2 + rim, 0.03, foot + rim), (width / 2 - rim, 0.037, foot + height - rim), glass)
+    item.slab(width / 2 - rim, (0.03, 0.037), (foot + rim, foot + height - rim), glass)
     if stand:
         for x in (-width * 0.3, width * 0.3):
             item.block((x - 0.02, -0.08, 0), (x + 0.02, 0.12, 0.012), style.metal)
@@ -220,13 +202,11 @@ def monitor(rng: Rng, style: Style) -> Item:
     item = Item("monitor")
     width, lift = rng.uniform(0.46, 0.66), rng.uniform(0.1, 0.18)
     height = width * 0.6
-    item.block((-width / 2, 0, lift), (width / 2, 0.03, lift + height), style.metal)
+    item.slab(width / 2, (0, 0.03), (lift, lift + height), style.metal)
     glass = m.screen(rng, width - 0.02, height - 0.02)
-    item.block(
-        (-width / 2 + 0.01, 0.028, lift + 0.01), (width / 2 - 0.01, 0.032, lift + height - 0.01), glass
-    )
-    item.block((-0.025, -0.02, 0.01), (0.025, 0.0, lift + height * 0.5), style.metal)
-    item.block((-0.12, -0.09, 0), (0.12, 0.09, 0.012), style.metal)
+    item.slab(width / 2 - 0.01, (0.028, 0.032), (lift + 0.01, lift + height - 0.01), glass)
+    item.slab(0.025, (-0.02, 0.0), (0.01, lift + height * 0.5), style.metal)
+    item.slab(0.12, (-0.09, 0.09), (0, 0.012), style.metal)
     return item
 
 
@@ -235,24 +215,18 @@ def sink(rng: Rng, style: Style, width: float, depth: float) -> Item:
     item = Item("sink")
     skin = style.metal if rng.random() < 0.75 else m.paint(rng, m.neutral(rng, 0.85, 0.98))
     a, b, deep, wall = width / 2, depth / 2, 0.17, 0.012
-    item.block((-a, -b, -deep), (a, b, -deep + wall), skin)
-    for low, high in (
-        ((-a, -b), (-a + wall, b)),
-        ((a - wall, -b), (a, b)),
-        ((-a, -b), (a, -b + wall)),
-        ((-a, b - wall), (a, b)),
-    ):
-        item.block((*low, -deep), (*high, 0.004), skin)
-    for low, high in (
-        ((-a - 0.02, -b - 0.02), (-a, b + 0.02)),
-        ((a, -b - 0.02), (a + 0.02, b + 0.02)),
-        ((-a, -b - 0.02), (a, -b)),
-        ((-a, b), (a, b + 0.02)),
-    ):
-        item.block((*low, 0.0), (*high, 0.005), skin)
+    item.slab(a, (-b, b), (-deep, -deep + wall), skin)
+    for x0, x1 in ((-a, -a + wall), (a - wall, a)):
+        item.block((x0, -b, -deep), (x1, b, 0.004), skin)
+    for y in ((-b, -b + wall), (b - wall, b)):
+        item.slab(a, y, (-deep, 0.004), skin)
+    for x0, x1 in ((-a - 0.02, -a), (a, a + 0.02)):
+        item.block((x0, -b - 0.02, 0), (x1, b + 0.02, 0.005), skin)
+    for y in ((-b - 0.02, -b), (b, b + 0.02)):
+        item.slab(a, y, (0, 0.005), skin)
     tap, reach = rng.uniform(0.18, 0.32), b * 0.9
     item.add(rod(0.014, tap), style.metal, (0, -b - 0.04, 0))
-    item.block((-0.011, -b - 0.045, tap - 0.015), (0.011, -b - 0.04 + reach, tap + 0.006), style.metal)
+    item.slab(0.011, (-b - 0.045, -b - 0.04 + reach), (tap - 0.015, tap + 0.006), style.metal)
     item.add(rod(0.009, 0.05), style.metal, (0, -b - 0.045 + reach, tap - 0.06))
     return item
 
@@ -264,11 +238,11 @@ def frame_picture(rng: Rng, style: Style, ground: Material | None, width: float,
     paper = m.neutral(rng, 0.75, 0.97) if rng.random() < 0.5 else m.random_color(rng, 0.3, 0.9)
     art = m.picture(rng, paper if ground is None else ground.mean, width, height)
     if rng.random() < 0.5:
-        item.block((-width / 2, 0, 0), (width / 2, 0.003, height), art)
+        item.slab(width / 2, (0, 0.003), (0, height), art)
         return item
     rim, deep = rng.uniform(0.012, 0.04), rng.uniform(0.006, 0.02)
     bar = style.main if rng.random() < 0.6 else style.trim
-    item.block((-width / 2, 0, 0), (width / 2, deep * 0.5, height), art)
+    item.slab(width / 2, (0, deep * 0.5), (0, height), art)
     _frame(item, bar, width, height, rim, deep)
     return item
 
@@ -278,8 +252,8 @@ def _frame(item: Item, bar: Material, width: float, height: float, rim: float, d
     a = width / 2
     item.block((-a, 0, 0), (-a + rim, deep, height), bar)
     item.block((a - rim, 0, 0), (a, deep, height), bar)
-    item.block((-a + rim, 0, 0), (a - rim, deep, rim), bar)
-    item.block((-a + rim, 0, height - rim), (a - rim, deep, height), bar)
+    item.slab(a - rim, (0, deep), (0, rim), bar)
+    item.slab(a - rim, (0, deep), (height - rim, height), bar)
 
 
 def window(rng: Rng, style: Style, width: float, height: float) -> Item:
@@ -287,15 +261,15 @@ def window(rng: Rng, style: Style, width: float, height: float) -> Item:
     item = Item("window")
     rim = rng.uniform(0.045, 0.08)
     view = m.outdoors(rng, width, height)
-    item.block((-width / 2, 0, 0), (width / 2, 0.002, height), view)
+    item.slab(width / 2, (0, 0.002), (0, height), view)
     _frame(item, style.main, width, height, rim, 0.006)
     for x in np.linspace(-width / 2, width / 2, int(rng.integers(1, 4)) + 1)[1:-1]:
         item.block((x - rim / 2, 0, rim), (x + rim / 2, 0.006, height - rim), style.main)
     if rng.random() < 0.4:
         z = height * rng.uniform(0.5, 0.75)
-        item.block((-width / 2 + rim, 0, z), (width / 2 - rim, 0.0055, z + rim * 0.6), style.main)
+        item.slab(width / 2 - rim, (0, 0.0055), (z, z + rim * 0.6), style.main)
     if rng.random() < 0.3:
-        item.block((-width / 2 - 0.04, 0, -0.03), (width / 2 + 0.04, 0.08, 0), style.main)
+        item.slab(width / 2 + 0.04, (0, 0.08), (-0.03, 0), style.main)
     return item
 
 
@@ -303,17 +277,17 @@ def door(rng: Rng, style: Style) -> Item:
     """A closed door flush with its wall: leaf 4 mm, panels 7 mm, casing 9 mm proud, and a handle."""
     item = Item("door")
     width, height, case = rng.uniform(0.8, 0.95), rng.uniform(1.98, 2.1), rng.uniform(0.05, 0.09)
-    item.block((-width / 2, 0, 0), (width / 2, 0.004, height), style.main)
+    item.slab(width / 2, (0, 0.004), (0, height), style.main)
     casing = style.main if rng.random() < 0.6 else style.trim
     for x in (-width / 2 - case, width / 2):
         item.block((x, 0, 0), (x + case, 0.009, height + case), casing)
-    item.block((-width / 2, 0, height), (width / 2, 0.009, height + case), casing)
+    item.slab(width / 2, (0, 0.009), (height, height + case), casing)
     panel = style.main if rng.random() < 0.7 else style.trim
     if rng.random() < 0.6:
         for low, high in ((0.12, 0.85), (0.98, height - 0.14)):
-            item.block((-width / 2 + 0.12, 0, low), (width / 2 - 0.12, 0.007, high), panel)
+            item.slab(width / 2 - 0.12, (0, 0.007), (low, high), panel)
     side = rng.choice([-1, 1]) * (width / 2 - 0.07)
-    item.add(rod(0.025, 0.012), style.metal, (side, 0.004, 1.02), Rotation.from_euler("x", -90, degrees=True))
+    item.add(rod(0.025, 0.012), style.metal, (side, 0.004, 1.02), FORWARD)
     reach = -np.sign(side) * 0.12
     item.block((min(side, side + reach), 0.045, 1.01), (max(side, side + reach), 0.06, 1.03), style.metal)
     item.block((side - 0.009, 0.004, 1.011), (side + 0.009, 0.05, 1.029), style.metal)
@@ -337,9 +311,8 @@ def curtain(rng: Rng, style: Style, width: float, height: float) -> Item:
 def curtain_rod(rng: Rng, style: Style, width: float) -> Item:
     """The rod curtains hang from, with two brackets."""
     item = Item("curtain")
-    item.add(
-        rod(0.012, width), style.metal, (-width / 2, 0.055, 0), Rotation.from_euler("y", 90, degrees=True)
-    )
+    across = Rotation.from_euler("y", 90, degrees=True)
+    item.add(rod(0.012, width), style.metal, (-width / 2, 0.055, 0), across)
     for x in (-width * 0.45, width * 0.45):
         item.block((x - 0.008, 0, -0.008), (x + 0.008, 0.055, 0.008), style.metal)
     return item
@@ -355,7 +328,7 @@ def rug(rng: Rng, style: Style, width: float, depth: float) -> Item:
     if abs(width - depth) < 0.3 and rng.random() < 0.6:
         item.add(rod(min(width, depth) / 2, thick, sides=40), skin, (0, depth / 2, 0))
         return item
-    item.block((-width / 2, 0, 0), (width / 2, depth, thick), skin)
+    item.slab(width / 2, (0, depth), (0, thick), skin)
     if rng.random() < 0.4:
         border = m.carpet(rng, m.shift(rng, color, 60))
         for x in (-width / 2, width / 2 - 0.06):

@@ -159,20 +159,18 @@ class Renderer:
         paint = _LINEAR[albedo.astype(np.uint8)]
         radiance = paint * light[0] + light[1] + paint * self._glow[part][:, None]
 
-        def image(values: np.ndarray) -> np.ndarray:
-            return values.reshape(*shape, *values.shape[1:])
-
-        return Cast(
-            depth=image(depth),
-            label=image(self.label[part]),
-            instance=image(self.instance[part]),
-            xyz=image(xyz),
-            normal=image(normal),
-            albedo=image(albedo),
-            radiance=image(radiance.astype(np.float32)),
-            gloss=image(self._gloss[part]),
-            facing=image(facing.astype(np.float32)),
+        flat = Cast(
+            depth,
+            self.label[part],
+            self.instance[part],
+            xyz,
+            normal,
+            albedo,
+            radiance.astype(np.float32),
+            self._gloss[part],
+            facing.astype(np.float32),
         )
+        return Cast(*(values.reshape(*shape, *values.shape[1:]) for values in vars(flat).values()))
 
     def _light(
         self,

@@ -12,7 +12,7 @@ from purify3d.rooms import groups as g
 from purify3d.rooms import objects as o
 from purify3d.rooms.materials import Material
 from purify3d.rooms.paints import Palette, Style
-from purify3d.rooms.shapes import Item, Mesh, Top, sheet
+from purify3d.rooms.shapes import Item, Mesh, Top, around, sheet
 
 Rng = np.random.Generator
 
@@ -23,17 +23,26 @@ _THEMES: dict[str, list[Callable[[Rng, g.Styles], list[Item]]]] = {
     "kitchen": [g.cooking, g.dining, g.cooling, g.storing, g.shelving, g.sitting],
     "studio": [g.cooking, g.sitting, g.sleeping, g.working, g.dining, g.media, g.shelving, g.cooling],
 }
+#: What lies on what is flat, and sizes it is drawn between.
+_CLUTTER: list[tuple[Callable[..., Item], tuple[float, float] | None]] = [
+    (o.book_pile, None),
+    (o.cup, None),
+    (o.carton, (0.1, 0.28)),
+    (o.lamp, (0.3, 0.45)),
+    (o.plant, (0.16, 0.34)),
+]
 _SMALL = [g.growing, g.reading, g.binning, g.stacking, g.growing, g.stacking, g.binning, g.resting]
 
 
 @dataclass(frozen=True)
 class Wall:
-    """A stretch of wall: `start` (2,), unit `along` (2,), `inward` (2,) normal, length in metres."""
+    """A stretch of wall: `start` (2,), unit `along` (2,), `inward` (2,) normal, length (metres), its skin."""
 
     start: np.ndarray
     along: np.ndarray
     inward: np.ndarray
     length: float
+    skin: Material
 
     def spot(self, s: float, gap: float) -> np.ndarray:
         """(2,) position at `s` metres along the wall, `gap` away from it."""
@@ -59,6 +68,11 @@ class Light:
     b: np.ndarray
     power: np.ndarray
     facing: np.ndarray
+
+    @classmethod
+    def flat(cls, center: np.ndarray, half: float, power: np.ndarray) -> Light:
+        """A level square that shines to all sides; `half` its edge in metres."""
+        return cls(center, np.array([half, 0, 0]), np.array([0, half, 0]), power, np.zeros(3))
 
 
 @dataclass(frozen=True)
@@ -181,23 +195,21 @@ class _Builder:
         if self.notch.any():
             corners = [(0, 0), (x, 0), (x, cy), (cx, cy), (cx, y), (0, y)]
         ring = np.array(corners, dtype=float)
-        self.walls = []
+        self.walls: list[Wall] = []
         skirting = self.rng.random() < 0.5
         accent = int(self.rng.integers(len(ring)))
         board = self.palette.pick([*self.palette.woods, self.palette.paints[0]])
-        self.wall_material: list[Material] = []
         for i, (a, b) in enumerate(zip(ring, np.roll(ring, -1, axis=0), strict=True)):
             length = float(np.linalg.norm(b - a))
             along = (b - a) / length
-            wall = Wall(a, along, np.array([-along[1], along[0]]), length)
             skin = self.palette.accent if i == accent else self.palette.wall
+            wall = Wall(a, along, np.array([-along[1], along[0]]), length, skin)
             item = Item("wall")
             item.add(_quad((0, 0, 0), (length, 0, z)), skin)
             if skirting:
                 item.block((0, 0, 0), (length, 0.012, 0.08), board)
             self.items.append(wall.place(item, 0, 0))
             self.walls.append(wall)
-            self.wall_material.append(skin)
         self.gap = 0.014 if skirting else 0.004
         for label, height, skin in (("floor", 0.0, self.palette.floor), ("ceiling", z, self.palette.ceiling)):
             item = Item(label)
@@ -215,8 +227,7 @@ class _Builder:
 
     def _take(self, items: list[Item], extra: np.ndarray | None = None) -> bool:
         """Add items if the boxes around them fit; `extra` (2, 3) widens the room they need."""
-        bounds = np.stack([item.bounds() for item in items])
-        low, high = bounds[:, 0].min(axis=0), bounds[:, 1].max(axis=0)
+        low, high = around(items)
         if extra is not None:
             low, high = np.minimum(low, extra[0]), np.maximum(high, extra[1])
         if not self._fits(low, high):
@@ -232,8 +243,8 @@ class _Builder:
     def _openings(self, make: Callable[[Wall, Style], bool], count: int) -> None:
         for _ in range(count):
             for _ in range(16):
-                i = int(self.rng.integers(len(self.walls)))
-                if self.walls[i].length > 1.3 and make(self.walls[i], self._style(self.wall_material[i])):
+                wall = self.walls[int(self.rng.integers(len(self.walls)))]
+                if wall.length > 1.3 and make(wall, self._style(wall.skin)):
                     break
 
     def _door(self, wall: Wall, style: Style) -> bool:
@@ -286,8 +297,7 @@ class _Builder:
 
     def _settle(self, make: Callable[[Rng, g.Styles], list[Item]], group: list[Item]) -> bool:
         rng = self.rng
-        bounds = np.stack([item.bounds() for item in group])
-        low, high = bounds[:, 0].min(axis=0), bounds[:, 1].max(axis=0)
+        low, high = around(group)
         width = high[0] - low[0]
         for _ in range(40):
             if make is g.dining:  # free-standing
@@ -312,11 +322,10 @@ class _Builder:
     def _pictures(self) -> None:
         rng = self.rng
         for _ in range(int(rng.integers(*self.layout.pictures))):
-            i = int(rng.integers(len(self.walls)))
-            wall, skin = self.walls[i], self.wall_material[i]
+            wall = self.walls[int(rng.integers(len(self.walls)))]
             width, height = rng.uniform(0.25, 1.0), rng.uniform(0.3, 0.85)
-            style = self._style(skin)
-            item = o.frame_picture(rng, style, skin if style.twin else None, width, height)
+            style = self._style(wall.skin)
+            item = o.frame_picture(rng, style, wall.skin if style.twin else None, width, height)
             for _ in range(10):
                 if wall.length < width + 0.3:
                     break
@@ -338,17 +347,8 @@ class _Builder:
         standing = [b for b in (item.bounds() for item in self.items) if abs(b[0, 2] - top.z) < 0.02]
         for _ in range(int(rng.poisson(self.layout.clutter * (1.5 + 3.5 * area)))):
             style = self._style(skin)
-            match rng.choice(5, p=[0.36, 0.28, 0.2, 0.06, 0.1]):
-                case 0:
-                    item = o.book_pile(rng, style)
-                case 1:
-                    item = o.cup(rng, style)
-                case 2:
-                    item = o.carton(rng, style, rng.uniform(0.1, 0.28))
-                case 3:
-                    item = o.lamp(rng, style, rng.uniform(0.3, 0.45))
-                case _:
-                    item = o.plant(rng, style, rng.uniform(0.16, 0.34))
+            make, size = _CLUTTER[rng.choice(len(_CLUTTER), p=[0.36, 0.28, 0.2, 0.06, 0.1])]
+            item = make(rng, style, rng.uniform(*size)) if size else make(rng, style)
             low, high = item.bounds()
             room = np.array([top.x1 - top.x0, top.y1 - top.y0]) - (high - low)[:2]
             if (room <= 0).any():
@@ -356,11 +356,10 @@ class _Builder:
             at = np.array([top.x0, top.y0]) - low[:2] + rng.random(2) * room
             placed = item.moved((*at, top.z), 0.0)
             low, high = placed.bounds()
-            if any(
+            crowded = any(
                 (low[:2] - 0.01 < b[1, :2]).all() and (b[0, :2] < high[:2] + 0.01).all() for b in standing
-            ):
-                continue
-            if high[2] > self.size[2]:
+            )
+            if crowded or high[2] > self.size[2]:
                 continue
             standing.append(np.stack([low, high]))
             self.items.append(placed)
@@ -380,24 +379,17 @@ class _Builder:
             tone = np.array([1.0, rng.uniform(0.78, 0.95), rng.uniform(0.55, 0.85)])
             power = tone * rng.uniform(0.5, 2.2) / count
             center = np.array([*at, low[2] - 0.06])
-            spread = rng.uniform(0.08, 0.2)
-            a, b = np.array([spread, 0, 0]), np.array([0, spread, 0])
-            self.lights.append(Light(center, a, b, power, np.zeros(3)))
+            self.lights.append(Light.flat(center, rng.uniform(0.08, 0.2), power))
         for lamp in [item for item in self.items if item.label == "lamp"]:
             glow, high = lamp.parts[-1].material.glow, lamp.bounds()[1]
             if glow and high[2] < self.size[2] - 0.3 and len(self.lights) < 4 and rng.random() < 0.6:
                 center = np.array([*lamp.bounds().mean(axis=0)[:2], high[2] + 0.05])
-                a, b = np.array([0.06, 0, 0]), np.array([0, 0.06, 0])
-                self.lights.append(
-                    Light(center, a, b, rng.uniform(0.1, 0.35) * np.array([1, 0.82, 0.6]), np.zeros(3))
-                )
+                power = rng.uniform(0.1, 0.35) * np.array([1, 0.82, 0.6])
+                self.lights.append(Light.flat(center, 0.06, power))
 
 
 def _quad(low: tuple[float, ...], high: tuple[float, ...]) -> Mesh:
     """An axis-aligned rectangle between two corners that share one coordinate."""
     a, b = np.array(low, dtype=float), np.array(high, dtype=float)
-    first, second = np.flatnonzero(a != b)
-    points = np.stack([[a, a], [b, b]])
-    points[0, 1, second], points[1, 0, second] = b[second], a[second]
-    points[0, 1, first], points[1, 0, first] = a[first], b[first]
-    return sheet(points)
+    second = np.arange(3) == np.flatnonzero(a != b)[1]
+    return sheet(np.array([[a, np.where(second, b, a)], [np.where(second, a, b), b]]))

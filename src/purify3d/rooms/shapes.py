@@ -14,6 +14,9 @@ from scipy.spatial.transform import Rotation
 from purify3d.rooms.materials import Material
 
 Vector = Sequence[float] | np.ndarray
+Span = tuple[float, float]  # from, to
+#: Turns what stands upright to point to the front.
+FORWARD = Rotation.from_euler("x", -90, degrees=True)
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,10 @@ class Item:
         a, b = np.asarray(low, dtype=float), np.asarray(high, dtype=float)
         self.add(rounded_box(b - a, soft) if soft else box(b - a), material, (a + b) / 2)
 
+    def slab(self, half: float, y: Span, z: Span, material: Material, soft: float = 0.0) -> None:
+        """Add a box from -half to half across and between the ends of `y` and `z`, see `block`."""
+        self.block((-half, y[0], z[0]), (half, y[1], z[1]), material, soft)
+
     def moved(self, at: Vector = (0, 0, 0), yaw: float = 0.0) -> Item:
         """Turned about +z by `yaw` radians, then moved. Tops survive quarter turns only."""
         rotation, shift = Rotation.from_euler("z", yaw).as_matrix(), np.asarray(at, dtype=float)
@@ -88,6 +95,12 @@ class Item:
         """(2, 3) lowest and highest corner."""
         vertices = np.concatenate([part.mesh.vertices for part in self.parts])
         return np.stack([vertices.min(axis=0), vertices.max(axis=0)])
+
+
+def around(items: Sequence[Item]) -> np.ndarray:
+    """(2, 3) lowest and highest corner of several items."""
+    low, high = np.stack([item.bounds() for item in items], axis=1)
+    return np.stack([low.min(axis=0), high.max(axis=0)])
 
 
 def _move(part: Part, rotation: np.ndarray, shift: np.ndarray) -> Part:
