@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from scipy.ndimage import find_objects
 
 from purify3d.base.errors import PurifyError, RunError
 from purify3d.exporting.content import Content
@@ -108,22 +109,18 @@ def segments_of(content: Content, categories: list[dict[str, Any]]) -> tuple[np.
 
 def segments_info(ids: np.ndarray, category: np.ndarray) -> list[dict[str, Any]]:
     """What COCO says of each segment of (H, W) ids: area, and box x, y, width, height in pixels."""
-    row, column = np.nonzero(ids)
-    flat = ids[row, column]
-    area = np.bincount(flat, minlength=len(category))
-    low, high = np.full((2, len(category)), 1 << 30), np.zeros((2, len(category)), dtype=np.int64)
-    for axis, place in enumerate((column, row)):
-        np.minimum.at(low[axis], flat, place)
-        np.maximum.at(high[axis], flat, place)
+    area = np.bincount(ids.ravel())
     return [
         {
-            "id": int(i),
+            "id": i,
             "category_id": int(category[i]),
             "area": int(area[i]),
-            "bbox": [*low[:, i].tolist(), *(high[:, i] - low[:, i] + 1).tolist()],
+            "bbox": [column.start, row.start, column.stop - column.start, row.stop - row.start],
             "iscrowd": 0,
         }
-        for i in np.flatnonzero(area)
+        for i, place in enumerate(find_objects(ids), start=1)
+        if place is not None
+        for row, column in [place]
     ]
 
 
