@@ -52,39 +52,28 @@ def reread(
         max_depth: metres; depth beyond becomes 0 = none.
         scale: metres per unit of the poses, and of the scene's own cloud.
     """
-    frames = tuple(
-        replace(
-            frame,
-            world_from_camera=_posed(frame.world_from_camera, usual, stored, scale),
-            depth=_within(frame, depth_unit, max_depth),
-            depth_unit=frame.depth_unit if depth_unit is None else depth_unit,
-        )
-        for frame in scene.frames
-    )
+    frames = []
+    for frame in scene.frames:
+        pose, unit = frame.world_from_camera, frame.depth_unit if depth_unit is None else depth_unit
+        if stored != usual:
+            pose = stored.read(usual.write(pose))
+        if scale != 1:
+            pose = pose.copy()
+            pose[:3, 3] *= scale
+        # By another unit where one is given.
+        factor = 1.0 if depth_unit is None else depth_unit / (frame.depth_unit or 1.0)
+        depth = partial(_cut, frame.depth, factor, max_depth)
+        frames.append(replace(frame, world_from_camera=pose, depth=depth, depth_unit=unit))
     points = scene.points
     if points is not None and scale != 1:
         points = replace(points, xyz=points.xyz * scale)
     # What the reader guessed came from the cameras as it took them.
     up = images.guess_up(frames) if stored != usual else scene.up
-    return replace(scene, frames=frames, points=points, up=up)
-
-
-def _posed(pose: np.ndarray, usual: Stored, stored: Stored, scale: float) -> np.ndarray:
-    if stored != usual:
-        pose = stored.read(usual.write(pose))
-    if scale != 1:
-        pose = pose.copy()
-        pose[:3, 3] *= scale
-    return pose
-
-
-def _within(frame: Frame, depth_unit: float | None, max_depth: float) -> Callable[[], np.ndarray]:
-    """Reads depth in metres, by another unit where one is given, up to `max_depth`."""
-    factor = 1.0 if depth_unit is None else depth_unit / (frame.depth_unit or 1.0)
-    return partial(_cut, frame.depth, factor, max_depth)
+    return replace(scene, frames=tuple(frames), points=points, up=up)
 
 
 def _cut(read: Callable[[], np.ndarray], factor: float, max_depth: float) -> np.ndarray:
+    """(h, w) depth in metres, up to `max_depth`."""
     depth = read()
     if factor != 1:
         depth = depth * np.float32(factor)

@@ -92,17 +92,15 @@ def _read(config: CaptureConfig, max_depth: float) -> tuple[Scene, Stored]:
 
 def _as_stored(config: CaptureConfig, module: Any) -> Scene:
     """What the reader of the format makes of the path; module None: a procedural room."""
-    options: dict[str, Any] = {"intrinsics": config.intrinsics}
-    if config.interpolate:
-        if module is None or "interpolate" not in inspect.signature(module.read).parameters:
-            raise CaptureError(
-                f"{config.path}: found --interpolate and a format without a clock of its own; only poses "
-                "of tum are interpolated. Leave it out"
-            )
-        options["interpolate"] = True
-    scene: Scene = (
-        procedural_room(config.path) if module is None else module.read(Path(config.path), **options)
-    )
+    options = {"interpolate": True} if config.interpolate else {}
+    if options and (module is None or "interpolate" not in inspect.signature(module.read).parameters):
+        raise CaptureError(
+            f"{config.path}: found --interpolate and a format without a clock of its own; only poses "
+            "of tum are interpolated. Leave it out"
+        )
+    if module is None:
+        return procedural_room(config.path)
+    scene: Scene = module.read(Path(config.path), intrinsics=config.intrinsics, **options)
     return scene
 
 

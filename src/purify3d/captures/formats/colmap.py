@@ -131,16 +131,7 @@ def _depth_file(folder: Path, name: str) -> Path | None:
 def _frame(name: str, color: Path, depth: Path, pose: np.ndarray, camera: Camera, lens: Lens | None) -> Frame:
     width, height = images.image_size(depth) if depth.suffix.lower() == ".png" else _floats(depth).shape[::-1]
     depth_camera = images.resized(camera, (width, height), "depth image", depth)
-    frame = images.file_frame(
-        name,
-        pose,
-        camera,
-        depth_camera,
-        color=color,
-        depth=depth,
-        metres_per_unit=0.001,
-        lens=lens,
-    )
+    frame = images.file_frame(name, pose, camera, depth_camera, color=color, depth=depth, lens=lens)
     if depth.suffix.lower() == ".png":
         return frame
     return replace(frame, depth=partial(_float_depth, depth, depth_camera, lens), depth_unit=None)

@@ -37,11 +37,8 @@ _OBJECT = ("segment_id", "face_segment")
 
 def find_table(path: Path) -> Path | None:
     """category_mapping.tsv in the folder of a file or up to six above; None: there is none."""
-    for folder in list(path.resolve().parents)[:_ABOVE]:
-        for file in (folder / TABLE, folder / "metadata" / TABLE):
-            if file.is_file():
-                return file
-    return None
+    homes = (home / inside for home in path.resolve().parents[:_ABOVE] for inside in ("", "metadata"))
+    return next((home / TABLE for home in homes if (home / TABLE).is_file()), None)
 
 
 def read(mesh: Path, points: PointCloud, table: Path, labels: str) -> tuple[PointCloud, dict[int, str]]:

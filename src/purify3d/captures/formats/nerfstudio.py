@@ -27,6 +27,7 @@ depth image that is no resampled view of the colour camera).
 from __future__ import annotations
 
 import warnings
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 from functools import partial
@@ -60,6 +61,8 @@ _PERSPECTIVE = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL"
 _INTRINSICS = ("fl_x", "fl_y", "cx", "cy")
 _DEPTHS = ("depth_file_path", "depth_path")
 _UNITS = ("depth_unit_scale_factor", "integer_depth_scale")
+#: What makes one doubt the intrinsics, by kind, in words of each frame: said once for all of them.
+_Doubts = defaultdict[str, list[str]]
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
 _MM = 1000
 
@@ -94,7 +97,7 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
         )
     truth = _labels(meta.get("labels"), file)
     up = None if meta.get("up") is None else _up(meta["up"], file)
-    dropped, doubts = Dropped(file), _Doubts(file)
+    dropped, doubts = Dropped(file), _Doubts(list)
     frames = []
     for name, entry in zip(_names(entries), entries, strict=True):
         # Keys of a frame win over those of the file.
@@ -108,25 +111,10 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
             frame = dropped.attempt(name, make)
             frames += [] if frame is None else [frame]
     scene = dropped.scene(frames, up, name=file.resolve().parent.name, truth=truth, files=(file,))
-    doubts.say()
+    for notes in doubts.values():
+        count = "1 frame" if len(notes) == 1 else f"{len(notes)} frames"
+        warnings.warn(f"{file}, {count}: {notes[0]}", PurifyWarning, stacklevel=2)
     return scene
-
-
-class _Doubts:
-    """What makes one doubt the intrinsics, said once for all frames."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-        self.notes: dict[str, list[str]] = {}
-
-    def note(self, kind: str, what: str | None) -> None:
-        if what is not None:
-            self.notes.setdefault(kind, []).append(what)
-
-    def say(self) -> None:
-        for notes in self.notes.values():
-            count = "1 frame" if len(notes) == 1 else f"{len(notes)} frames"
-            warnings.warn(f"{self.file}, {count}: {notes[0]}", PurifyWarning, stacklevel=3)
 
 
 def _load(file: Path) -> dict[str, Any]:
@@ -148,11 +136,10 @@ def _labels(values: Any, file: Path) -> dict[int, str]:
 
 
 def _up(values: Any, file: Path) -> np.ndarray:
-    numbers = values if isinstance(values, list) and len(values) == 3 else [None]
-    keys = dict(zip("xyz", numbers, strict=False))
     try:
-        up = np.array([number(keys, axis, "") for axis in "xyz"])
-    except CaptureError:
+        x, y, z = (number({"up": value}, "up", "") for value in values)
+        up = np.array([x, y, z])
+    except (CaptureError, TypeError, ValueError):
         up = np.zeros(3)
     if np.linalg.norm(up) < 1e-6:
         raise CaptureError(
@@ -172,10 +159,9 @@ def _names(entries: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _lacking(keys: Mapping[str, Any], folder: Path, where: str) -> str:
     """Which file the frame lacks, in words; empty if none."""
-    for key in ("file_path", _depth_key(keys), "mask_path"):
+    masked = keys.get("mask_path") is not None
+    for key in ("file_path", _depth_key(keys), *(["mask_path"] if masked else [])):
         if keys.get(key) is None:
-            if key == "mask_path":
-                continue
             return f"no {key}"
         if not _find(keys, key, folder, where).is_file():
             return f"{key} {shown(keys[key])} is not there"
@@ -212,7 +198,8 @@ def _frame(
         camera, lens = _camera(keys, size, where, doubts), _lens(keys, where)
     else:
         camera, lens = images.make_camera(intrinsics, size, "--intrinsics", warn=False), None
-    doubts.note("centre", images.off_centre(camera))
+    if (complaint := images.off_centre(camera)) is not None:
+        doubts["centre"].append(complaint)
     label, instance, mask = (
         _find(keys, key, folder, where) if keys.get(key) is not None else None
         for key in ("label_file_path", "instance_file_path", "mask_path")
@@ -259,10 +246,9 @@ def _camera(keys: Mapping[str, Any], size: tuple[int, int], where: str, doubts: 
             f"{where}: found an image of {size[0]}x{size[1]} pixels and intrinsics for w, h = "
             f"{stated[0]}x{stated[1]}; expected the same size. Resize the images, or correct the intrinsics"
         )
-    doubts.note(
-        "size",
+    doubts["size"].append(
         f"the intrinsics are for w, h = {stated[0]}x{stated[1]}, the images have {size[0]}x{size[1]}; fl_x, "
-        "fl_y, cx, cy are scaled to the images",
+        "fl_y, cx, cy are scaled to the images"
     )
     return projection.resize_camera(camera, *size)
 
@@ -270,8 +256,7 @@ def _camera(keys: Mapping[str, Any], size: tuple[int, int], where: str, doubts: 
 def _depth_camera(keys: Mapping[str, Any], camera: Camera, depth: Path, where: str) -> Camera:
     """What the file says, else the colour camera resampled to the size of the depth image."""
     if keys.get("depth_camera") is not None:
-        own = keys["depth_camera"]
-        inside = f"{where}, depth_camera"
+        own, inside = keys["depth_camera"], f"{where}, depth_camera"
         if not isinstance(own, dict):
             raise CaptureError(
                 f"{inside}: found {shown(own)}; expected an object with fl_x, fl_y, cx, cy, w, h"

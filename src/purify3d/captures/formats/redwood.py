@@ -132,8 +132,6 @@ def _trajectories(path: Path) -> list[Path]:
 
 def _begins_with_numbers(file: Path) -> bool:
     """Many programs leave a .log; in a trajectory the first line is three integers."""
-    if not file.is_file():  # a pipe would wait
-        return False
     try:
         with file.open("rb") as opened:
             head = opened.read(256)

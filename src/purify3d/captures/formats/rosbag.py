@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -76,7 +76,7 @@ class _Index:
     """What the one pass over the bag found: of each topic the stamp of each message and when it was
     logged."""
 
-    stamps: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    stamps: defaultdict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
     infos: dict[str, Any] = field(default_factory=dict)
     transforms: Transforms = field(default_factory=Transforms)
     unreadable: list[str] = field(default_factory=list)
@@ -118,11 +118,10 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
     dropped = Dropped(path)
     for name in index.unreadable:
         dropped.refuse(name, "content that cannot be decoded")
-    for stamp, count in Counter(stamp for stamp, _ in index.stamps.get(color_topic.name, ())).items():
+    for stamp, count in Counter(stamp for stamp, _ in index.stamps[color_topic.name]).items():
         if count > 1:
             dropped.lacks(_name(stamp), "the same stamp as another image")
-    colors = sorted(dict(index.stamps.get(color_topic.name, ())).items())
-    depths = sorted(dict(index.stamps.get(depth_topic.name, ())).items())
+    colors, depths = (sorted(dict(index.stamps[t.name]).items()) for t in (color_topic, depth_topic))
     pairs = _pairs(colors, depths)
     files = ros_bags.bag_files(bag)
     frames = []
@@ -142,8 +141,8 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
                 camera=camera,
                 depth_camera=depth_camera,
                 world_from_camera=pose,
-                color=partial(_color, bag, color_topic.name, color, camera, lens),
-                depth=partial(_depth, bag, depth_topic.name, depth, depth_camera, depth_lens),
+                color=partial(_pixels, bag, color_topic.name, color, camera, lens, depth=False),
+                depth=partial(_pixels, bag, depth_topic.name, depth, depth_camera, depth_lens, depth=True),
                 depth_unit=None if depth_topic.encoding.startswith("32FC1") else 0.001,
                 files=files,
             )
@@ -231,7 +230,7 @@ def _index(reader: Any, color: _Topic, depth: _Topic) -> _Index:
         elif kind == _INFO:
             index.infos[topic] = message
         elif kind in (_IMAGE, _COMPRESSED):
-            index.stamps.setdefault(topic, []).append((ros_bags.stamp_of(message), logged))
+            index.stamps[topic].append((ros_bags.stamp_of(message), logged))
     return index
 
 
@@ -342,23 +341,16 @@ def _check_same_place(offset: np.ndarray | None, color: _Topic, depth: _Topic, b
 
 
 def _pixels(
-    bag: Path, topic: str, at: tuple[int, int], camera: Camera, decode: Callable[[Any], np.ndarray]
+    bag: Path, topic: str, at: tuple[int, int], camera: Camera, lens: Lens | None, *, depth: bool
 ) -> np.ndarray:
+    """The image of a message, without distortion."""
     message = ros_bags.read_message(bag, topic, at)
     try:
-        values = decode(message)
+        values = ros_images.depth(message) if depth else ros_images.color(message)
         if values.shape[:2] != (camera.height, camera.width):
             raise ValueError(f"{values.shape[1]}x{values.shape[0]} pixels, expected as the first image has")
     except ValueError as error:
         raise CaptureError(
             f"{bag}: found {error} in {topic} at {at[1] / 1e9:.3f} s. Record it again"
         ) from error
-    return values
-
-
-def _color(bag: Path, topic: str, at: tuple[int, int], camera: Camera, lens: Lens | None) -> np.ndarray:
-    return images.undistort(_pixels(bag, topic, at, camera, ros_images.color), camera, lens, smooth=True)
-
-
-def _depth(bag: Path, topic: str, at: tuple[int, int], camera: Camera, lens: Lens | None) -> np.ndarray:
-    return images.undistort(_pixels(bag, topic, at, camera, ros_images.depth), camera, lens, smooth=False)
+    return images.undistort(values, camera, lens, smooth=not depth)

@@ -101,7 +101,6 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
                 depth_camera,
                 color=color,
                 depth=depth,
-                metres_per_unit=0.001,
                 label=labels.get(depth.stem),
                 ids=ids,
                 instance=instances.get(depth.stem),

@@ -65,7 +65,8 @@ def read(
     classes = folder / f"{name}_vh_clean_2.labels.ply"
     objects = folder / f"{name}.aggregation.json"
     segments = folder / f"{name}_vh_clean_2.0.010000.segs.json"
-    table = next((f / TABLE for f in (folder, *_above(folder)) if (f / TABLE).is_file()), None)
+    homes = (folder, *folder.resolve().parents[:_ABOVE])
+    table = next((home / TABLE for home in homes if (home / TABLE).is_file()), None)
     whole = objects.is_file() and segments.is_file()
     if labels is not None:
         _check_there(folder, labels, classes, objects, segments, table)
@@ -95,10 +96,6 @@ def read(
         points = replace(points, label=torch.from_numpy(_nyu40(classes, len(points))))
         names = dict(NYU40)
     return points, names, tuple(used)
-
-
-def _above(folder: Path) -> list[Path]:
-    return list(folder.resolve().parents)[:_ABOVE]
 
 
 def _check_there(

@@ -17,6 +17,7 @@ from scipy.spatial.transform import Rotation
 
 from purify3d.base.errors import CaptureError, PurifyWarning
 from purify3d.captures.reading import images, layouts
+from purify3d.captures.reading.depths import check_size
 from purify3d.captures.reading.dropped import Dropped
 from purify3d.captures.reading.frame_names import any_case, unique_frame_names
 from purify3d.captures.reading.images import Lens
@@ -107,14 +108,10 @@ def read(
             usable.append((color, depth, pose))
     if not usable:
         dropped.settle(0)
-    size, depth_size = images.image_size(usable[0][0]), images.image_size(usable[0][1])
-    if depth_size != size:
-        raise CaptureError(
-            f"{usable[0][1]}: found {depth_size[0]}x{depth_size[1]} pixels, its colour image has "
-            f"{size[0]}x{size[1]}; this format holds depth registered to colour. Register the depth images"
-        )
+    size = images.image_size(usable[0][0])
     values, lens = _calibration(path, size) if intrinsics is None else (intrinsics, None)
     camera = images.make_camera(values, size, path if intrinsics is None else "--intrinsics")
+    check_size(usable[0][1], images.image_size(usable[0][1]), camera, "depth image")
     names = unique_frame_names([color.as_posix() for color, _, _ in usable])
     frames = [
         images.file_frame(

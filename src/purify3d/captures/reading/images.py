@@ -221,7 +221,7 @@ def file_frame(
     *,
     color: Path,
     depth: Path,
-    metres_per_unit: float,
+    metres_per_unit: float = 0.001,
     metres_per_float: float | None = None,
     label: Path | None = None,
     ids: Callable[[np.ndarray], np.ndarray] | None = None,

@@ -98,19 +98,16 @@ def unreadable(path: Path, error: Exception) -> CaptureError:
             head = file.read(64)
     except OSError:
         head = b"?"
-    cause = None
+    cause = f"the file is truncated or unreadable ({error})"
     if not head:
-        cause = "an empty file"
+        cause = "found an empty file"
     elif head.startswith(b"version https://git-lfs"):
-        cause = "a pointer of Git LFS in place of the file itself (git lfs pull fetches it)"
+        cause = "found a pointer of Git LFS in place of the file itself (git lfs pull fetches it)"
     elif isinstance(error, UnidentifiedImageError):
-        cause = f"a file that is no image, or of a kind that cannot be read; it begins with {head[:16]!r}"
-    if cause is not None:
-        return CaptureError(f"{path}: found {cause}. Re-copy the capture, or delete this frame's files")
-    return CaptureError(
-        f"{path}: the file is truncated or unreadable ({error}); re-copy the capture, or delete this frame's "
-        "files"
-    )
+        cause = (
+            f"found a file that is no image, or of a kind that cannot be read; it begins with {head[:16]!r}"
+        )
+    return CaptureError(f"{path}: {cause}. Re-copy the capture, or delete this frame's files")
 
 
 def read_text(path: Path, most: int = MOST_TEXT) -> str:
