@@ -107,7 +107,7 @@ def unreadable(path: Path, error: Exception) -> CaptureError:
         cause = (
             f"found a file that is no image, or of a kind that cannot be read; it begins with {head[:16]!r}"
         )
-    return CaptureError(f"{path}: {cause}. Re-copy the capture, or delete this frame's files")
+    return CaptureError(f"{path}: {cause}; re-copy the capture, or delete this frame's files")
 
 
 def read_text(path: Path, most: int = MOST_TEXT) -> str:
