@@ -10,8 +10,8 @@ import numpy as np
 
 from purify3d.base.errors import RunError
 from purify3d.benchmarking import table
-from purify3d.benchmarking.scene import dense
-from purify3d.labels.metrics import parts, per_class
+from purify3d.benchmarking.scene import parts_of
+from purify3d.labels.metrics import per_class
 
 _MOST = 10  # scenes that are listed
 
@@ -30,13 +30,8 @@ class Column:
 
     def scenes(self, names: Sequence[str]) -> np.ndarray:
         """(S, 3, C), see `table`."""
-        classes = len(self.results["labels"])
-        return np.stack(
-            [
-                parts(dense(self.results["scenes"][name]["methods"][self.method]["counts"], classes))
-                for name in names
-            ]
-        )
+        scenes = (self.results["scenes"][name] for name in names)
+        return parts_of(scenes, self.method, len(self.results["labels"]))
 
 
 def compare(columns: Sequence[Column], *, seed: int = 0) -> dict[str, Any]:
@@ -67,68 +62,55 @@ def compare(columns: Sequence[Column], *, seed: int = 0) -> dict[str, Any]:
             f"{first.title} and {columns[1].title} have no scene in common; expected results of one data set"
         )
     each = [column.scenes(common) for column in columns]
-    groups = {key: list(indices) for key, indices in first.results["groups"].items()}
-    drawn = table.draws(len(common), seed)
-    against = _Against(first.title, each[0], drawn, groups, first.results["labels"], common)
     return {
         "scenes": common,
         "left_out": [name for name in every if name not in common],
         "notes": _notes(columns, each, common),
         "columns": [
-            {"title": column.title, "against": first.title, **against.of(scenes)}
+            {
+                "title": column.title,
+                "against": first.title,
+                **_against(each[0], scenes, first.results, common, seed),
+            }
             for column, scenes in zip(columns[1:], each[1:], strict=True)
         ],
     }
 
 
-@dataclass(frozen=True)
-class _Against:
-    """What columns are compared with."""
+def _against(
+    before: np.ndarray, after: np.ndarray, results: Mapping[str, Any], names: Sequence[str], seed: int
+) -> dict[str, Any]:
+    """What (S, 3, C) scenes called `names` have gained; see `compare`."""
+    groups = results["groups"]
+    drawn = table.draws(len(names), seed)  # the same for both: scenes are paired
+    totals = [scenes.sum(0) for scenes in (before, after)]
+    sums = [np.tensordot(drawn, scenes, 1) for scenes in (before, after)]
+    was, now, low, high = (table.means(values, groups) for values in (*totals, *sums))
+    iou = [per_class(values)[0] for values in (*totals, *sums)]
+    own = [table.means(scenes, groups)["miou"] for scenes in (before, after)]
+    change = own[1] - own[0]
+    order = np.argsort(-np.nan_to_num(np.abs(change)), kind="stable")[:_MOST]
 
-    title: str
-    scenes: np.ndarray
-    drawn: np.ndarray
-    groups: Mapping[str, Sequence[int]]
-    labels: Sequence[str]
-    names: Sequence[str]
+    def row(before: Any, after: Any, resampled: np.ndarray) -> dict[str, Any]:
+        found = _difference(before, after)
+        return {**found, "interval": table.interval(resampled) if len(names) > 1 else None}
 
-    def of(self, scenes: np.ndarray) -> dict[str, Any]:
-        totals = [values.sum(0) for values in (self.scenes, scenes)]
-        # The same draws for both: scenes are paired.
-        sums = [np.tensordot(self.drawn, values, 1) for values in (self.scenes, scenes)]
-        before, after = (table.means(total, self.groups) for total in totals)
-        low, high = (table.means(values, self.groups) for values in sums)
-        iou = [per_class(values)[0] for values in (*totals, *sums)]
-        own = [table.means(values, self.groups)["miou"] for values in (self.scenes, scenes)]
-        change = own[1] - own[0]
-        order = np.argsort(-np.nan_to_num(np.abs(change)), kind="stable")[:_MOST]
-        return {
-            "means": {key: self._row(before[key], after[key], high[key] - low[key]) for key in before},
-            "classes": {
-                name: self._row(iou[0][i], iou[1][i], iou[3][:, i] - iou[2][:, i])
-                for i, name in enumerate(self.labels)
-            },
-            "better": int((change > 0).sum()),
-            "changed": [
-                {
-                    "scene": self.names[i],
-                    "before": table.number(own[0][i]),
-                    "after": table.number(own[1][i]),
-                    "difference": table.number(change[i]),
-                }
-                for i in order
-                if np.isfinite(change[i])
-            ],
-        }
+    return {
+        "means": {key: row(was[key], now[key], high[key] - low[key]) for key in was},
+        "classes": {
+            name: row(iou[0][i], iou[1][i], iou[3][:, i] - iou[2][:, i])
+            for i, name in enumerate(results["labels"])
+        },
+        "better": int((change > 0).sum()),
+        "changed": [
+            {"scene": names[i], **_difference(own[0][i], own[1][i])} for i in order if np.isfinite(change[i])
+        ],
+    }
 
-    def _row(self, before: Any, after: Any, resampled: np.ndarray) -> dict[str, Any]:
-        alone = len(self.names) < 2
-        return {
-            "before": table.number(before),
-            "after": table.number(after),
-            "difference": table.number(np.asarray(after) - before),
-            "interval": None if alone else table.interval(resampled),
-        }
+
+def _difference(before: Any, after: Any) -> dict[str, float | None]:
+    values = {"before": before, "after": after, "difference": np.asarray(after) - before}
+    return {name: table.number(value) for name, value in values.items()}
 
 
 def _labels(column: Column) -> str:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
@@ -19,8 +18,15 @@ from purify3d.base.progress import Progress, silent
 from purify3d.base.settings import to_plain
 from purify3d.base.workers import Outcome, Workers, serial
 from purify3d.benchmarking import report, table
-from purify3d.benchmarking.scene import Facts, SceneTask, attempt_scenes, dense, job_of, run_scene, shown_of
-from purify3d.labels.metrics import parts
+from purify3d.benchmarking.scene import (
+    Facts,
+    SceneTask,
+    attempt_scenes,
+    job_of,
+    parts_of,
+    run_scene,
+    shown_of,
+)
 from purify3d.runs.job import Job
 from purify3d.types.labelsets import set_name
 
@@ -69,12 +75,40 @@ def benchmark(
     if not captures:
         raise ValueError("found no captures; expected at least one")
     folder = Path(folder)
+    shown = job_of(job, shown_of(methods))
     try:
         (folder / _SCORES).mkdir(parents=True, exist_ok=True)
         with FileLock(folder / _LOCK, timeout=0):
-            results = _benchmark(
-                captures, job, methods, folder, workers, pictures, check, overwrite, command, progress
-            )
+            tasks = [
+                SceneTask(
+                    name,
+                    replace(shown, capture=replace(shown.capture, path=path)).resolved(),  # for any directory
+                    methods,
+                    (folder / _SCENES / name).absolute(),
+                    _read_scores(folder / _SCORES / f"{name}.json"),
+                    check,
+                    overwrite,
+                    tuple(command),
+                )
+                for name, path in captures.items()
+            ]
+            outcomes: dict[str, Outcome[Facts]] = {}
+            attempts = attempt_scenes(tasks, run_scene, workers)
+            for outcome in progress(attempts, name="benchmark", total=len(tasks)):
+                outcomes[outcome.name] = outcome
+                if outcome.result is not None and not outcome.result.reused:
+                    scores = folder / _SCORES / f"{outcome.name}.json"
+                    write_text(scores, json.dumps(outcome.result.values, allow_nan=False) + "\n")
+            done = {name: facts for name in captures if (facts := outcomes[name].result) is not None}
+            failed = {name: outcomes[name].why for name in captures if name not in done}
+            if not done:
+                name, why = next(iter(failed.items()))
+                raise RunError(f"{folder}: none of {len(failed)} scenes could be measured; {name}: {why}")
+            results = _results(done, failed, job, shown, methods, command)
+            text = json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False)
+            write_text(folder / RESULTS, text + "\n")
+            write_text(folder / PAGE, report.page(results, folder / _SCENES, pictures=pictures))
+            return results
     except Timeout as error:
         raise RunError(
             f"{folder}: another process measures there. Wait for it, or name another folder"
@@ -83,74 +117,26 @@ def benchmark(
         raise RunError(
             f"cannot write to {folder} ({error}); free some space or name another folder"
         ) from error
-    return results
-
-
-def _benchmark(
-    captures: Mapping[str, str],
-    job: Job,
-    methods: tuple[str, ...],
-    folder: Path,
-    workers: Workers,
-    pictures: int,
-    check: bool,
-    overwrite: bool,
-    command: Sequence[str],
-    progress: Progress,
-) -> dict[str, Any]:
-    shown = job_of(job, shown_of(methods))
-    tasks = [
-        SceneTask(
-            name,
-            replace(shown, capture=replace(shown.capture, path=path)).resolved(),  # for any working directory
-            methods,
-            (folder / _SCENES / name).absolute(),
-            _read_scores(folder / _SCORES / f"{name}.json"),
-            check,
-            overwrite,
-            tuple(command),
-        )
-        for name, path in captures.items()
-    ]
-    outcomes: dict[str, Outcome[Facts]] = {}
-    attempts = attempt_scenes(tasks, run_scene, workers)
-    for outcome in progress(attempts, name="benchmark", total=len(tasks)):
-        outcomes[outcome.name] = outcome
-        if outcome.result is not None and not outcome.result.reused:
-            scores = folder / _SCORES / f"{outcome.name}.json"
-            write_text(scores, json.dumps(outcome.result.values, allow_nan=False) + "\n")
-    found = {name: facts for name in captures if (facts := outcomes[name].result) is not None}
-    done = {name: facts.values for name, facts in found.items()}
-    failed = {name: outcomes[name].why for name in captures if name not in found}
-    if not done:
-        name, why = next(iter(failed.items()))
-        raise RunError(f"{folder}: none of {len(failed)} scenes could be measured; {name}: {why}")
-    results = _results(done, failed, job, shown, methods, command)
-    results["reused"] = [name for name, facts in found.items() if facts.reused]
-    write_text(folder / RESULTS, json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    write_text(folder / PAGE, report.page(results, folder / _SCENES, pictures=pictures))
-    return results
 
 
 def _results(
-    done: Mapping[str, Any],
+    done: Mapping[str, Facts],
     failed: Mapping[str, str],
     job: Job,
     shown: Job,
     methods: tuple[str, ...],
     command: Sequence[str],
 ) -> dict[str, Any]:
+    scenes = {name: facts.values for name, facts in done.items()}
     names = job.vocabulary.names
     label_set = set_name(job.labels)
     groups = table.groups_of(label_set, names)
     overall: dict[str, Any] = {}
     for method in methods:
-        each = np.stack(
-            [parts(dense(scene["methods"][method]["counts"], len(names))) for scene in done.values()]
-        )
+        each = parts_of(scenes.values(), method, len(names))
         overall[method] = table.summary(each, groups, job.seed)
         own = table.means(each, groups)["miou"]
-        for scene, value in zip(done.values(), own, strict=True):
+        for scene, value in zip(scenes.values(), own, strict=True):
             scene["methods"][method]["miou"] = table.number(value)
     settings = to_plain(shown)
     del settings["capture"]["path"], settings["method"]["purify"]["affinity"]
@@ -166,8 +152,9 @@ def _results(
         "shown": shown_of(methods),
         "resamples": table.RESAMPLES,
         "overall": overall,
-        "scenes": dict(done),
+        "scenes": scenes,
         "failed": dict(failed),
+        "reused": [name for name, facts in done.items() if facts.reused],
     }
 
 
@@ -180,10 +167,8 @@ def read_results(path: str | Path) -> dict[str, Any]:
     file = Path(path) / RESULTS if Path(path).is_dir() else Path(path)
     try:
         results = json.loads(file.read_text(encoding="utf-8"))
-        classes = len(results["labels"])
-        for scene in results["scenes"].values():
-            for method in results["methods"]:
-                dense(scene["methods"][method]["counts"], classes)
+        for method in results["methods"]:
+            parts_of(results["scenes"].values(), method, len(results["labels"]))
         results["groups"], results["label_set"], results["shown"], results["settings"]
     except OSError as error:
         raise RunError(

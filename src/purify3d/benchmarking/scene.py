@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from torch import Tensor
 
 from purify3d.affinities.embeddings import Embedding, load_embedding
 from purify3d.backbones import Backbone, load_backbone
@@ -21,14 +20,13 @@ from purify3d.benchmarking.datasets import writing
 from purify3d.benchmarking.votes import VOTE, label_by_regions, vote_fingerprint
 from purify3d.captures import is_procedural
 from purify3d.features.labels_from_frames import in_vocabulary
-from purify3d.labels.config import SegmentConfig
 from purify3d.labels.labelling import label_points
-from purify3d.labels.metrics import Confusion
+from purify3d.labels.metrics import Confusion, parts
 from purify3d.pipeline import run_job
 from purify3d.runs import Run
 from purify3d.runs.folder import fingerprint
 from purify3d.runs.job import Job, changed
-from purify3d.types import Frame, PointCloud, PointFeatures, Scene, TextEmbeddings
+from purify3d.types import Frame, Scene
 from purify3d.types.labelsets import set_name
 
 #: The method that does not pool.
@@ -176,10 +174,13 @@ def run_scene(task: SceneTask) -> Facts:
             label = run.labels.label
             spent = metrics["stages"]["purify"]
         else:
+            given, config = (there, features_there, text_embeddings), jobs[method].method
             with watch(method):
-                label = _labelled(
-                    method, there, features_there, text_embeddings, jobs[method].method, embeddings[method]
-                )
+                if method == VOTE:
+                    found = label_by_regions(*given, config.purify, config.threshold)
+                else:
+                    found = label_points(*given, config, embedding=embeddings[method])
+                label = found.label.cpu()
             spent = watch.stages[method]
         confusion = Confusion(vocabulary.names)
         confusion.add(truth, label)
@@ -199,22 +200,6 @@ def run_scene(task: SceneTask) -> Facts:
         "warnings": before.get("warnings", []),
     }
     return Facts(values, reused=False)
-
-
-def _labelled(
-    method: str,
-    points: PointCloud,
-    features: PointFeatures,
-    text_embeddings: TextEmbeddings,
-    config: SegmentConfig,
-    embedding: Embedding,
-) -> Tensor:
-    """(N,) int32 labels of a method, on the CPU."""
-    if method == VOTE:
-        return label_by_regions(
-            points, features, text_embeddings, config.purify, config.threshold
-        ).label.cpu()
-    return label_points(points, features, text_embeddings, config, embedding=embedding).label.cpu()
 
 
 def segment_scene(task: SceneTask) -> Facts:
@@ -249,6 +234,11 @@ def sparse(counts: np.ndarray) -> list[list[int]]:
     """(C, C + 1) counts -> rows of truth, predicted and points, where there are any."""
     row, column = np.nonzero(counts)
     return [[int(r), int(c), int(counts[r, c])] for r, c in zip(row, column, strict=True)]
+
+
+def parts_of(scenes: Iterable[Mapping[str, Any]], method: str, classes: int) -> np.ndarray:
+    """(S, 3, C), see `table`, of what `run_scene` says of S scenes."""
+    return np.stack([parts(dense(scene["methods"][method]["counts"], classes)) for scene in scenes])
 
 
 def dense(rows: Sequence[Sequence[int]], classes: int) -> np.ndarray:
@@ -292,15 +282,9 @@ def _in_memory(scene: Scene) -> Scene:
     """The scene with its images rendered once: fusing, lifting and truth each read them."""
 
     def kept(frame: Frame) -> Frame:
-        color, depth = frame.color(), frame.depth()
-        label = frame.label() if frame.label else None
-        instance = frame.instance() if frame.instance else None
-        return replace(
-            frame,
-            color=lambda: color,
-            depth=lambda: depth,
-            label=None if label is None else lambda: label,
-            instance=None if instance is None else lambda: instance,
-        )
+        names = [name for name in ("color", "depth", "label", "instance") if getattr(frame, name)]
+        images = {name: getattr(frame, name)() for name in names}
+        held: dict[str, Any] = {name: partial(images.get, name) for name in names}
+        return replace(frame, **held)
 
     return replace(scene, frames=tuple(kept(frame) for frame in scene.frames))

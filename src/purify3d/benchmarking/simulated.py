@@ -75,16 +75,9 @@ class ErrorModel:
     @classmethod
     def of(cls, facts: dict[str, Any]) -> ErrorModel:
         """From the values of `errors.json`."""
-        return cls(
-            confusion=np.array(facts["confusion"], float),
-            wrong=np.array(facts["wrong"], float),
-            area=np.array(facts["area"], float),
-            missed=np.array(facts["missed"], float),
-            border=float(facts["border"]),
-            lasting=float(facts["lasting"]),
-            reach=float(facts["reach"]),
-            strength=float(facts["strength"]),
-        )
+        tables, rates = ("confusion", "wrong", "area", "missed"), ("border", "lasting", "reach", "strength")
+        values: dict[str, Any] = {name: np.array(facts[name], float) for name in tables}
+        return cls(**values | {name: float(facts[name]) for name in rates})
 
     def miss_rate(self, area: np.ndarray) -> np.ndarray:
         """Share of masks of these shares of the image that are missed."""

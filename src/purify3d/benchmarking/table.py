@@ -47,10 +47,10 @@ def means(scenes: np.ndarray, groups: Mapping[str, Sequence[int]]) -> dict[str, 
     return found
 
 
-def draws(scenes: int, seed: int, resamples: int = RESAMPLES) -> np.ndarray:
-    """(resamples, scenes) float64: how often each scene is drawn when as many are drawn with replacement."""
+def draws(scenes: int, seed: int) -> np.ndarray:
+    """(RESAMPLES, scenes) float64: how often each scene is drawn when as many are drawn with replacement."""
     rng = np.random.default_rng(seed)
-    return rng.multinomial(scenes, np.full(scenes, 1 / scenes), size=resamples).astype(np.float64)
+    return rng.multinomial(scenes, np.full(scenes, 1 / scenes), size=RESAMPLES).astype(np.float64)
 
 
 def interval(values: np.ndarray) -> list[float] | None:

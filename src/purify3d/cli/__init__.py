@@ -41,8 +41,6 @@ def main() -> None:
     try:
         if code := program(standalone_mode=False):  # of ctx.exit; commands return nothing
             sys.exit(code)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit("interrupted; finished stages are kept, run the same command again to go on")
     except Exception as error:
@@ -60,13 +58,7 @@ def program() -> None:
     """Open-vocabulary 3D segmentation of posed RGB-D scans."""
 
 
-@program.command(
-    cls=flags.Command,
-    examples=[
-        'purify3d query runs/room "something to sit on"',
-        'purify3d query runs/room "traffic light" --top 3 --json',
-    ],
-)
+@program.command(cls=flags.Command)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("text")
 @click.option(
@@ -86,6 +78,10 @@ def query(run: Path, text: str, top: int, threshold: float | None, device: str, 
     The answer is heat per point, and the regions that stand out. TEXT is held against common words: where it
     fits no better than words of things that are not there, the answer is that there is nothing like it.
     --threshold decides in their place.
+
+    Examples:
+        purify3d query runs/room "something to sit on"
+        purify3d query runs/room "traffic light" --top 3 --json
     """
     click.echo(f"asking {run}", err=True)
     from purify3d.runs import Run
@@ -112,15 +108,17 @@ def query(run: Path, text: str, top: int, threshold: float | None, device: str, 
     show.answer(answer, files)
 
 
-@program.command(
-    "eval", cls=flags.Command, examples=["purify3d eval runs/room", "purify3d eval runs/demo/run --json"]
-)
+@program.command("eval", cls=flags.Command)
 @click.argument("run", type=click.Path(path_type=Path))
 @flags.json
 def evaluate(run: Path, as_json: bool) -> None:
     """Compare a finished RUN with the ground truth of its capture.
 
     IoU and accuracy of each class and their means, before and after pooling.
+
+    Examples:
+        purify3d eval runs/room
+        purify3d eval runs/demo/run --json
     """
     from purify3d.runs import Run
 
@@ -130,14 +128,7 @@ def evaluate(run: Path, as_json: bool) -> None:
     show.scores(metrics)
 
 
-@program.command(
-    cls=flags.Command,
-    examples=[
-        'purify3d info "synthetic:7?frames=24"',
-        "purify3d info segmenter:lite --json",
-        "purify3d info runs/room",
-    ],
-)
+@program.command(cls=flags.Command)
 @click.argument("path")
 @flags.device
 @flags.json
@@ -146,6 +137,11 @@ def info(path: str, device: str, as_json: bool, **capture: Any) -> None:
     """What is PATH?
 
     A capture, a run folder, a student, or a 2D model such as segmenter:lite.
+
+    Examples:
+        purify3d info "synthetic:7?frames=24"
+        purify3d info segmenter:lite --json
+        purify3d info runs/room
     """
     from purify3d.cli.describe import describe
 
@@ -154,9 +150,7 @@ def info(path: str, device: str, as_json: bool, **capture: Any) -> None:
     show.pairs(facts, as_json)
 
 
-@program.command(
-    cls=flags.Command, examples=["purify3d demo", "purify3d demo --room 9 --frames 24 -o runs/room-9"]
-)
+@program.command(cls=flags.Command)
 @click.option(
     "--frames",
     default=48,
@@ -177,6 +171,10 @@ def demo(frames: int, room: int, output: str | None, **model: Any) -> None:
     """Label a procedural room and compare with its ground truth.
 
     The room is furnished, filmed, lifted and purified, offline, in minutes.
+
+    Examples:
+        purify3d demo
+        purify3d demo --room 9 --frames 24 -o runs/room-9
     """
     from purify3d.captures.formats.nerfstudio import write_nerfstudio
     from purify3d.rooms import CLASSES, synthetic_scene

@@ -19,13 +19,7 @@ from purify3d.runs.job import PRESETS, Job, changed
 _OTHER = "otherfurniture|other furniture"
 
 
-@click.command(
-    cls=flags.Command,
-    examples=[
-        'purify3d benchmark "synthetic:0..1?frames=8" --labels "wall, floor, chair" -o runs/benchmark',
-        "purify3d benchmark prepared --labels scannet20 --preset paper --methods raw,geometric -o results",
-    ],
-)
+@click.command(cls=flags.Command)
 @click.argument("dataset", nargs=-1, required=True)
 @click.option(
     "--methods",
@@ -70,6 +64,10 @@ def benchmark(
     prepare' makes, several captures, or procedural rooms: synthetic:val, synthetic:test, synthetic:0..9.
     --labels is a set, names, or a file with one label a line. A scene that fails is named with its reason,
     the others go on, and the exit code is 1.
+
+    Examples:
+        purify3d benchmark "synthetic:0..1?frames=8" --labels "wall, floor, chair" -o runs/benchmark
+        purify3d benchmark prepared --labels scannet20 --preset paper --methods raw,geometric -o results
     """
     from purify3d.base.workers import workers
     from purify3d.benchmarking import PAGE, RESULTS
@@ -113,13 +111,7 @@ def benchmark(
         sys.exit(1)
 
 
-@click.command(
-    cls=flags.Command,
-    examples=[
-        "purify3d compare runs/benchmark",
-        "purify3d compare runs/benchmark@raw runs/benchmark@student --json",
-    ],
-)
+@click.command(cls=flags.Command)
 @click.argument("results", nargs=-1, required=True)
 @flags.seed("Seed of the random draws of scenes that the intervals come from.")
 @flags.json
@@ -129,6 +121,10 @@ def compare(results: tuple[str, ...], seed: int, as_json: bool) -> None:
     Per class and overall. A RESULT is a folder of 'purify3d benchmark' or its results.json, with @METHOD for
     another method than the last that pools. A single RESULT compares its methods. Each is held against the
     first.
+
+    Examples:
+        purify3d compare runs/benchmark
+        purify3d compare runs/benchmark@raw runs/benchmark@student --json
     """
     from purify3d.benchmarking.compare import compare as compare_
 

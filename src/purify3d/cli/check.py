@@ -14,13 +14,7 @@ from purify3d.captures import CaptureConfig
 from purify3d.cli import flags, show
 
 
-@click.command(
-    cls=flags.Command,
-    examples=[
-        'purify3d check "synthetic:7?frames=24"',
-        "purify3d check my_scan --depth-unit 0.001 --fix my_scan_fixed",
-    ],
-)
+@click.command(cls=flags.Command)
 @click.argument("path")
 @click.option(
     "--onto", help="Cloud or mesh that is to be labelled: see whether it lies where the frames show it."
@@ -37,6 +31,10 @@ def check(
     Wrong units, axes or poses are named before an hour is lost. Exit code 1 if something is wrong. With --fix
     the capture without the mistake is written as a nerfstudio capture (transforms.json, images as JPEG of
     quality 95, depth in millimetres).
+
+    Examples:
+        purify3d check "synthetic:7?frames=24"
+        purify3d check my_scan --depth-unit 0.001 --fix my_scan_fixed
     """
     from purify3d import checking
 

@@ -93,11 +93,9 @@ def _capture(config: CaptureConfig) -> dict[str, Any]:
         "colour": f"{camera.width}x{camera.height}, focal length {camera.fx:.1f} px",
         "depth": f"{depth.width}x{depth.height}",
         "up": describe_axis(scene.up),
-        "origin": [f"{value:.0f}" for value in scene.origin],
+        **({"origin": [f"{value:.0f}" for value in scene.origin]} if scene.origin.any() else {}),
         "cloud": "none, frames will be fused" if scene.points is None else f"{len(scene.points)} points",
     }
-    if not scene.origin.any():
-        del facts["origin"]
     if scene.truth:
         facts["truth"] = list(scene.truth.values())
     return facts

@@ -29,12 +29,11 @@ def leave(error: BaseException) -> None:
 
 def explained(error: BaseException) -> str:
     """One line for people; never torch's advice to run code from files."""
-    text = " ".join(str(error).split())
-    if isinstance(error, PurifyError):  # a path or what a library said may hold line ends
-        return " ".join(line.strip() for line in str(error).splitlines())
+    # A path or what a library said may hold line ends.
+    text = " ".join(line.strip() for line in str(error).splitlines())
     if isinstance(error, BrokenPipeError):
         return "nobody reads the output any more"
-    if isinstance(error, OSError):
+    if isinstance(error, PurifyError | OSError):
         return text
     if isinstance(error, RecursionError):
         return "a file is nested too deeply to be read; expected a few levels, as exporters write them"

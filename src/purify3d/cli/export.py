@@ -12,13 +12,7 @@ from purify3d.cli import flags, show
 from purify3d.exporting import COLORS, FORMATS, Wishes
 
 
-@click.command(
-    cls=flags.Command,
-    examples=[
-        "purify3d export runs/room --to ply -o room.ply",
-        'purify3d export runs/room --to glb --mesh --text "bed"',
-    ],
-)
+@click.command(cls=flags.Command)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--to", required=True, type=click.Choice(list(FORMATS)), help="Format to write.")
 @click.option("-o", "--output", help="File, or folder of scannet and coco [default: in RUN/export].")
@@ -56,6 +50,10 @@ def export(
     ply: CloudCompare, MeshLab. las, laz: QGIS, PDAL. glb: Blender, web pages. rrd: the rerun viewer. npz:
     numpy. scannet: the benchmark's submission. coco: a label and an object for each pixel of the photos.
     Positions are those of the capture. rrd, coco and --mesh read its frames, the others the run alone.
+
+    Examples:
+        purify3d export runs/room --to ply -o room.ply
+        purify3d export runs/room --to glb --mesh --text "bed"
     """
     click.echo(f"export of {run}", err=True)
     from purify3d.runs import Run

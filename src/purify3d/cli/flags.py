@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -42,12 +43,13 @@ class Command(click.Command):
     """A command whose help has groups and examples, and a long form if any of its flags is rare.
 
     Attributes:
-        examples: whole commands that work.
+        examples: whole commands that work; they stand at the end of the docstring.
     """
 
-    def __init__(self, *args: Any, examples: Sequence[str] = (), **extra: Any) -> None:
-        super().__init__(*args, **extra)
-        self.examples = examples
+    def __init__(self, *, help: str, **extra: Any) -> None:
+        text, _, examples = cleandoc(help).partition("\n\nExamples:\n")
+        super().__init__(help=text, **extra)
+        self.examples = [line.strip() for line in examples.splitlines()]
         if not all(getattr(param, "common", True) for param in self.params):
             self.params.append(_HELP_ALL)
         self.params.sort(key=lambda param: _ORDER.index(group_of(param)))

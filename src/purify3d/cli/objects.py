@@ -16,10 +16,7 @@ if TYPE_CHECKING:
     from purify3d.labels.objects import Found
 
 
-@click.command(
-    cls=flags.Command,
-    examples=["purify3d objects runs/room --top 10", 'purify3d objects runs/room --text "bed" --json'],
-)
+@click.command(cls=flags.Command)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--text", help="Only what fits these words, the best first.")
 @click.option(
@@ -36,6 +33,10 @@ def objects(
     Each has a label, a score, a box, points and the photos that show it best. They are written as JSON (the
     fields of ROS vision_msgs/Detection3D), as CSV, and as a PLY of boxes, in metres and in the coordinates of
     the capture.
+
+    Examples:
+        purify3d objects runs/room --top 10
+        purify3d objects runs/room --text "bed" --json
     """
     from purify3d.runs import Run
     from purify3d.runs.objects import as_json as detections

@@ -15,13 +15,7 @@ if TYPE_CHECKING:
     from purify3d.benchmarking.datasets import Prepared
 
 
-@click.command(
-    cls=flags.Command,
-    examples=[
-        "purify3d prepare scannet scans --split val -o prepared",
-        "purify3d prepare matterport houses --labels matterport160 --jobs 4 -o prepared-160",
-    ],
-)
+@click.command(cls=flags.Command)
 @click.argument("benchmark", type=click.Choice(["scannet", "matterport"]))
 @click.argument("root")
 @click.option("-o", "--output", required=True, help="Folder of the prepared scenes.")
@@ -51,6 +45,10 @@ def prepare(
     Each scene becomes a folder in OUTPUT that the other commands read, with the benchmark's points and ground
     truth.
     The same command again goes on where it was stopped. prepared.json says what was skipped, and why.
+
+    Examples:
+        purify3d prepare scannet scans --split val -o prepared
+        purify3d prepare matterport houses --labels matterport160 --jobs 4 -o prepared-160
     """
     click.echo(f"preparing {root}", err=True)
     from purify3d.base.workers import workers

@@ -20,14 +20,7 @@ if TYPE_CHECKING:
     from purify3d.runs import Run
 
 
-@click.command(
-    cls=flags.Command,
-    examples=[
-        'purify3d segment "synthetic:7?frames=24" --labels "wall, floor, bed, chair, table" -o runs/room',
-        "purify3d segment --config runs/room/config.json --rounds 6 -o runs/room",
-        "purify3d segment my_scan --labels scannet20 --preset paper --affinity geometric",
-    ],
-)
+@click.command(cls=flags.Command)
 @click.argument("captures", nargs=-1)
 @flags.output
 @flags.preset
@@ -54,6 +47,11 @@ def segment(
     made with lies in its config.json: `purify3d segment --config FILE` repeats it, and flags change it. Of
     several captures (also as a quoted pattern, "scans/*") each gets a folder of its name in --output
     [default: runs], one that fails stops no other, and the summary says which did.
+
+    Examples:
+        purify3d segment "synthetic:7?frames=24" --labels "wall, floor, bed, chair, table" -o runs/room
+        purify3d segment --config runs/room/config.json --rounds 6 -o runs/room
+        purify3d segment my_scan --labels scannet20 --preset paper --affinity geometric
     """
     paths = [path for capture in captures for path in _matching(capture)]
     job = _job(paths[0] if paths else None, preset, config, settings)

@@ -24,13 +24,7 @@ if TYPE_CHECKING:
 SHAPE = ("feature_dim", "blocks", "out_channels", "voxel_size", "words")
 
 
-@click.command(
-    cls=flags.Command,
-    examples=[
-        "purify3d train synthetic:2000..2019 --minutes 20 -o runs/student",
-        "purify3d train prepared/* --teacher sonata --hold-out 5 -o runs/student-sonata",
-    ],
-)
+@click.command(cls=flags.Command)
 @click.argument("captures", nargs=-1, required=True)
 @click.option("-o", "--output", required=True, help="Folder of the student.")
 @click.option(
@@ -114,6 +108,10 @@ def train(
     It learns from a teacher that knows geometry. CAPTURES are folders in known formats, or procedural rooms
     (synthetic:2000, synthetic:2000..2019). The same command again goes on where a training was stopped, and
     ends with the same weights.
+
+    Examples:
+        purify3d train synthetic:2000..2019 --minutes 20 -o runs/student
+        purify3d train prepared/* --teacher sonata --hold-out 5 -o runs/student-sonata
     """
     from purify3d.affinities.embeddings import words_of
     from purify3d.base.devices import find_device
@@ -205,13 +203,7 @@ def train(
         show.student(folder, as_json)
 
 
-@click.command(
-    cls=flags.Command,
-    examples=[
-        "purify3d select synthetic:2000..2003 --count 2 --frames 4",
-        "purify3d select prepared/* --by geometry --json",
-    ],
-)
+@click.command(cls=flags.Command)
 @click.argument("captures", nargs=-1, required=True)
 @click.option("--count", default=20, show_default=True, type=click.IntRange(min=1), help="How many to take.")
 @click.option(
@@ -245,6 +237,10 @@ def select(
     """Which of many CAPTURES are worth training on?
 
     Lists --count of them, one a line, ready for `purify3d train`.
+
+    Examples:
+        purify3d select synthetic:2000..2003 --count 2 --frames 4
+        purify3d select prepared/* --by geometry --json
     """
     import numpy as np
 

@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from purify3d.cli import flags, show
 
-if TYPE_CHECKING:
-    from purify3d.viewing.boxes import Box
-    from purify3d.viewing.scene import ViewedScene
-    from purify3d.viewing.words import Words
 
-
-@click.command(
-    cls=flags.Command,
-    examples=[
-        "purify3d view runs/room",
-        'purify3d view runs/room --share room.html --text "bed" --text "lamp"',
-    ],
-)
+@click.command(cls=flags.Command)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
     "--text",
@@ -67,6 +55,10 @@ def view(
     """A finished RUN in the browser: ask, compare, click, measure. Ctrl-C ends it.
 
     The first view pools the features and keeps them in the run folder, as the first question does.
+
+    Examples:
+        purify3d view runs/room
+        purify3d view runs/room --share room.html --text "bed" --text "lamp"
     """
     if share is not None and screenshot is not None:
         raise click.UsageError("found --share and --screenshot; expected one of them")
@@ -79,11 +71,13 @@ def view(
     from purify3d.base.errors import PurifyError
     from purify3d.runs import Run
     from purify3d.viewing.boxes import boxes
+    from purify3d.viewing.detail import BUDGET
     from purify3d.viewing.page import Page, check_installed
     from purify3d.viewing.photos import photos
     from purify3d.viewing.scene import ViewedScene
     from purify3d.viewing.screenshot import screenshot as picture_of
-    from purify3d.viewing.share.single_file import check_place
+    from purify3d.viewing.share.single_file import check_place, questions, write_page
+    from purify3d.viewing.share.single_file import share as page_of
     from purify3d.viewing.words import Words
 
     if share is not None:
@@ -102,11 +96,17 @@ def view(
         things = boxes(finished, offset)
     except PurifyError as error:
         notes.append(f"no objects are shown: {error}")
-    if share is not None:
-        return _share(viewed, words, texts, things, notes, share)
-    seen = photos(finished, offset)
-    for note in (*notes, *([seen.missing] if seen.missing else [])):
+    for note in notes:
         click.echo(f"note: {note}", err=True)
+    if share is not None:
+        html = page_of(viewed, words, questions(viewed, words, texts), things=things)
+        write_page(share, html)
+        left = max(len(viewed) - BUDGET, 0)
+        said = f", a fair sample: {left:,} of {len(viewed):,} are left out" if left else ""
+        return click.echo(f"wrote {share} ({len(html) / 1e6:.1f} MB, {len(viewed) - left:,} points{said})")
+    seen = photos(finished, offset)
+    if seen.missing:
+        click.echo(f"note: {seen.missing}", err=True)
     torch.set_num_threads(1)  # clients are served side by side, and threads that wait for each other are slow
     page = Page(viewed, words, seen, things, notes=notes, host=host, port=port, text=text)
     try:
@@ -128,19 +128,3 @@ def view(
         click.echo("closed", err=True)
     finally:
         page.stop()
-
-
-def _share(
-    viewed: ViewedScene, words: Words, texts: tuple[str, ...], things: list[Box], notes: list[str], file: Path
-) -> None:
-    from purify3d.viewing.detail import BUDGET
-    from purify3d.viewing.share.single_file import questions, write_page
-    from purify3d.viewing.share.single_file import share as page_of
-
-    for note in notes:
-        click.echo(f"note: {note}", err=True)
-    page = page_of(viewed, words, questions(viewed, words, texts), things=things)
-    write_page(file, page)
-    left = max(len(viewed) - BUDGET, 0)
-    said = f", a fair sample: {left:,} of {len(viewed):,} are left out" if left else ""
-    click.echo(f"wrote {file} ({len(page) / 1e6:.1f} MB, {len(viewed) - left:,} points{said})")

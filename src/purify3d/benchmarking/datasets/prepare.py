@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.resources import files
@@ -106,7 +105,27 @@ def prepare(
     done.skipped = {name: f"not in {root}" for name in wanted if name not in found}
     try:
         with FileLock(folder / _LOCK, timeout=0):
-            _prepare(module.__name__, found, wanted, folder, done, workers, progress)
+            for left in folder.glob(f".*{writing.PART}"):  # of a process that was killed: nobody else is here
+                shutil.rmtree(left, ignore_errors=True)
+            tasks = []
+            for name in wanted:
+                target = folder / name
+                if target.exists():
+                    done.scenes[name] = _finished(target, done.made_with)
+                elif name in found:
+                    tasks.append(
+                        writing.PrepareTask(name, module.__name__, found[name], target, done.made_with)
+                    )
+            done.before = tuple(done.scenes)
+            for name in done.before:
+                done.skipped.pop(name, None)
+            _report(folder, done)
+            for outcome in progress(workers(tasks, writing.make), name="prepare", total=len(tasks)):
+                if outcome.result is None:
+                    done.skipped[outcome.name] = outcome.why
+                else:
+                    done.scenes[outcome.name] = outcome.result
+                _report(folder, done)
     except Timeout as error:
         raise CaptureError(
             f"{folder}: another process is preparing scenes there. Wait for it, or name another folder"
@@ -121,36 +140,6 @@ def _module(kind: str) -> str:
     if kind not in KINDS:
         raise CaptureError(f"found benchmark {kind!r}; expected one of {', '.join(KINDS)}")
     return KINDS[kind]
-
-
-def _prepare(
-    module: str,
-    found: dict[str, Path],
-    wanted: Sequence[str],
-    folder: Path,
-    done: Prepared,
-    workers: Workers,
-    progress: Progress,
-) -> None:
-    for left in folder.glob(f".*{writing.PART}"):  # of a process that was killed: nobody else writes here
-        shutil.rmtree(left, ignore_errors=True)
-    tasks = []
-    for name in wanted:
-        target = folder / name
-        if target.exists():
-            done.scenes[name] = _finished(target, done.made_with)
-        elif name in found:
-            tasks.append(writing.PrepareTask(name, module, found[name], target, done.made_with))
-    done.before = tuple(done.scenes)
-    for name in done.before:
-        done.skipped.pop(name, None)
-    _report(folder, done)
-    for outcome in progress(workers(tasks, writing.make), name="prepare", total=len(tasks)):
-        if outcome.result is None:
-            done.skipped[outcome.name] = outcome.why
-        else:
-            done.scenes[outcome.name] = outcome.result
-        _report(folder, done)
 
 
 def _finished(target: Path, made_with: dict[str, Any]) -> dict[str, Any]:
