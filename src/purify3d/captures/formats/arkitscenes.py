@@ -105,14 +105,13 @@ def _frames_folder(path: Path) -> Path:
 def _timed(folder: Path, suffix: str) -> tuple[list[Path], np.ndarray]:
     """Files in order of the seconds in their names, VIDEO_SECONDS, and these (N,)."""
     found = []
-    if folder.is_dir():
-        for file in list_files(folder, (suffix,)):
-            try:
-                found.append((float(file.stem.rpartition("_")[2]), file))
-            except ValueError as error:
-                raise CaptureError(
-                    f"{file}: expected a name of a video and seconds, such as 47333462_123.456{suffix}"
-                ) from error
+    for file in list_files(folder, (suffix,)):
+        try:
+            found.append((float(file.stem.rpartition("_")[2]), file))
+        except ValueError as error:
+            raise CaptureError(
+                f"{file}: expected a name of a video and seconds, such as 47333462_123.456{suffix}"
+            ) from error
     found.sort()
     return [file for _, file in found], np.array([time for time, _ in found], dtype=np.float64)
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import astuple
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
@@ -43,35 +42,28 @@ def write_nerfstudio(scene: Scene, folder: str | Path, *, color: Literal["jpg", 
             f"{folder}: expected a new or empty folder to write to. Name another, or remove it"
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
-    building = folder.parent / f".{folder.name}.{os.getpid()}.part"
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir()
-    try:
+    with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part") as beside:
+        building = Path(beside) / "capture"
+        building.mkdir()
         _write(scene, building, color)
         if folder.exists():
             folder.rmdir()
         building.rename(folder)
-    except BaseException:
-        shutil.rmtree(building, ignore_errors=True)
-        raise
     return folder
 
 
 def _write(scene: Scene, folder: Path, suffix: str) -> None:
     cameras = {frame.camera for frame in scene.frames}
     shared = len(cameras) == 1
-    for name in ("images", "depth", "labels", "instances"):
+    for name in ("images", "depth"):
         (folder / name).mkdir()
+    # Full resolution of colour: what quality 95 keeps should not be lost by halving it.
+    options: dict[str, Any] = {"quality": 95, "subsampling": 0} if suffix == "jpg" else {}
     entries = []
     for index, frame in enumerate(scene.frames):
         names = f"images/{index:05d}.{suffix}", f"depth/{index:05d}.png"
         entry = frame_entry(moved(frame, scene.origin), *names, own_camera=not shared)
-        image = Image.fromarray(frame.color())
-        if suffix == "jpg":
-            # Full resolution of colour: what quality 95 keeps should not be lost by halving it.
-            image.save(folder / entry["file_path"], quality=95, subsampling=0)
-        else:
-            image.save(folder / entry["file_path"])
+        Image.fromarray(frame.color()).save(folder / entry["file_path"], **options)
         Image.fromarray(_millimetres(frame.depth())).save(folder / entry["depth_file_path"])
         for what, read_ids in (("label", frame.label), ("instance", frame.instance)):
             if read_ids is None:
@@ -83,11 +75,9 @@ def _write(scene: Scene, folder: Path, suffix: str) -> None:
                     "which 16 bits can hold. Renumber them"
                 )
             entry[f"{what}_file_path"] = f"{what}s/{index:05d}.png"
+            (folder / f"{what}s").mkdir(exist_ok=True)
             Image.fromarray((ids + 1).astype(np.uint16)).save(folder / entry[f"{what}_file_path"])
         entries.append(entry)
-    for name in ("labels", "instances"):
-        if not any((folder / name).iterdir()):
-            (folder / name).rmdir()
     camera = _camera_keys(scene.frames[0].camera) if shared else {}
     write_transforms(folder, scene.up, entries, scene.truth or None, **camera)
 

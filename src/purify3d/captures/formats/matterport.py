@@ -131,9 +131,7 @@ def read(
     for shot in _within(read_conf(conf), points.xyz.numpy()):
         name = _name(shot.color)
         color, depth = any_case(house / _COLOR / shot.color), any_case(house / _DEPTH / shot.depth)
-        missing = [what for what, file in (("colour", color), ("depth", depth)) if not file.is_file()]
-        if missing:
-            dropped.lacks(name, f"no {missing[0]} image")
+        if not dropped.is_whole(name, {"colour": color.is_file(), "depth": depth.is_file()}, " image"):
             continue
         pose = dropped.attempt(name, partial(rigid_pose, shot.pose, conf))
         if pose is not None:
@@ -166,7 +164,7 @@ def conf_of(house: Path) -> Path:
     Raises:
         CaptureError: there is none, or several.
     """
-    found = list_files(house / _CONF, (".conf",)) if (house / _CONF).is_dir() else []
+    found = list_files(house / _CONF, (".conf",))
     if len(found) != 1:
         raise CaptureError(
             f"{house / _CONF}: found {len(found)} .conf files; expected one. Download the folder again"

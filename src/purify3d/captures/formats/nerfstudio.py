@@ -217,7 +217,6 @@ def _frame(
         metres_per_unit=next(iter(units.values()), 1 / _MM),
         metres_per_float=units.get("depth_unit_scale_factor"),
         label=label,
-        ids=images.ids_above_zero,
         instance=instance,
         mask=mask,
         lens=lens,

@@ -77,17 +77,14 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
     colors = _by_stem(folder / pair[0], images.COLOR_SUFFIXES)
     cameras = _by_stem(folder / pair[1], (".json",))
     depths = _by_stem(folder / "depth", (".png",))
-    kept = _by_stem(folder / "confidence", (".png",)) if (folder / "confidence").is_dir() else {}
+    kept = _by_stem(folder / "confidence", (".png",))
     sieve = phones.Sieve(folder)
     parts = {"image": colors, "camera": cameras, "depth": depths}
     for stem in sorted(colors.keys() | cameras.keys(), key=lambda name: (len(name), name)):
         # Polycam keeps depth of all frames, but images and cameras of those that it chose.
-        missing = [what for what, found in parts.items() if stem not in found]
-        if missing:
-            sieve.lacks(stem, f"no {' and no '.join(missing)}")
-            continue
-        files = (colors[stem], depths[stem], kept.get(stem), cameras[stem])
-        sieve.add(stem, partial(_frame, stem, *files, intrinsics), kept.get(stem))
+        if sieve.is_whole(stem, {what: stem in found for what, found in parts.items()}):
+            files = (colors[stem], depths[stem], kept.get(stem), cameras[stem])
+            sieve.add(stem, partial(_frame, stem, *files, intrinsics), kept.get(stem))
     name = folder.resolve().parent.name if folder.name == "keyframes" else folder.resolve().name
     return sieve.done(name=name)
 

@@ -96,13 +96,10 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
             f"{source}: found no poses; expected one of each frame. Record with the LiDAR camera and a "
             "recent version of Record3D"
         )
-    numbers = sorted(layout.color.keys() | layout.depth.keys() | set(range(len(poses))))
-    whole = [n for n in numbers if n in layout.color and n in layout.depth and n < len(poses)]
-    sieve = phones.Sieve(path)
-    for number in sorted(set(numbers) - set(whole)):
-        parts = {"image": number in layout.color, "depth": number in layout.depth}
-        missing = [what for what, there in (parts | {"pose": number < len(poses)}).items() if not there]
-        sieve.lacks(str(number), f"no {' and no '.join(missing)}")
+    sieve, whole = phones.Sieve(path), []
+    for n in sorted(layout.color.keys() | layout.depth.keys() | set(range(len(poses)))):
+        parts = {"image": n in layout.color, "depth": n in layout.depth, "pose": n < len(poses)}
+        whole += [n] if sieve.is_whole(str(n), parts) else []
     if whole:
         camera_of = _cameras(path, source, meta, layout, whole[0], intrinsics)
         for n in whole:

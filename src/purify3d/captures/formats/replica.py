@@ -90,7 +90,7 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
 
 def _numbered(path: Path, kind: str) -> dict[int, Path]:
     suffixes = images.COLOR_SUFFIXES if kind == "frame" else (".png",)
-    files = list_files(path / "results", suffixes) if (path / "results").is_dir() else []
+    files = list_files(path / "results", suffixes)
     return {int(file.stem[len(kind) :]): file for file in files if re.fullmatch(f"{kind}[0-9]+", file.stem)}
 
 

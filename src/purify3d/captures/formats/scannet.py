@@ -73,20 +73,16 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
             f"{path}: expected {EXPECTS}; missing are {', '.join(missing)}{_elsewhere(_held(path))}"
         )
     files = match_frame_names({name: _by_stem(path / name, _SUFFIXES[name]) for name in _FOLDERS})
-    dropped, whole = Dropped(path), []
-    for key in sorted(set().union(*files.values()), key=natural_sort_key):
-        lacking = [name for name in _FOLDERS if key not in files[name]]
-        if lacking:
-            dropped.lacks(key, f"no {' and no '.join(lacking)} file")
-        else:
-            whole.append(key)
+    dropped, keys = Dropped(path), sorted(set().union(*files.values()), key=natural_sort_key)
+    parts = {key: {name: key in files[name] for name in _FOLDERS} for key in keys}
+    whole = [key for key in keys if dropped.is_whole(key, parts[key], " file")]
     if not whole:
         dropped.settle(0, _instead(path))
     color_size, depth_size = (_first_size([files[name][key] for key in whole]) for name in ("color", "depth"))
     camera, depth_camera = _cameras(path / "intrinsic", color_size, depth_size, intrinsics)
     truth, labels = _truth(path)
     ids = partial(_truth_ids, unlabelled=_unlabelled(truth))
-    instances = _by_stem(path / "instance", (".png",)) if (path / "instance").is_dir() else {}
+    instances = _by_stem(path / "instance", (".png",))
     frames = []
     for key in whole:
         color, depth, pose_file = (files[name][key] for name in _FOLDERS)

@@ -69,11 +69,21 @@ def read(
     table = next((home / TABLE for home in homes if (home / TABLE).is_file()), None)
     whole = objects.is_file() and segments.is_file()
     if labels is not None:
-        _check_there(folder, labels, classes, objects, segments, table)
+        if labels not in BENCHMARKS:
+            raise CaptureError(f"found labels {labels!r}; expected one of {', '.join(BENCHMARKS)}")
+        needed = [classes] if labels == "scannet20" else [objects, segments]
+        missing = [file.name for file in needed if not file.is_file()]
+        if labels == "scannet200" and table is None:
+            missing.append(f"{TABLE} (here, or up to {_ABOVE} folders above)")
+        if missing:
+            raise CaptureError(
+                f"{folder}: found no {' and no '.join(missing)}; expected the truth of {labels}. Download "
+                "them, or choose another benchmark"
+            )
     elif objects.is_file() != segments.is_file():
-        there, missing = (objects, segments) if objects.is_file() else (segments, objects)
+        there, lacks = (objects, segments) if objects.is_file() else (segments, objects)
         warnings.warn(
-            f"{there} is left out: {missing.name}, which it needs, is missing. Download it too",
+            f"{there} is left out: {lacks.name}, which it needs, is missing. Download it too",
             PurifyWarning,
             stacklevel=3,
         )
@@ -96,22 +106,6 @@ def read(
         points = replace(points, label=torch.from_numpy(_nyu40(classes, len(points))))
         names = dict(NYU40)
     return points, names, tuple(used)
-
-
-def _check_there(
-    folder: Path, labels: str, classes: Path, objects: Path, segments: Path, table: Path | None
-) -> None:
-    if labels not in BENCHMARKS:
-        raise CaptureError(f"found labels {labels!r}; expected one of {', '.join(BENCHMARKS)}")
-    needed = [classes] if labels == "scannet20" else [objects, segments]
-    missing = [file.name for file in needed if not file.is_file()]
-    if labels == "scannet200" and table is None:
-        missing.append(f"{TABLE} (here, or up to {_ABOVE} folders above)")
-    if missing:
-        raise CaptureError(
-            f"{folder}: found no {' and no '.join(missing)}; expected the truth of {labels}. Download them, "
-            "or choose another benchmark"
-        )
 
 
 def _nyu40(file: Path, count: int) -> np.ndarray:

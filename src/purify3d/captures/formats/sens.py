@@ -106,7 +106,7 @@ class Recording:
 
 def recognises(path: Path) -> bool:
     """Does the path look like this format?"""
-    return path.suffix.lower() == ".sens" if path.is_file() else bool(_recordings(path))
+    return path.suffix.lower() == ".sens" if path.is_file() else bool(list_files(path, (".sens",)))
 
 
 def read(
@@ -233,14 +233,10 @@ def read_index(file: Path) -> Recording:
     )
 
 
-def _recordings(path: Path) -> list[Path]:
-    return list_files(path, (".sens",)) if path.is_dir() else []
-
-
 def _recording(path: Path) -> Path:
     if path.is_file():
         return path
-    found = _recordings(path)
+    found = list_files(path, (".sens",))
     if len(found) != 1:
         held = ", ".join(file.name for file in found[:4]) or "none"
         raise CaptureError(f"{path}: expected one .sens file, found {held}. Point to the file itself")

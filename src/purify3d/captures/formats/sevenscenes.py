@@ -59,10 +59,8 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
     for stem in sorted(stems, key=lambda stem: natural_sort_key(str(stem))):
         name = stem.name if len(folders) == 1 else f"{stem.parent.name}/{stem.name}"
         color, depth, pose_file = (any_case(stem.parent / f"{stem.name}.{kind}") for kind in _KINDS)
-        files = zip((color, depth, pose_file), _KINDS.values(), strict=True)
-        missing = [what for file, what in files if not file.is_file()]
-        if missing:
-            dropped.lacks(name, f"no {missing[0]}")
+        files = zip(_KINDS.values(), (color, depth, pose_file), strict=True)
+        if not dropped.is_whole(name, {what: file.is_file() for what, file in files}):
             continue
         pose = dropped.attempt(name, partial(read_pose, pose_file))
         if pose is not None:

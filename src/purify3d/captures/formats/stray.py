@@ -76,19 +76,27 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
     rows = _rows(odometry)
     depths, kept = _numbered(path / "depth", (".png", ".npy")), _numbered(path / "confidence", (".png",))
     shared = _matrix(matrix) if intrinsics is None else None
-    shift = _first(rows, len(index.times))
-    _say_unused(movie, len(index.times), rows, shift)
-    names = {number: f"{number:06d}" for number in rows}
+    count = len(index.times)
+    # 0, unless the app went on counting from an earlier recording.
+    shift = 0 if not rows or max(rows) < count else min(rows)
+    unused = count - sum(0 <= number - shift < count for number in rows)
+    if unused:
+        warnings.warn(
+            f"{movie}: {unused} of its {count} frames are left out, odometry.csv has no pose for them",
+            PurifyWarning,
+            stacklevel=2,
+        )
     sieve = phones.Sieve(path)
     for number, row in rows.items():
-        if not 0 <= number - shift < len(index.times):
-            sieve.lacks(names[number], f"rgb.mp4 has only {len(index.times)} frames")
+        name = f"{number:06d}"
+        if not 0 <= number - shift < count:
+            sieve.lacks(name, f"rgb.mp4 has only {count} frames")
         elif number not in depths:
-            sieve.lacks(names[number], "no depth image")
+            sieve.lacks(name, "no depth image")
         else:
             files = (movie, depths[number], kept.get(number))
-            make = partial(_frame, names[number], number - shift, *files, row, odometry, shared, index.size)
-            sieve.add(names[number], partial(make, intrinsics), kept.get(number))
+            make = partial(_frame, name, number - shift, *files, row, odometry, shared, index.size)
+            sieve.add(name, partial(make, intrinsics), kept.get(number))
     return sieve.done(files=tuple(file for file in (odometry, matrix) if file.is_file()))
 
 
@@ -122,24 +130,7 @@ def _rows(file: Path) -> dict[int, dict[str, str]]:
     return rows
 
 
-def _first(rows: dict[int, dict[str, str]], frames: int) -> int:
-    """The number of the video's first frame: 0, unless the app went on counting from an earlier recording."""
-    return 0 if not rows or max(rows) < frames else min(rows)
-
-
-def _say_unused(movie: Path, frames: int, rows: dict[int, dict[str, str]], shift: int) -> None:
-    unused = frames - sum(0 <= number - shift < frames for number in rows)
-    if unused:
-        warnings.warn(
-            f"{movie}: {unused} of its {frames} frames are left out, odometry.csv has no pose for them",
-            PurifyWarning,
-            stacklevel=3,
-        )
-
-
 def _numbered(folder: Path, suffixes: tuple[str, ...]) -> dict[int, Path]:
-    if not folder.is_dir():
-        return {}
     files = list_files(folder, suffixes)
     return {int(file.stem): file for file in files if re.fullmatch("[0-9]{1,9}", file.stem)}
 

@@ -101,10 +101,7 @@ def read(
     for i, pose in posed:
         j, k = with_depth[i]
         color, depth = _file(path, colors[j][0]), _file(path, depths[k][0])
-        lacking = [what for what, file in (("colour", color), ("depth", depth)) if not file.is_file()]
-        if lacking:
-            dropped.lacks(color.name, f"no {' and no '.join(lacking)} file")
-        else:
+        if dropped.is_whole(color.name, {"colour": color.is_file(), "depth": depth.is_file()}, " file"):
             usable.append((color, depth, pose))
     if not usable:
         dropped.settle(0)

@@ -38,6 +38,17 @@ class Dropped:
         """Leave a frame out that has no image or pose, as many have in some formats: "no depth image"."""
         self._lacking.append((name, what))
 
+    def is_whole(self, name: str, parts: Mapping[str, bool], kind: str = "") -> bool:
+        """Whether all parts of a frame are there. It is left out if not: "no depth and no pose file".
+
+        Args:
+            parts: whether each is there, by what it is called; kind: what stands behind their names.
+        """
+        missing = [what for what, there in parts.items() if not there]
+        if missing:
+            self.lacks(name, f"no {' and no '.join(missing)}{kind}")
+        return not missing
+
     def refuse(self, name: str, why: str) -> None:
         """Leave a frame out with which something is wrong."""
         self._bad.append((name, why))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
@@ -37,10 +37,12 @@ def unique_frame_names(paths: Sequence[str]) -> list[str]:
 
 
 def list_files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
-    """Ordinary files of a folder with one of these suffixes, in small letters, sorted by name.
+    """Ordinary files of a folder with one of these suffixes, in small letters, by name; none without it.
 
     Names that begin with a dot are notes of file managers, such as ._0.png of macOS.
     """
+    if not folder.is_dir():
+        return []
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_file()]
     return [folder / name for name in sorted(names) if PurePosixPath(name).suffix.lower() in suffixes]
@@ -85,7 +87,7 @@ def match_frame_names(folders: Mapping[str, Mapping[str, Path]]) -> dict[str, di
     best: dict[str, dict[str, Path]] = {name: dict(files) for name, files in folders.items()}
     for key in (_without_zeros, _number):
         common = set.intersection(*(set(files) for files in best.values())) if best else set()
-        tried = {name: _keyed(files, key) for name, files in folders.items()}
+        tried = {name: {key(s): file for s, file in files.items()} for name, files in folders.items()}
         if any(len(tried[name]) != len(files) for name, files in folders.items()):
             continue
         if len(set.intersection(*(set(files) for files in tried.values()))) > len(common) and (
@@ -93,10 +95,6 @@ def match_frame_names(folders: Mapping[str, Mapping[str, Path]]) -> dict[str, di
         ):
             best = tried
     return best
-
-
-def _keyed(files: Mapping[str, Path], key: Callable[[str], str]) -> dict[str, Path]:
-    return {key(stem): file for stem, file in files.items()}
 
 
 def _without_zeros(stem: str) -> str:

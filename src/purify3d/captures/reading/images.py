@@ -235,23 +235,17 @@ def file_frame(
     Args:
         metres_per_unit: of depth that is stored in whole numbers.
         metres_per_float: of depth that is stored in floats, where the capture says it; None: they are metres.
-        label: image of label ids in the depth camera; `ids` turns what is stored (0 = none) into int32 truth
-            ids, -1 = none.
+        label: image of label ids in the depth camera.
+        ids: turns what it stores (0 = none) into int32 truth ids, -1 = none; None: it stores id + 1.
         instance: image of object ids + 1 in the depth camera, 0 = none.
         mask: image of the colour camera; where it is 0 the frame has neither depth nor truth.
         lens: distortion of both images, which share it where depth was registered to colour.
         files: what else the frame was read from, such as its pose.
     """
-    truth = None
-    if label is not None and ids is not None:
-        truth = partial(_ids, label, depth_camera, lens, mask, ids, "label image")
-    objects = None
-    if instance is not None:
-        objects = partial(_ids, instance, depth_camera, lens, mask, ids_above_zero, "mask of objects")
+    read_truth = partial(_ids, depth_camera, lens, mask)
     unit: float | None = metres_per_unit
     if depth.suffix.lower() not in (".png", ".pgm"):
         unit = metres_per_float if _in_metres(depth) else metres_per_unit
-    others = (label if truth else None, instance, mask)
     return Frame(
         name=name,
         camera=camera,
@@ -259,10 +253,10 @@ def file_frame(
         world_from_camera=world_from_camera,
         color=partial(_color, color, camera, lens),
         depth=partial(_depth, depth, depth_camera, lens, mask, metres_per_unit, metres_per_float or 1.0),
-        label=truth,
-        instance=objects,
+        label=None if label is None else partial(read_truth, label, "label image", ids),
+        instance=None if instance is None else partial(read_truth, instance, "mask of objects"),
         depth_unit=unit,
-        files=(color, depth, *(file for file in others if file is not None), *files),
+        files=tuple(file for file in (color, depth, label, instance, mask, *files) if file is not None),
     )
 
 
@@ -291,14 +285,15 @@ def _depth(
 
 
 def _ids(
-    path: Path,
     camera: Camera,
     lens: Lens | None,
     mask: Path | None,
-    ids: Callable[[np.ndarray], np.ndarray],
+    path: Path,
     what: str,
+    ids: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> np.ndarray:
-    return ids(_seen(read_ids(path, camera, what), camera, lens, mask))
+    stored = _seen(read_ids(path, camera, what), camera, lens, mask)
+    return stored - 1 if ids is None else ids(stored)
 
 
 def _seen(image: np.ndarray, camera: Camera, lens: Lens | None, mask: Path | None) -> np.ndarray:
@@ -306,11 +301,6 @@ def _seen(image: np.ndarray, camera: Camera, lens: Lens | None, mask: Path | Non
     if mask is not None:
         image[~read_mask(mask, camera)] = 0
     return undistort(image, camera, lens, smooth=False)
-
-
-def ids_above_zero(stored: np.ndarray) -> np.ndarray:
-    """(h, w) int32 ids of an image that stores id + 1 and 0 for none: -1 = none."""
-    return stored - 1
 
 
 def undistort(image: np.ndarray, camera: Camera, lens: Lens | None, *, smooth: bool) -> np.ndarray:
