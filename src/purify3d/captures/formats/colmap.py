@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from purify3d.base.errors import CaptureError
-from purify3d.captures.formats.colmap_model import read_model
+from purify3d.captures.formats.colmap_model import ModelImage, read_model
 from purify3d.captures.reading import images
 from purify3d.captures.reading.depths import check_size, measured
 from purify3d.captures.reading.dropped import Dropped
@@ -78,9 +78,22 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
             f"metres under the photo's name, or {_STEREO}/. A model alone has too few points: add depth"
         )
     known, listed = read_model(model)
-    cameras = {}
-    for camera_id in {image.camera_id for image in listed} & known.keys():
-        cameras[camera_id] = known[camera_id].pinhole(model)
+    cameras = {i: known[i].pinhole(model) for i in {image.camera_id for image in listed} & known.keys()}
+
+    def made(image: ModelImage, color: Path, depth: Path) -> Frame | None:
+        """One frame; None if its pose is not finite."""
+        size = images.image_size(color)
+        pose = rigid_pose(image.world_from_camera(), model)
+        if pose is None:
+            return None
+        camera, lens = cameras[image.camera_id]
+        if intrinsics is not None:
+            camera, lens = images.make_camera(intrinsics, size, "--intrinsics"), None
+        if size != (camera.width, camera.height):
+            expected = f"{camera.width}x{camera.height}"
+            raise CaptureError(f"a photo of another size than its camera's {expected}")
+        return _frame(image.name, color, depth, pose, camera, lens)
+
     dropped = Dropped(path)
     frames = []
     for image in sorted(listed, key=lambda image: natural_sort_key(image.name)):
@@ -91,20 +104,7 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
         if not color.is_file() or depth is None:
             dropped.lacks(image.name, f"no {'depth image' if color.is_file() else 'photo'}")
             continue
-        size = dropped.attempt(image.name, partial(images.image_size, color))
-        if size is None:
-            continue
-        pose = dropped.attempt(image.name, partial(rigid_pose, image.world_from_camera(), model))
-        if pose is None:
-            continue
-        camera, lens = cameras[image.camera_id]
-        if intrinsics is not None:
-            camera, lens = images.make_camera(intrinsics, size, "--intrinsics"), None
-        if size != (camera.width, camera.height):
-            other = f"a photo of another size than its camera's {camera.width}x{camera.height}"
-            dropped.refuse(image.name, other)
-            continue
-        frame = dropped.attempt(image.name, partial(_frame, image.name, color, depth, pose, camera, lens))
+        frame = dropped.attempt(image.name, partial(made, image, color, depth))
         if frame is not None:
             frames.append(frame)
     files = tuple(file for file in (_part(model, "cameras"), _part(model, "images")) if file is not None)

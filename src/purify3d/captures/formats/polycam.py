@@ -78,13 +78,27 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
     cameras = _by_stem(folder / pair[1], (".json",))
     depths = _by_stem(folder / "depth", (".png",))
     kept = _by_stem(folder / "confidence", (".png",))
+
+    def made(stem: str) -> Frame | None:
+        """One frame; None if its pose is not finite."""
+        color, source = colors[stem], cameras[stem]
+        keys = phones.read_json(read_text(source), source)
+        rows = [[float(keys[f"t_{row}{column}"]) for column in range(4)] for row in range(3)]
+        pose = rigid_pose(np.array(rows), source)
+        if pose is None:
+            return None
+        arkit = [keys[key] for key in ("fx", "fy", "cx", "cy")]
+        made_for = int(keys["width"]), int(keys["height"])
+        camera = phones.make_camera(intrinsics, arkit, made_for, images.image_size(color), source)
+        pose, read_color = pose @ projection.OPENCV_FROM_OPENGL, partial(images.read_color, color, camera)
+        return phones.frame(stem, pose, camera, read_color, color, depths[stem], kept.get(stem), source)
+
     sieve = phones.Sieve(folder)
     parts = {"image": colors, "camera": cameras, "depth": depths}
     for stem in sorted(colors.keys() | cameras.keys(), key=lambda name: (len(name), name)):
         # Polycam keeps depth of all frames, but images and cameras of those that it chose.
         if sieve.is_whole(stem, {what: stem in found for what, found in parts.items()}):
-            files = (colors[stem], depths[stem], kept.get(stem), cameras[stem])
-            sieve.add(stem, partial(_frame, stem, *files, intrinsics), kept.get(stem))
+            sieve.add(stem, partial(made, stem), kept.get(stem))
     name = folder.resolve().parent.name if folder.name == "keyframes" else folder.resolve().name
     return sieve.done(name=name)
 
@@ -95,28 +109,3 @@ def _keyframes(path: Path) -> Path:
 
 def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     return {file.stem: file for file in list_files(folder, suffixes)}
-
-
-def _frame(
-    name: str,
-    color: Path,
-    depth: Path,
-    confidence: Path | None,
-    source: Path,
-    intrinsics: tuple[float, float, float, float] | None,
-) -> Frame | None:
-    """One frame; None if its pose is not finite."""
-    keys = phones.read_json(read_text(source), source)
-    rows = [[float(keys[f"t_{row}{column}"]) for column in range(4)] for row in range(3)]
-    pose = rigid_pose(np.array(rows), source)
-    if pose is None:
-        return None
-    camera = phones.make_camera(
-        intrinsics,
-        [keys[key] for key in ("fx", "fy", "cx", "cy")],
-        (int(keys["width"]), int(keys["height"])),
-        images.image_size(color),
-        source,
-    )
-    pose, read_color = pose @ projection.OPENCV_FROM_OPENGL, partial(images.read_color, color, camera)
-    return phones.frame(name, pose, camera, read_color, color, depth, confidence, source)

@@ -75,7 +75,7 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
     index = video.read_index(movie)
     rows = _rows(odometry)
     depths, kept = _numbered(path / "depth", (".png", ".npy")), _numbered(path / "confidence", (".png",))
-    shared = _matrix(matrix) if intrinsics is None else None
+    shared = _matrix(matrix) if intrinsics is None else []
     count = len(index.times)
     # 0, unless the app went on counting from an earlier recording.
     shift = 0 if not rows or max(rows) < count else min(rows)
@@ -86,6 +86,18 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
             PurifyWarning,
             stacklevel=2,
         )
+
+    def made(number: int, row: dict[str, str]) -> Frame | None:
+        """One frame; None if its pose is not finite."""
+        pose = phones.pose_from_quaternion([float(row[key]) for key in _POSE], str(odometry))
+        if pose is None:
+            return None
+        own = [float(row[key]) for key in _LENS] if set(_LENS) <= row.keys() else shared
+        camera = phones.make_camera(intrinsics, own, index.size, index.size, odometry)
+        read_color = partial(video.read_frame, movie, number - shift)
+        files = movie, depths[number], kept.get(number)
+        return phones.frame(f"{number:06d}", pose, camera, read_color, *files)
+
     sieve = phones.Sieve(path)
     for number, row in rows.items():
         name = f"{number:06d}"
@@ -94,9 +106,7 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
         elif number not in depths:
             sieve.lacks(name, "no depth image")
         else:
-            files = (movie, depths[number], kept.get(number))
-            make = partial(_frame, name, number - shift, *files, row, odometry, shared, index.size)
-            sieve.add(name, partial(make, intrinsics), kept.get(number))
+            sieve.add(name, partial(made, number, row), kept.get(number))
     return sieve.done(files=tuple(file for file in (odometry, matrix) if file.is_file()))
 
 
@@ -147,25 +157,3 @@ def _matrix(file: Path) -> list[float]:
             f"{file}: found {matrix.tolist()}; expected a 3x3 matrix whose last row is 0, 0, 1. Copy it again"
         )
     return [float(matrix[i]) for i in ((0, 0), (1, 1), (0, 2), (1, 2))]
-
-
-def _frame(
-    name: str,
-    position: int,
-    movie: Path,
-    depth: Path,
-    confidence: Path | None,
-    row: dict[str, str],
-    odometry: Path,
-    shared: list[float] | None,
-    size: tuple[int, int],
-    intrinsics: tuple[float, float, float, float] | None,
-) -> Frame | None:
-    """One frame; None if its pose is not finite."""
-    pose = phones.pose_from_quaternion([float(row[key]) for key in _POSE], str(odometry))
-    if pose is None:
-        return None
-    own = [float(row[key]) for key in _LENS] if set(_LENS) <= row.keys() else shared
-    camera = phones.make_camera(intrinsics, own or [], size, size, odometry)
-    read_color = partial(video.read_frame, movie, position)
-    return phones.frame(name, pose, camera, read_color, movie, depth, confidence)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -85,11 +85,9 @@ def read(
     with_depth = associate(color_at, depth_at)
     at = color_at[with_depth[:, 0]]
     poses = [_pose(values, path / "groundtruth.txt") for values in words]
+    posed: list[tuple[int, np.ndarray | None]] = [(i, poses[j]) for i, j in associate(at, pose_at).tolist()]
     if interpolate:
-        known, between = _interpolated(at, pose_at, poses)
-        posed = [(int(i), pose) for i, pose in zip(known, between, strict=True)]
-    else:
-        posed = [(int(i), poses[j]) for i, j in associate(at, pose_at)]
+        posed = list(_interpolated(at, pose_at, poses))
     if not posed:
         raise CaptureError(
             f"{path}: found {len(colors)} colour images, {len(depths)} depth images and {len(poses)} poses, "
@@ -136,17 +134,15 @@ def _say_unpaired(path: Path, colors: int, with_depth: int, posed: int, interpol
 
 def _interpolated(
     at: np.ndarray, pose_at: np.ndarray, poses: Sequence[np.ndarray | None]
-) -> tuple[np.ndarray, list[np.ndarray]]:
+) -> Iterator[tuple[int, np.ndarray]]:
     """Indices into `at` of times between two poses, and the poses there: straight line, shortest turn."""
     finite = [i for i, pose in enumerate(poses) if pose is not None]
     order = sorted(finite, key=lambda i: pose_at[i])
     times = pose_at[order]
     after = np.searchsorted(times, at, side="left")
-    known, found = [], []
     for i, j in enumerate(after):
         if j < len(times) and times[j] == at[i]:
-            known.append(i)
-            found.append(np.asarray(poses[order[j]]))
+            yield i, np.asarray(poses[order[j]])
         elif 0 < j < len(times) and times[j] - times[j - 1] <= _MAX_GAP:
             share = float((at[i] - times[j - 1]) / (times[j] - times[j - 1]))
             first, second = np.asarray(poses[order[j - 1]]), np.asarray(poses[order[j]])
@@ -154,9 +150,7 @@ def _interpolated(
             pose = first.copy()
             pose[:3, :3] = first[:3, :3] @ Rotation.from_rotvec(share * turn).as_matrix()
             pose[:3, 3] = (1 - share) * first[:3, 3] + share * second[:3, 3]
-            known.append(i)
-            found.append(pose)
-    return np.array(known, dtype=np.int64), found
+            yield i, pose
 
 
 def _file(path: Path, name: str) -> Path:
