@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -15,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from purify3d.benchmarking.scene import RAW, dense
+from purify3d.pictures.encoding import encoded
 
 _STYLE = """
 body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:76em;padding:0 1em;color:#222}
@@ -284,8 +284,6 @@ def _jpeg(file: Path) -> str | None:
     try:
         with Image.open(file) as image:
             image.thumbnail((_WIDE, 10 * _WIDE))
-            stream = io.BytesIO()
-            image.convert("RGB").save(stream, "JPEG", quality=80)
+            return base64.b64encode(encoded(image.convert("RGB"), "JPEG", quality=80)).decode()
     except OSError:
         return None
-    return base64.b64encode(stream.getvalue()).decode()

@@ -186,8 +186,7 @@ def smooth(x: np.ndarray, *key: Any) -> np.ndarray:
     """
     rng = _generator(*key)
     waves, phase = rng.normal(size=(x.shape[-1], _WAVES)), rng.uniform(0, 2 * np.pi, _WAVES)
-    found: np.ndarray = np.sqrt(2 / _WAVES) * np.cos(x @ waves + phase).sum(-1)
-    return found
+    return np.asarray(np.sqrt(2 / _WAVES) * np.cos(x @ waves + phase).sum(-1))
 
 
 def load(argument: str, *, device: str = "cpu") -> Simulated:
@@ -280,7 +279,7 @@ class Simulated:
         miss_rate = np.where(masks.neighbor == np.arange(len(masks.label)), 0.0, model.miss_rate(masks.area))
         taken_for = masks.label.copy()
         wrong, missed = self._chance(frame, masks, wrong_rate), self._chance(frame, masks, miss_rate)
-        u, v = self._luck(frame, masks, "wrong"), self._luck(frame, masks, "missed")
+        u, v = (ndtr(self._draw(frame, masks, what)) for what in ("wrong", "missed"))  # uniform in 0..1
         for i in np.flatnonzero(u < wrong):
             # Which class follows from how far below the chance the draw is: near views choose alike.
             key = (self._seed, "order", int(masks.label[i]), int(masks.instance[i]))
@@ -299,11 +298,6 @@ class Simulated:
             stays, moves = smooth(center / _HOME, *key, "object"), smooth(view, *key, "view")
             numbers.append(np.sqrt(model.lasting) * stays + np.sqrt(1 - model.lasting) * moves)
         return np.array(numbers)
-
-    def _luck(self, frame: Frame, masks: Masks, what: str) -> np.ndarray:
-        """(M,) uniform in 0..1."""
-        found: np.ndarray = ndtr(self._draw(frame, masks, what))
-        return found
 
     def _chance(self, frame: Frame, masks: Masks, rate: np.ndarray) -> np.ndarray:
         """(M,) chances that vary with the view and whose mean is the rate: with t normal, the mean of

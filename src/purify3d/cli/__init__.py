@@ -61,9 +61,7 @@ def program() -> None:
 @program.command(cls=flags.Command)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("text")
-@click.option(
-    "--top", default=5, show_default=True, type=click.IntRange(min=1), help="List at most so many regions."
-)
+@click.option("--top", default=5, type=click.IntRange(min=1), help="List at most so many regions.")
 @click.option(
     "--threshold",
     type=float,
@@ -151,17 +149,10 @@ def info(path: str, device: str, as_json: bool, **capture: Any) -> None:
 
 
 @program.command(cls=flags.Command)
-@click.option(
-    "--frames",
-    default=48,
-    show_default=True,
-    type=click.IntRange(2, 5000),
-    help="Frames that the room is filmed in.",
-)
+@click.option("--frames", default=48, type=click.IntRange(2, 5000), help="Frames that the room is filmed in.")
 @click.option(
     "--room",
     default=7,
-    show_default=True,
     type=click.IntRange(0, 10**9),
     help="Number of the room; each is furnished differently.",
 )

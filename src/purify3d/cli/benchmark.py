@@ -24,7 +24,6 @@ _OTHER = "otherfurniture|other furniture"
 @click.option(
     "--methods",
     default="raw,student",
-    show_default=True,
     help="What is measured, with commas: raw (nothing is pooled), region-vote (whole regions are), student, "
     "geometric, uniform, the folder or hub id of a student, or released:FILE.",
 )
@@ -36,7 +35,6 @@ _OTHER = "otherfurniture|other furniture"
     "--pictures",
     type=click.IntRange(0, 10_000),
     default=12,
-    show_default=True,
     help="Of how many scenes the page has pictures, the worst first.",
 )
 @flags.preset

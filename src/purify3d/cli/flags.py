@@ -52,6 +52,9 @@ class Command(click.Command):
         self.examples = [line.strip() for line in examples.splitlines()]
         if not all(getattr(param, "common", True) for param in self.params):
             self.params.append(_HELP_ALL)
+        for param in self.params:
+            if isinstance(param, click.Option):
+                param.show_default = True  # where there is one
         self.params.sort(key=lambda param: _ORDER.index(group_of(param)))
 
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> click.Context:
@@ -105,19 +108,18 @@ json = click.option("--json", "as_json", is_flag=True, help="Print the results a
 device = click.option(
     "--device",
     default="auto",
-    show_default=True,
     help="Where to compute: auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps.",
 )
 
 
 def jobs(help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """How many processes work side by side; `help` says on what."""
-    return click.option("--jobs", type=click.IntRange(1, 1024), default=1, show_default=True, help=help)
+    return click.option("--jobs", type=click.IntRange(1, 1024), default=1, help=help)
 
 
 def seed(help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Of random draws; `help` says which."""
-    return click.option("--seed", type=click.IntRange(0, 2**31), default=0, show_default=True, help=help)
+    return click.option("--seed", type=click.IntRange(0, 2**31), default=0, help=help)
 
 
 no_check = click.option("--no-check", is_flag=True, help="Do not look first whether the frames agree.")

@@ -30,7 +30,6 @@ SHAPE = ("feature_dim", "blocks", "out_channels", "voxel_size", "words")
 @click.option(
     "--teacher",
     default="geometric",
-    show_default=True,
     help="What it learns from: sonata[:WEIGHTS], geometric, or truth (labels).",
 )
 @click.option(
@@ -38,14 +37,12 @@ SHAPE = ("feature_dim", "blocks", "out_channels", "voxel_size", "words")
     "shape",
     type=click.Choice(["compact", "paper"]),
     default="compact",
-    show_default=True,
     help="Network: compact reads evidence for words and serves every 2D model; paper is 512 wide and reads "
     "the features of one.",
 )
 @click.option(
     "--backbone",
     default="segmenter:lite",
-    show_default=True,
     help="2D model whose features it reads beside the geometry, or none.",
 )
 @click.option("--steps", type=click.IntRange(min=1), help="Train for so many steps, whatever the time.")
@@ -70,7 +67,6 @@ SHAPE = ("feature_dim", "blocks", "out_channels", "voxel_size", "words")
     type=float,
     callback=flags.within(0.01, 1e6),
     default=20.0,
-    show_default=True,
     help="GB that prepared scenes may take.",
 )
 @flags.jobs("How many captures are made ready at a time.")
@@ -205,21 +201,16 @@ def train(
 
 @click.command(cls=flags.Command)
 @click.argument("captures", nargs=-1, required=True)
-@click.option("--count", default=20, show_default=True, type=click.IntRange(min=1), help="How many to take.")
+@click.option("--count", default=20, type=click.IntRange(min=1), help="How many to take.")
 @click.option(
     "--by",
     type=click.Choice(["words", "geometry", "labels"]),
     default="words",
-    show_default=True,
     help="What scenes are compared by; labels reads their ground truth, as the paper does.",
 )
-@click.option("--backbone", default="segmenter:lite", show_default=True, help="2D model, for --by words.")
+@click.option("--backbone", default="segmenter:lite", help="2D model, for --by words.")
 @click.option(
-    "--frames",
-    default=24,
-    show_default=True,
-    type=click.IntRange(min=1),
-    help="Look at so many frames of each scene.",
+    "--frames", default=24, type=click.IntRange(min=1), help="Look at so many frames of each scene."
 )
 @flags.seed("Seed of the random draws in clustering.")
 @flags.device

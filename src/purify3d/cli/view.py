@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -20,15 +21,10 @@ from purify3d.cli import flags, show
 @click.option(
     "--host",
     default="localhost",
-    show_default=True,
     help="Address to serve at. With another than this one, other machines can open the page with its token.",
 )
 @click.option(
-    "--port",
-    default=8080,
-    show_default=True,
-    type=click.IntRange(0, 65535),
-    help="Port to serve at; 0: any free one.",
+    "--port", default=8080, type=click.IntRange(0, 65535), help="Port to serve at; 0: any free one."
 )
 @click.option("--no-open", is_flag=True, help="Do not open a browser.")
 @click.option(
@@ -71,6 +67,7 @@ def view(
     from purify3d.base.errors import PurifyError
     from purify3d.runs import Run
     from purify3d.viewing.boxes import boxes
+    from purify3d.viewing.client import Client
     from purify3d.viewing.detail import BUDGET
     from purify3d.viewing.page import Page, check_installed
     from purify3d.viewing.photos import photos
@@ -108,7 +105,11 @@ def view(
     if seen.missing:
         click.echo(f"note: {seen.missing}", err=True)
     torch.set_num_threads(1)  # clients are served side by side, and threads that wait for each other are slow
-    page = Page(viewed, words, seen, things, notes=notes, host=host, port=port, text=text)
+
+    def visit(handle: Any) -> Client:
+        return Client(handle, viewed, words, seen, things, notes=notes, text=text)
+
+    page = Page(viewed.scene.up, visit, host=host, port=port)
     try:
         if port and page.port != port:
             click.echo(f"note: port {port} is taken", err=True)

@@ -8,16 +8,15 @@ from scipy.spatial import cKDTree
 from purify3d.grid.projection import backproject
 from purify3d.types import Camera, Frame
 
-_UNKNOWN, _NONE = -2, -1
-_MOST_BLOCKS = 1 << 24  # that are counted, whether anything is in them or not
+_NONE = -1
 
 
 class PointLookup:
     """The nearest of P points to any place, for millions of places.
 
-    Space is cut into cubes of half the reach; the first pixel in a cube asks a tree for the point nearest to
-    its centre, the others take what it found. Blocks of cubes exist where a pixel has been. So the point is
-    the nearest to within a quarter of the reach along each axis, and a frame takes milliseconds.
+    Space is cut into cubes of half the reach; the first place in a cube asks a tree for the point nearest to
+    its centre, the others take what it found. So the point is the nearest to within a quarter of the reach
+    along each axis, and a frame takes milliseconds.
     """
 
     def __init__(self, xyz: np.ndarray, reach: float) -> None:
@@ -28,47 +27,25 @@ class PointLookup:
         """
         self._tree, self._reach, self._size = cKDTree(xyz), reach, reach / 2
         self._low = xyz.min(axis=0).astype(np.float64) - reach
-        cells = np.ceil((xyz.max(axis=0) + reach - self._low) / self._size).astype(np.int64) + 1
-        self._bits = 3
-        while np.prod(-(-cells >> self._bits) + 1) > _MOST_BLOCKS:
-            self._bits += 1
-        self._blocks = (cells >> self._bits) + 1
-        self._slot = np.full(int(np.prod(self._blocks)), _NONE, dtype=np.int32)
-        self._cell = np.full((64, 1 << 3 * self._bits), _UNKNOWN, dtype=np.int32)
-        self._used = 0
+        self._shape = np.ceil((xyz.max(axis=0) + reach - self._low) / self._size).astype(np.int64) + 1
+        self._cell, self._point = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int32)  # ascending cells
 
     def __call__(self, xyz: np.ndarray) -> np.ndarray:
         """(M, 3) float places -> (M,) int32 number of the point that is nearest, -1 = none within reach."""
         scaled = (xyz - self._low.astype(np.float32)) * np.float32(1 / self._size)
-        top = (self._blocks << self._bits).astype(np.float32)
-        inside = ((scaled >= 0) & (scaled < top)).all(axis=1)
-        result = np.full(len(xyz), _NONE, dtype=np.int32)
-        cell = scaled[inside].astype(np.int32)
-        block = np.ravel_multi_index(tuple((cell >> self._bits).T), tuple(self._blocks))
-        self._open(block)
-        edge = 1 << self._bits
-        within = np.ravel_multi_index(tuple((cell & (edge - 1)).T), (edge, edge, edge))
-        place = self._slot[block].astype(np.int64) << 3 * self._bits | within
-        found = self._cell.reshape(-1)[place]
-        if len(fresh := np.flatnonzero(found == _UNKNOWN)):
-            _, first = np.unique(place[fresh], return_index=True)
-            self._ask(cell[fresh[first]], place[fresh[first]])
-            found[fresh] = self._cell.reshape(-1)[place[fresh]]
-        result[inside] = found
-        return result
-
-    def _open(self, block: np.ndarray) -> None:
-        """Room for the cubes of these blocks."""
-        closed = np.unique(block[self._slot[block] == _NONE])
-        while self._used + len(closed) > len(self._cell):
-            self._cell = np.concatenate([self._cell, np.full_like(self._cell, _UNKNOWN)])
-        self._slot[closed] = np.arange(self._used, self._used + len(closed))
-        self._used += len(closed)
-
-    def _ask(self, cell: np.ndarray, place: np.ndarray) -> None:
-        centers = self._low + (cell + 0.5) * self._size
+        inside = ((scaled >= 0) & (scaled < self._shape.astype(np.float32))).all(axis=1)
+        shape = tuple(self._shape)
+        asked = np.ravel_multi_index(tuple(scaled[inside].astype(np.int64).T), shape)
+        cell, back = np.unique(asked, return_inverse=True)
+        new = np.setdiff1d(cell, self._cell, assume_unique=True)
+        centers = self._low + (np.stack(np.unravel_index(new, shape), axis=1) + 0.5) * self._size
         _, nearest = self._tree.query(centers, distance_upper_bound=self._reach)
-        self._cell.reshape(-1)[place] = np.where(nearest == self._tree.n, _NONE, nearest)
+        place = np.searchsorted(self._cell, new)
+        self._cell = np.insert(self._cell, place, new)
+        self._point = np.insert(self._point, place, np.where(nearest == self._tree.n, _NONE, nearest))
+        result = np.full(len(xyz), _NONE, dtype=np.int32)
+        result[inside] = self._point[np.searchsorted(self._cell, cell)][back]
+        return result
 
 
 def points_of_pixels(frame: Frame, lookup: PointLookup) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from PIL import Image
 from purify3d.base.axes import describe_axis
 from purify3d.base.errors import PurifyError, require
 from purify3d.exporting.content import Content
+from purify3d.pictures.encoding import encoded
 
 _QUALITY = 85  # of the photos
 _MILLIMETRES = 1000.0
@@ -62,8 +62,9 @@ def write(path: Path, content: Content) -> None:
         pose = frame.world_from_camera
         record.log("world/camera", rr.Transform3D(translation=pose[:3, 3], mat3x3=pose[:3, :3]))
         record.log("world/camera", rr.AnyValues(name=frame.name))
+        photo = encoded(Image.fromarray(color), "JPEG", quality=_QUALITY)
         record.log("world/camera/image", _pinhole(rr, frame.camera))
-        record.log("world/camera/image", rr.EncodedImage(contents=_jpeg(color), media_type="image/jpeg"))
+        record.log("world/camera/image", rr.EncodedImage(contents=photo, media_type="image/jpeg"))
         near = np.where(depth < _DEEPEST, depth, 0)
         stored = (near * _MILLIMETRES).round().astype(np.uint16)
         record.log("world/camera/depth", _pinhole(rr, frame.depth_camera))
@@ -80,9 +81,3 @@ def _pinhole(rr: Any, camera: Any) -> Any:
         resolution=[camera.width, camera.height],
         camera_xyz=rr.ViewCoordinates.RDF,
     )
-
-
-def _jpeg(color: np.ndarray) -> bytes:
-    held = io.BytesIO()
-    Image.fromarray(color).save(held, format="JPEG", quality=_QUALITY)
-    return held.getvalue()

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import unicodedata
+from bisect import bisect_right
 from functools import cache
 from pathlib import Path
 
@@ -28,6 +29,11 @@ _SECONDS = 5  # for the system's list of fonts
 _NO_CHARACTER = "\uffff"  # is none in Unicode, so every font shows its sign for what it lacks
 
 
+def one_line(text: str) -> str:
+    """The text with each run of blanks, line ends and control characters as one blank."""
+    return " ".join("".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in text).split())
+
+
 def lettering(text: str, size: int, *, otherwise: str = "") -> tuple[str, Font]:
     """What to draw for a text, and the font to draw it with.
 
@@ -39,7 +45,7 @@ def lettering(text: str, size: int, *, otherwise: str = "") -> tuple[str, Font]:
         The text itself where a font has all its characters; else accents are dropped and characters named by
         their code points.
     """
-    shown = " ".join("".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in text).split())
+    shown = one_line(text)
     characters = frozenset(shown) - {" "}
     for place in ("", *_PLACES):
         if _covers(place, size, characters):
@@ -57,14 +63,12 @@ def fitted(text: str, font: Font, width: float) -> str:
     """The text, cut with an ellipsis where it is wider than `width` pixels."""
     if font.getlength(text) <= width:
         return text
-    low, high = 0, len(text)  # the longest start that fits lies between
-    while low < high:
-        middle = (low + high + 1) // 2
-        if font.getlength(text[:middle].rstrip() + "...") <= width:
-            low = middle
-        else:
-            high = middle - 1
-    return text[:low].rstrip() + "..."
+
+    def cut(length: int) -> str:
+        return text[:length].rstrip() + "..."
+
+    lengths = range(len(text) + 1)
+    return cut(bisect_right(lengths, width, lo=1, key=lambda length: font.getlength(cut(length))) - 1)
 
 
 @cache

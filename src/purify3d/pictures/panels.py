@@ -16,6 +16,7 @@ from purify3d.types import Scene
 
 _TITLE, _TEXT = 20, 15  # pixels of the fonts
 _HEAD, _ROW, _MARGIN = 34, 30, 10  # pixels: title line, line of the legend, white around
+_PANEL = (560, 420)  # pixels
 _SWATCH, _GAP = 18, 26  # pixels: edge of a colour sample, space between entries
 _BAR = 240  # pixels of the colour bar
 
@@ -29,8 +30,6 @@ def picture(
     *,
     scale: tuple[float, float, str] | None = None,
     changed: np.ndarray | None = None,
-    width: int = 560,
-    height: int = 420,
 ) -> Image.Image:
     """Side-by-side panels of the same scene in different colours, seen from outside and from two frames.
 
@@ -42,7 +41,6 @@ def picture(
         legend: label names, which stand beside their `palettes.label_colors`.
         scale: the values that the ends of `palettes.heat_colors` stand for, and what they measure: a bar.
         changed: (N,) bool, points that frames should show.
-        width, height: of one panel in pixels.
 
     Returns:
         RGB image: one column a panel; first row from above with the ceiling and near walls cut away, then
@@ -51,7 +49,7 @@ def picture(
     Raises:
         ValueError: the scene has no points.
     """
-    points = scene.cloud()
+    points, (width, height) = scene.cloud(), _PANEL
     between = spacing(points.xyz)
     looks = [(*overview_camera(points, scene.up, width, height), True)]
     if scene.frames:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
@@ -20,6 +19,7 @@ from purify3d.base.workers import Task
 from purify3d.captures.formats import prepared
 from purify3d.captures.formats.exchange import frame_entry, write_transforms
 from purify3d.clouds.ply import write_ply
+from purify3d.pictures.encoding import encoded
 from purify3d.types import Frame, Scene
 
 #: How the names of folders in the making end.
@@ -120,18 +120,12 @@ def _frame(
     folder: Path, frame: Frame, image: np.ndarray, depth: np.ndarray, stored: tuple[bytes, str] | None
 ) -> dict[str, Any]:
     """Both images, and the frame's entry of transforms.json."""
-    data, suffix = (_png(image), ".png") if stored is None else stored
+    data, suffix = (encoded(Image.fromarray(image), "PNG"), ".png") if stored is None else stored
     color, metres = f"images/{frame.name}{suffix}", f"depth/{frame.name}.png"
     (folder / color).write_bytes(data)
     units = np.rint(depth.astype(np.float64) / (frame.depth_unit or 1.0))
-    (folder / metres).write_bytes(_png(units.clip(0, 65535).astype(np.uint16)))
+    Image.fromarray(units.clip(0, 65535).astype(np.uint16)).save(folder / metres)
     return frame_entry(frame, color, metres)
-
-
-def _png(values: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(values).save(stream, "PNG")
-    return stream.getvalue()
 
 
 def _check(folder: Path, scene: Scene, written: list[str]) -> None:
