@@ -63,7 +63,8 @@ def page(relabelled: Run, backbone: Backbone, viewed: ViewedScene) -> Iterator[P
     frames = tuple(
         replace(frame, name=f"<script>window.broken=1</script>{frame.name}") for frame in seen.frames
     )
-    page = Page(viewed, Words(backbone), replace(seen, frames=frames), boxes(relabelled, offset), port=0)
+    shown = viewed, Words(backbone), replace(seen, frames=frames), boxes(relabelled, offset)
+    page = Page(viewed.scene.up, lambda handle: Client(handle, *shown), port=0)
     yield page
     page.stop()
 
@@ -242,7 +243,10 @@ def test_what_is_left_out_is_said_and_the_near_is_refined(
 ) -> None:
     budget = 5000
     seen = photos(relabelled, viewed.center + viewed.scene.origin)
-    page = Page(viewed, Words(backbone), seen, port=0, budget=budget)
+    words = Words(backbone)
+    page = Page(
+        viewed.scene.up, lambda handle: Client(handle, viewed, words, seen, (), budget=budget), port=0
+    )
     try:
         tab = browser.new_page()
         tab.goto(page.address)

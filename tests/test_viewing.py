@@ -364,10 +364,15 @@ def _get(address: str, **headers: str) -> tuple[int, str]:
         return refused.code, refused.headers.get("Set-Cookie", "")
 
 
-def test_others_need_the_token(finished: Path, viewed: ViewedScene, words: Words) -> None:
+def nobody(handle: Any) -> Any:
+    """No browser connects in these tests."""
+    raise AssertionError(handle)
+
+
+def test_others_need_the_token(viewed: ViewedScene) -> None:
     from purify3d.viewing.page import Page
 
-    page = Page(viewed, words, photos(Run.open(finished), viewed.center), host="0.0.0.0", port=0)
+    page = Page(viewed.scene.up, nobody, host="0.0.0.0", port=0)
     try:
         here = f"http://127.0.0.1:{page.port}/"
         assert page.token is not None
@@ -383,17 +388,17 @@ def test_others_need_the_token(finished: Path, viewed: ViewedScene, words: Words
         page.stop()
 
 
-def test_a_host_that_is_not_ours(viewed: ViewedScene, words: Words, finished: Path) -> None:
+def test_a_host_that_is_not_ours(viewed: ViewedScene) -> None:
     from purify3d.viewing.page import Page
 
     with pytest.raises(PurifyError, match=r"--host '203\.0\.113\.7', which is no address of this machine"):
-        Page(viewed, words, photos(Run.open(finished), viewed.center), host="203.0.113.7", port=0)
+        Page(viewed.scene.up, nobody, host="203.0.113.7", port=0)
 
 
-def test_a_scan_is_never_published(viewed: ViewedScene, words: Words, finished: Path) -> None:
+def test_a_scan_is_never_published(viewed: ViewedScene) -> None:
     from purify3d.viewing.page import Page
 
-    page = Page(viewed, words, photos(Run.open(finished), viewed.center), port=0)
+    page = Page(viewed.scene.up, nobody, port=0)
     try:
         assert page.token is None
         assert _get(page.address, Host="evil.example")[0] == 403

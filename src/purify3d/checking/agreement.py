@@ -15,9 +15,10 @@ import numpy as np
 from purify3d.features.surface import depth_jumps
 from purify3d.types import Frame
 
+#: Share of the depth within which two frames measure the same.
+TOLERANCE = 0.05
 _PIXELS = 400  # of each frame that are looked up in the others
 _WIDE = 320  # pixels that a depth image is thinned to
-_TOLERANCE = 0.05  # share of the depth within which two frames measure the same
 _FEWEST = 100  # pixels that must tell something
 
 
@@ -149,7 +150,7 @@ def spread(total: int, count: int) -> list[int]:
     return sorted({int(i) for i in anchors} | {min(int(i) + step, total - 1) for i in anchors})
 
 
-def agreement(views: Views, *, tolerance: float = _TOLERANCE) -> Agreement:
+def agreement(views: Views, *, tolerance: float = TOLERANCE) -> Agreement:
     """
     Args:
         tolerance: share of the depth within which two frames measure the same.

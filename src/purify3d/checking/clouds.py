@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.spatial import cKDTree
 
-from purify3d.checking.agreement import Views
+from purify3d.checking.agreement import TOLERANCE, Views
 from purify3d.checking.fixes import turns
 
 _POINTS = 3000  # of the cloud that are looked up in frames
 _TREE = 20_000  # of the cloud that are looked for around what frames measure
-_TOLERANCE = 0.05  # share of the depth
 _CLOSE = 0.1  # metres from a measured place to the cloud, at least; or so many spacings of the points kept
 _SPACINGS = 3.0
 #: What a number of the cloud may be, in metres.
@@ -88,8 +87,8 @@ def _fit(xyz: np.ndarray, seen: np.ndarray, views: Views) -> CloudFit:
     sees, through = np.zeros(len(few), bool), np.zeros(len(few), bool)
     for j in range(len(views)):
         number, ahead = views.compare(few, j)
-        sees[number[np.abs(ahead) <= _TOLERANCE]] = True
-        through[number[ahead > _TOLERANCE]] = True
+        sees[number[np.abs(ahead) <= TOLERANCE]] = True
+        through[number[ahead > TOLERANCE]] = True
     compared = int((sees | through).sum())
     tree = cKDTree(xyz)
     apart, _ = tree.query(few[:200], k=2)

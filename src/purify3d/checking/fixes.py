@@ -43,25 +43,24 @@ class Fix:
 
     wrong: str
     advice: str
-    poses: Callable[[np.ndarray], np.ndarray] | None = None
+    poses: Callable[[np.ndarray], np.ndarray] = lambda poses: poses
     depth_scale: float = 1.0
-    lens: Callable[[np.ndarray, tuple[int, int]], np.ndarray] | None = None
+    lens: Callable[[np.ndarray, tuple[int, int]], np.ndarray] = lambda lens, size: lens
 
     def of_views(self, views: Views, poses: np.ndarray) -> Views:
         """The same images as they are without what is wrong; `poses` are those of the whole capture."""
-        pose, lens = views.pose, views.lens
-        if self.poses is not None:
-            pose = self.poses(poses)[views.number]
-        if self.lens is not None:
-            sizes = [(image.shape[1], image.shape[0]) for image in views.depth]
-            lens = np.array([self.lens(row, size) for row, size in zip(lens, sizes, strict=True)])
-        return replace(views, pose=pose, lens=lens, depth_scale=views.depth_scale * self.depth_scale)
+        sizes = [(image.shape[1], image.shape[0]) for image in views.depth]
+        lens = [self.lens(row, size) for row, size in zip(views.lens, sizes, strict=True)]
+        return replace(
+            views,
+            pose=self.poses(poses)[views.number],
+            lens=np.array(lens).reshape(-1, 4),
+            depth_scale=views.depth_scale * self.depth_scale,
+        )
 
     def of_scene(self, scene: Scene) -> Scene:
         """The capture without what is wrong."""
-        poses = np.stack([frame.world_from_camera for frame in scene.frames])
-        if self.poses is not None:
-            poses = self.poses(poses)
+        poses = self.poses(np.stack([frame.world_from_camera for frame in scene.frames]))
         frames = [
             replace(
                 frame,
@@ -76,28 +75,18 @@ class Fix:
         return replace(scene, frames=tuple(frames))
 
     def _camera(self, camera: Camera) -> Camera:
-        if self.lens is None:
-            return camera
         values = np.array([camera.fx, camera.fy, camera.cx, camera.cy])
         fx, fy, cx, cy = self.lens(values, (camera.width, camera.height)).tolist()
         return replace(camera, fx=fx, fy=fy, cx=cx, cy=cy)
 
     def then(self, other: Fix) -> Fix:
         """Both, one after the other."""
-        mine, theirs = self.poses, other.poses
-        lens = self.lens if other.lens is None else other.lens
-        poses = mine if theirs is None else theirs
-        if mine is not None and theirs is not None:
-
-            def poses(pose: np.ndarray) -> np.ndarray:
-                return theirs(mine(pose))
-
         return Fix(
             f"{self.wrong}, and {other.wrong}",
             f"{self.advice}; {other.advice}",
-            poses,
+            lambda poses: other.poses(self.poses(poses)),
             self.depth_scale * other.depth_scale,
-            lens,
+            lambda lens, size: other.lens(self.lens(lens, size), size),
         )
 
 
@@ -117,12 +106,10 @@ def axes_and_direction(stored: Stored) -> Iterator[Fix]:
     Args:
         stored: how the poses were taken to be stored.
     """
-    for inverted in (False, True):
-        for turn in turns():
-            axes = np.eye(4)
-            axes[:3, :3] = turn
-            if np.allclose(turn, np.eye(3)) and not inverted:
-                continue
+    for inverted, turn in product((False, True), turns()):
+        axes = np.eye(4)
+        axes[:3, :3] = turn
+        if inverted or not np.array_equal(turn, np.eye(3)):
             yield Fix(
                 _axes_wrong(axes, inverted),
                 _axes_advice(axes, inverted, stored),
@@ -177,15 +164,13 @@ def _axes_advice(axes: np.ndarray, inverted: bool, stored: Stored) -> str:
 
 def quaternions() -> Iterator[Fix]:
     """The numbers of a quaternion taken in the wrong order."""
-    for first in ("w", "x"):
-        for inverted in (False, True):
-            for opengl in (False, True):
-                found, expected = ("x y z w", "w x y z") if first == "w" else ("w x y z", "x y z w")
-                yield Fix(
-                    f"the quaternions are stored as {expected} and were read as {found}",
-                    MEND,
-                    partial(_reordered, first == "w", inverted, opengl),
-                )
+    for w_first, inverted, opengl in product((True, False), (False, True), (False, True)):
+        found, expected = ("x y z w", "w x y z") if w_first else ("w x y z", "x y z w")
+        yield Fix(
+            f"the quaternions are stored as {expected} and were read as {found}",
+            MEND,
+            partial(_reordered, w_first, inverted, opengl),
+        )
 
 
 def _reordered(w_first: bool, inverted: bool, opengl: bool, pose: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from purify3d.checking.agreement import Views
+from purify3d.checking.agreement import TOLERANCE, Views
 from purify3d.grid.projection import map_pixels
 from purify3d.pictures.fonts import lettering
 from purify3d.types import Frame
@@ -20,7 +20,7 @@ _ROWS = 3
 _GREEN, _RED, _BLUE = (0, 158, 115), (213, 94, 0), (86, 180, 233)  # told apart without red or green, too
 
 
-def overlay(frames: Sequence[Frame], views: Views, *, tolerance: float = 0.05) -> Image.Image:
+def overlay(frames: Sequence[Frame], views: Views) -> Image.Image:
     """Up to three pairs of frames: photo, the other frame's pixels in this view, and how they fare.
 
     Green pixels agree; orange ones are seen through, which cannot be; blue ones are hidden. With right poses
@@ -29,8 +29,7 @@ def overlay(frames: Sequence[Frame], views: Views, *, tolerance: float = 0.05) -
     Args:
         frames: the whole capture; views: of some of its frames.
     """
-    pairs = _pairs(views)
-    rows = [_row(frames, views, i, j, tolerance) for i, j in pairs]
+    rows = [_row(frames, views, i, j) for i, j in _pairs(views)]
     height = sum(row.height for row in rows) + _HEAD
     image = Image.new("RGB", (3 * _WIDTH, max(height, 2 * _HEAD)), "white")
     draw = ImageDraw.Draw(image)
@@ -62,7 +61,7 @@ def _pairs(views: Views) -> list[tuple[int, int]]:
     return chosen[:_ROWS]
 
 
-def _row(frames: Sequence[Frame], views: Views, i: int, j: int, tolerance: float) -> Image.Image:
+def _row(frames: Sequence[Frame], views: Views, i: int, j: int) -> Image.Image:
     """The i-th view drawn into the j-th."""
     height, width = views.depth[j].shape
     row, column = np.nonzero(views.depth[i] > 0)
@@ -77,7 +76,7 @@ def _row(frames: Sequence[Frame], views: Views, i: int, j: int, tolerance: float
     drawn, fared = np.full((height, width, 3), 255, np.uint8), (photo // 3 + 160).astype(np.uint8)
     order = np.argsort(-there[:, 2])  # nearest last
     drawn[v[order], u[order]] = colors[order]
-    kinds = np.where(ahead > tolerance, 1, np.where(ahead < -tolerance, 2, 0))
+    kinds = np.select([ahead > TOLERANCE, ahead < -TOLERANCE], [1, 2])
     fared[v[order], u[order]] = np.array([_GREEN, _RED, _BLUE], np.uint8)[kinds[order]]
     size = (_WIDTH, round(_WIDTH * height / width))
     line = Image.new("RGB", (3 * _WIDTH, size[1]))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from purify3d.captures.conventions import Stored
-from purify3d.checking.agreement import Views, agreement
+from purify3d.checking.agreement import TOLERANCE, Views, agreement
 from purify3d.checking.fixes import UNITS, Fix, axes_and_direction, lenses, quaternions, scale, shifts
 
 #: Shares of agreement: what right captures have, and from which a capture is surely wrong.
@@ -70,16 +70,19 @@ def _tried(fixes: Iterable[Fix], views: Views, poses: np.ndarray) -> Iterable[tu
 def _scales(views: Views, unit: float | None) -> list[tuple[Fix, float, int]]:
     """The scale of depth that fits best, if there is one; known units are tried as they are."""
 
+    def scaled(factor: float) -> Views:
+        return replace(views, depth_scale=views.depth_scale * factor)
+
     def shares(factors: Iterable[float], tolerance: float) -> list[tuple[float, float, int]]:
         found = []
         for factor in factors:
-            agreed = agreement(_scaled(views, factor), tolerance=tolerance)
+            agreed = agreement(scaled(factor), tolerance=tolerance)
             share = agreed.share if np.isfinite(agreed.share) else 0.0
             found.append((factor, share, agreed.agree))
         return found
 
     known = [u / unit for u in UNITS] if unit else []
-    coarse = shares([*_COARSE, *known], 0.05)
+    coarse = shares([*_COARSE, *known], TOLERANCE)
     most = max(agree for _, _, agree in coarse)
     top = max((c for c in coarse if c[2] >= _KEPT * most), key=lambda c: c[1])
     fine = shares(top[0] * _FINE, _STRICT)
@@ -89,13 +92,8 @@ def _scales(views: Views, unit: float | None) -> list[tuple[Fix, float, int]]:
     factor = float(np.exp(np.mean(np.log(level))))
     if abs(factor - 1) < 0.03:
         return []
-    agreed = agreement(_scaled(views, factor))
+    agreed = agreement(scaled(factor))
     return [(scale(factor, unit), agreed.share, agreed.agree)]
-
-
-def _scaled(views: Views, factor: float) -> Views:
-    """The same images with all depth multiplied."""
-    return Fix("", "", depth_scale=factor).of_views(views, views.pose)
 
 
 def _best(tried: Iterable[tuple[Fix, float, int]]) -> Found | None:

@@ -54,6 +54,7 @@ class Client:
             client: viser's handle of the connection.
             notes: what is missing, for people.
             text: a question that is asked at once.
+            budget: points that are sent at most.
         """
         self.client, self.viewed, self.words, self.photos = client, viewed, words, photos
         self.boxes, self._budget = boxes, budget
@@ -66,8 +67,8 @@ class Client:
         self._left = False
         self._typed, self.chosen = "", -1
         self.points: list[int] = []  # clicked at, the last two
-        self._rows: dict[int, Any] = {}
-        self._unlisted: Any = None  # the line on labels beyond the last of the legend
+        self._boxes: dict[int, Any] = {}  # of the legend, by label
+        self._listed: list[Any] = []  # all of the legend
         self._legend_of: tuple[Any, ...] = ()
         self._widgets(notes)
         self._cameras()
@@ -78,7 +79,7 @@ class Client:
         everything.on_click(self._guarded(lambda _: self.change(hidden=frozenset())))
         self._stand()
         self.redraw()
-        client.scene.on_click()(self._guarded(lambda event: self._clicked(event)))
+        client.scene.on_click()(self._guarded(self._clicked))
         client.camera.on_update(lambda _: self._moved())
         if text:
             self._question.value = text
@@ -182,12 +183,9 @@ class Client:
         look = self.look
         of = (look.purified, look.coloring == "truth", look.least_score)
         if of != self._legend_of:
-            for row in self._rows.values():
-                for handle in row:
-                    handle.remove()
-            if self._unlisted is not None:
-                self._unlisted.remove()
-            self._rows, self._legend_of, self._unlisted = {}, of, None
+            for handle in self._listed:
+                handle.remove()
+            self._boxes, self._listed, self._legend_of = {}, [], of
             rows = state.legend(self.viewed, look)
             with self._legend:
                 for row in rows[:_LINES]:
@@ -195,8 +193,8 @@ class Client:
                 if left := rows[_LINES:]:
                     points = sum(row.points for row in left)
                     said = f"*{len(left)} more labels, {points:,} points in all, are not listed*"
-                    self._unlisted = self.client.gui.add_markdown(said)
-        for index, (box, _) in self._rows.items():
+                    self._listed.append(self.client.gui.add_markdown(said))
+        for index, box in self._boxes.items():
             shown = index not in look.hidden
             if box.value != shown:
                 box.value = shown
@@ -205,7 +203,8 @@ class Client:
         gui, index = self.client.gui, row.index
         box = gui.add_checkbox(row.name[:60], index not in self.look.hidden)
         only = gui.add_button(f"{row.points:,}", color=row.color, hint="Show only these")
-        self._rows[index] = (box, only)
+        self._boxes[index] = box
+        self._listed += [box, only]
 
         def tick(_: Any) -> None:
             if box.value == (index in self.look.hidden):  # set by the visitor, not by us
@@ -346,19 +345,11 @@ class Client:
                 position=pose[:3, 3] + photos.shift,
                 visible=False,
             )
-            handle.on_click(self._guarded(partial(self._jump_to, number)))
+            handle.on_click(self._guarded(partial(self.jump, number)))
             handles.append(handle)
+        _shows(shown, handles)
 
-        def show(_: Any) -> None:
-            for handle in handles:
-                handle.visible = shown.value
-
-        shown.on_update(show)
-
-    def _jump_to(self, number: int, _: Any) -> None:
-        self.jump(number)
-
-    def jump(self, number: int) -> None:
+    def jump(self, number: int, _: Any = None) -> None:
         """Stand where a frame was taken, and show its photo beside."""
         frame, shift = self.photos.frames[number], self.photos.shift
         pose, camera = frame.world_from_camera, self.client.camera
@@ -381,19 +372,16 @@ class Client:
     def _objects(self) -> None:
         if not self.boxes:
             return
-        names = self.viewed.vocabulary.names
-        color = dict(zip(names, label_colors(names).astype(np.float32) / 255, strict=True))
-        gray = np.full(3, 0.5, dtype=np.float32)
-        scene = self.client.scene
+        names, scene = self.viewed.vocabulary.names, self.client.scene
+        color = dict(zip(names, label_colors(names), strict=True))
+        gray = np.full(3, 127, dtype=np.uint8)
         segments = np.concatenate([box.segments for box in self.boxes])
-        shade = np.concatenate(
-            [np.broadcast_to(color.get(box.label, gray), (12, 2, 3)) for box in self.boxes]
-        )
+        shade = np.array([color.get(box.label, gray) for box in self.boxes])
         handles = [
             scene.add_line_segments(
                 "/objects/boxes",
                 segments,
-                (shade * 255).astype(np.uint8),
+                np.broadcast_to(shade.repeat(12, axis=0)[:, None], segments.shape),
                 thickness=2,
                 thickness_units="screen",
                 visible=False,
@@ -402,10 +390,14 @@ class Client:
         for number, box in enumerate(self.boxes):
             name = f"{box.id} {box.score:.2f}"[:80]
             handles.append(scene.add_label(f"/objects/{number}", name, position=box.center, visible=False))
-        shown = self.client.gui.add_checkbox(f"Objects ({len(self.boxes)})", False)
+        _shows(self.client.gui.add_checkbox(f"Objects ({len(self.boxes)})", False), handles)
 
-        def show(_: Any) -> None:
-            for handle in handles:
-                handle.visible = shown.value
 
-        shown.on_update(show)
+def _shows(box: Any, handles: Sequence[Any]) -> None:
+    """Let a checkbox show and hide things."""
+
+    def show(_: Any) -> None:
+        for handle in handles:
+            handle.visible = box.value
+
+    box.on_update(show)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import unicodedata
+from purify3d.pictures.fonts import one_line
 
 
 def harmless(text: str, *, longest: int = 200) -> str:
@@ -13,6 +13,6 @@ def harmless(text: str, *, longest: int = 200) -> str:
     Args:
         longest: characters; what is longer is cut.
     """
-    line = " ".join("".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in text).split())
+    line = one_line(text)
     line = line if len(line) <= longest else line[:longest] + "…"
     return "".join(c if c.isalnum() or c == " " or not c.isascii() else f"&#{ord(c)};" for c in line)

@@ -6,19 +6,16 @@ import io
 import secrets
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from purify3d.base.errors import PurifyError, require
 from purify3d.viewing.authentication import OWN, answer_instead
-from purify3d.viewing.boxes import Box
 from purify3d.viewing.client import Client
-from purify3d.viewing.detail import BUDGET
-from purify3d.viewing.photos import Photos
-from purify3d.viewing.scene import ViewedScene
-from purify3d.viewing.words import Words
 
 
 def check_installed() -> ModuleType:
@@ -31,7 +28,7 @@ def check_installed() -> ModuleType:
 
 
 class Page:
-    """A served viewed, until `stop`.
+    """A served scene, until `stop`.
 
     Attributes:
         clients: by the number of their connection.
@@ -41,24 +38,18 @@ class Page:
 
     def __init__(
         self,
-        viewed: ViewedScene,
-        words: Words,
-        photos: Photos,
-        boxes: Sequence[Box] = (),
+        up: np.ndarray,
+        visit: Callable[[Any], Client],
         *,
-        notes: Sequence[str] = (),
         host: str = "localhost",
         port: int = 8080,
-        text: str = "",
-        budget: int = BUDGET,
     ) -> None:
         """
         Args:
-            notes: what is missing, for people.
+            up: (3,) of the scene.
+            visit: makes the client of a connection, viser's handle of which it is given.
             host: another than this machine's own names makes a token.
             port: 0: any.
-            text: the question that clients find asked.
-            budget: points that are sent for a view at most.
 
         Raises:
             MissingPackageError: viser is not installed.
@@ -85,16 +76,13 @@ class Page:
                 "Install it: pip install 'viser>=1.1,<1.2'"
             )
         self.port: int = self._server.get_port()
-        up = viewed.scene.up
         self._server.scene.set_up_direction(tuple(up.tolist()))
         self._server.gui.configure_theme(control_width="large", show_logo=False, show_share_button=False)
         self._server.gui.main_panel.dock_right()
 
         @self._server.on_client_connect
         def _(client: Any) -> None:
-            self.clients[client.client_id] = Client(
-                client, viewed, words, photos, boxes, notes=notes, text=text, budget=budget
-            )
+            self.clients[client.client_id] = visit(client)
 
         @self._server.on_client_disconnect
         def _(client: Any) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from PIL import Image
 
+from purify3d.backbones import embed_vocabulary
 from purify3d.labels.regions import heat_range
 from purify3d.pictures.panels import picture
 from purify3d.viewing import state
@@ -22,15 +21,11 @@ def screenshot(viewed: ViewedScene, words: Words, text: str = "") -> Image.Image
         LabelError, BackboneError: words that the model does not know.
     """
     everything = np.arange(len(viewed))
-    look = Look()
-    panels = [
-        (kind, state.colors(viewed, replace(look, coloring=kind), everything)) for kind in ("photo", "label")
-    ]
+    panels = [(kind, state.colors(viewed, Look(kind), everything)) for kind in ("photo", "label")]
     scale = None
     if text.strip():
-        look = replace(look, coloring="heat", question=words.embed(text))
+        question = embed_vocabulary(words, [text])
+        look = Look("heat", question=question)
         panels.append((text, state.colors(viewed, look, everything)))
-        if look.question is not None:
-            low, high = heat_range(viewed.warmth(look.question, True)[0])
-            scale = (low, high, state.verdict(viewed, look, words))
+        scale = (*heat_range(viewed.warmth(question, True)[0]), state.verdict(viewed, look, words))
     return picture(viewed.scene, panels, viewed.vocabulary.names, scale=scale)

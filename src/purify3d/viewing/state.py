@@ -10,9 +10,15 @@ import numpy as np
 
 from purify3d.clouds.ply import write_ply
 from purify3d.labels.questions import is_here
-from purify3d.pictures.palettes import NO_LABEL_COLOR, error_colors, heat_colors, label_colors
+from purify3d.pictures.palettes import (
+    NO_LABEL_COLOR,
+    colors_of_labels,
+    error_colors,
+    heat_colors,
+    label_colors,
+)
 from purify3d.types import PointCloud, TextEmbeddings, Vocabulary
-from purify3d.viewing.scene import ViewedScene
+from purify3d.viewing.scene import Version, ViewedScene
 from purify3d.viewing.words import Words
 
 #: What points can be coloured by; the last two where there is truth.
@@ -96,13 +102,11 @@ def colors(viewed: ViewedScene, look: Look, index: np.ndarray) -> np.ndarray:
     version = viewed.version(look.purified)
     photo = viewed.scene.cloud().rgb.numpy()
     if look.coloring == "label" or (look.coloring == "truth" and viewed.truth is not None):
-        table = np.vstack([label_colors(viewed.vocabulary.names), _color(NO_LABEL_COLOR)])
-        return table[assigned(viewed, look)[index]]
+        return colors_of_labels(assigned(viewed, look)[index], viewed.vocabulary.names)
     if look.coloring == "heat":
         return _heat(viewed, look, index, photo)
     if look.coloring == "score":
-        score = version.labels.score.numpy()
-        return heat_colors(_spread(score, score[index]))
+        return heat_colors(score_shares(version)[index])
     if look.coloring == "views":
         views = np.sqrt(viewed.views.astype(np.float32))
         return heat_colors(views[index] / max(float(views.max(initial=0)), 1.0))
@@ -111,10 +115,6 @@ def colors(viewed: ViewedScene, look: Look, index: np.ndarray) -> np.ndarray:
     if look.coloring == "errors" and viewed.truth is not None:
         return error_colors(assigned(viewed, look)[index], viewed.truth[index])
     return photo[index]
-
-
-def _color(rgb: tuple[int, int, int]) -> np.ndarray:
-    return np.array([rgb], dtype=np.uint8)
 
 
 def _heat(viewed: ViewedScene, look: Look, index: np.ndarray, photo: np.ndarray) -> np.ndarray:
@@ -128,20 +128,24 @@ def _heat(viewed: ViewedScene, look: Look, index: np.ndarray, photo: np.ndarray)
     return np.where((warmth >= look.least_heat)[:, None], hot, gray.astype(np.uint8))
 
 
-def _spread(values: np.ndarray, some: np.ndarray) -> np.ndarray:
-    """Some of the values, their 1st percentile at 0 and their 99th at 1; 0 are points without a score."""
-    known = values[values != 0]
-    low, high = np.quantile(known, [0.01, 0.99]) if len(known) else (0.0, 1.0)
-    return np.where(some == 0, 0, (some - low) / max(float(high - low), 1e-6))
+def _score_range(version: Version) -> tuple[float, float]:
+    """The 1st and the 99th percentile of the scores; 0 are points without one."""
+    score = version.labels.score.numpy()
+    known = score[score != 0]
+    return tuple(np.quantile(known, [0.01, 0.99])) if len(known) else (0.0, 1.0)
+
+
+def score_shares(version: Version) -> np.ndarray:
+    """(N,) scores as shares of what lies between their 1st percentile, 0, and their 99th, 1."""
+    score, (low, high) = version.labels.score.numpy(), _score_range(version)
+    return np.where(score == 0, 0, (score - low) / max(float(high - low), 1e-6))
 
 
 def meaning(viewed: ViewedScene, look: Look) -> str:
     """What the colours stand for, for people; the words of a question are not in it."""
     ends = "dark blue to yellow"
-    version = viewed.version(look.purified)
     if look.coloring == "score":
-        known = version.labels.score[version.labels.score != 0].numpy()
-        low, high = np.quantile(known, [0.01, 0.99]) if len(known) else (0.0, 1.0)
+        low, high = _score_range(viewed.version(look.purified))
         return f"cosine to the label, {low:.3f} to {high:.3f} from {ends}"
     if look.coloring == "views":
         return f"frames that saw the point, 0 to {int(viewed.views.max(initial=0))} from {ends}"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -22,8 +22,8 @@ class Words:
         self._backbone = backbone
         self.space, self.facts = backbone.space, backbone.facts
         self._lock = threading.RLock()
-        self._known: OrderedDict[tuple[str, ...], Tensor] = OrderedDict()
-        self._embedded: OrderedDict[str, TextEmbeddings] = OrderedDict()
+        self._encoded = lru_cache(maxsize=_KEPT)(self._encode)
+        self._embedded = lru_cache(maxsize=_KEPT)(lambda text: embed_vocabulary(self, [text]))
 
     def encode(self, words: Sequence[str]) -> Tensor:
         """(T, D) unit rows, as the model gives them.
@@ -31,15 +31,12 @@ class Words:
         Raises:
             LabelError, BackboneError: as the model's own `encode`.
         """
-        key = tuple(words)
         with self._lock:
-            if key not in self._known:
-                with torch.no_grad():
-                    self._known[key] = self._backbone.encode(list(words))
-            self._known.move_to_end(key)
-            while len(self._known) > _KEPT:
-                self._known.popitem(last=False)
-            return self._known[key]
+            return self._encoded(tuple(words))
+
+    def _encode(self, words: tuple[str, ...]) -> Tensor:
+        with torch.no_grad():
+            return self._backbone.encode(list(words))
 
     def embed(self, text: str, wanted: Callable[[], bool] = lambda: True) -> TextEmbeddings | None:
         """A question as words of the model; the same text gives the same text_embeddings.
@@ -52,11 +49,4 @@ class Words:
             BackboneError: see `embed_vocabulary`.
         """
         with self._lock:
-            if not wanted():
-                return None
-            if text not in self._embedded:
-                self._embedded[text] = embed_vocabulary(self, [text])
-            self._embedded.move_to_end(text)
-            while len(self._embedded) > _KEPT:
-                self._embedded.popitem(last=False)
-            return self._embedded[text]
+            return self._embedded(text) if wanted() else None

@@ -13,13 +13,13 @@ import re
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from purify3d.backbones import embed_vocabulary
 from purify3d.base.errors import LabelError, RunError
 from purify3d.base.files import write_whole
 from purify3d.labels.questions import COMMON_WORDS
@@ -39,15 +39,7 @@ _LABELS, _COMMON = 12, 4  # words that are asked where none are given
 _SIDES = {"purified": True, "raw": False}
 
 
-@dataclass(frozen=True)
-class Question:
-    """Words whose heat is on the page; `text` is what its menu says."""
-
-    text: str
-    text_embeddings: TextEmbeddings
-
-
-def questions(viewed: ViewedScene, words: Words, texts: Sequence[str] = ()) -> list[Question]:
+def questions(viewed: ViewedScene, words: Words, texts: Sequence[str] = ()) -> list[TextEmbeddings]:
     """The words to ask; without any the labels that most points have, and a few common words besides.
 
     Args:
@@ -58,21 +50,15 @@ def questions(viewed: ViewedScene, words: Words, texts: Sequence[str] = ()) -> l
         BackboneError: see `embed_vocabulary`.
     """
     if texts:
-        return [_question(words, text) for text in dict.fromkeys(texts)]
+        return [embed_vocabulary(words, [text]) for text in dict.fromkeys(texts)]
     vocabulary = viewed.vocabulary
     found = [row.index for row in state.legend(viewed, Look()) if row.index >= 0][:_LABELS]
-    asked = [_question(words, "|".join(vocabulary.synonyms[index])) for index in found]
+    asked = [embed_vocabulary(words, ["|".join(vocabulary.synonyms[index])]) for index in found]
     known = {word.casefold() for group in vocabulary.synonyms for word in group}
     others = [word for word in COMMON_WORDS if word not in known][:_COMMON]
     with suppress(LabelError):  # stored features may know the words of a closed table and no others
-        asked += [_question(words, word) for word in others]
+        asked += [embed_vocabulary(words, [word]) for word in others]
     return asked
-
-
-def _question(words: Words, text: str) -> Question:
-    text_embeddings = words.embed(text)
-    assert text_embeddings is not None  # it is wanted
-    return Question(" | ".join(text_embeddings.vocabulary.synonyms[0]), text_embeddings)
 
 
 def check_place(path: Path) -> None:
@@ -111,7 +97,7 @@ def write_page(path: Path, page: bytes) -> Path:
 def share(
     viewed: ViewedScene,
     words: Words,
-    asked: Sequence[Question],
+    asked: Sequence[TextEmbeddings],
     *,
     things: Sequence[Box] = (),
     budget: int = BUDGET,
@@ -128,12 +114,11 @@ def share(
     arrays = dict(zip(("x", "y", "z"), place.T, strict=True))
     arrays |= dict(zip(("red", "green", "blue"), viewed.scene.cloud().rgb.numpy()[index].T, strict=True))
     for side, purified in _SIDES.items():
-        labels = viewed.version(purified).labels
-        score = labels.score.numpy()
-        arrays[f"label {side}"] = _numbered(labels.numpy()[index], len(viewed.vocabulary))
-        arrays[f"score {side}"] = _bytes(state._spread(score, score[index]))
+        version = viewed.version(purified)
+        arrays[f"label {side}"] = _numbered(version.labels.numpy()[index], len(viewed.vocabulary))
+        arrays[f"score {side}"] = _bytes(state.score_shares(version)[index])
         for number, question in enumerate(asked):
-            warmth = viewed.warmth(question.text_embeddings, purified)[1].numpy()
+            warmth = viewed.warmth(question, purified)[1].numpy()
             arrays[f"heat {side} {number}"] = _bytes(warmth[index])
     if viewed.truth is not None:
         arrays["truth"] = _numbered(viewed.truth[index], len(viewed.vocabulary))
@@ -192,17 +177,15 @@ def _frame(up: np.ndarray) -> np.ndarray:
     return np.stack([east, np.cross(up, east), up])
 
 
-def _looks(viewed: ViewedScene) -> dict[str, Look]:
-    looks = {side: Look(purified=purified) for side, purified in _SIDES.items()}
-    return looks if viewed.truth is None else looks | {"truth": Look("truth")}
-
-
 def _legends(viewed: ViewedScene) -> dict[str, list[tuple[int, int]]]:
     """Of either version and of the truth: index into `names` and number of points, most first; all count."""
     none = len(viewed.vocabulary)
+    looks = {side: Look(purified=purified) for side, purified in _SIDES.items()}
+    if viewed.truth is not None:
+        looks["truth"] = Look("truth")
     return {
         name: [(row.index if row.index >= 0 else none, row.points) for row in state.legend(viewed, look)]
-        for name, look in _looks(viewed).items()
+        for name, look in looks.items()
     }
 
 
@@ -219,12 +202,12 @@ def _meanings(viewed: ViewedScene) -> dict[str, dict[str, str]]:
     }
 
 
-def _asked(viewed: ViewedScene, words: Words, question: Question) -> dict[str, Any]:
+def _asked(viewed: ViewedScene, words: Words, question: TextEmbeddings) -> dict[str, Any]:
     """A question: its text, and of either version the cosines of heat 0 and 1 and the answer."""
-    said: dict[str, Any] = {"text": question.text}
+    said: dict[str, Any] = {"text": " | ".join(question.vocabulary.synonyms[0])}
     for side, purified in _SIDES.items():
-        look = Look("heat", purified=purified, question=question.text_embeddings)
-        low, high = heat_range(viewed.warmth(question.text_embeddings, purified)[0])
+        look = Look("heat", purified=purified, question=question)
+        low, high = heat_range(viewed.warmth(question, purified)[0])
         said[side] = {"low": low, "high": high, "verdict": state.verdict(viewed, look, words)}
     return said
 
