@@ -179,8 +179,8 @@ def _read(path: Path, element: Element, data: np.ndarray, start: int, order: str
     lists = [p for p in element.properties if p.length is not None]
     lengths: dict[str, int] = {}
     if lists:  # most files have lists of one length only, such as triangles: then rows are as regular as any
-        first, _ = _irregular(path, element, 1, data, start, order)
-        lengths = {p.name: int(column.length[0]) for p, column in _lists(element, first)}
+        one, _ = _irregular(path, element, 1, data, start, order)
+        lengths = {p.name: int(column.length[0]) for p in lists if isinstance(column := one[p.name], Ragged)}
     columns = _regular(element, lengths, data, start, order)
     if columns is not None:
         return columns
@@ -188,10 +188,6 @@ def _read(path: Path, element: Element, data: np.ndarray, start: int, order: str
         have = (len(data) - start) // _fields(element, lengths, order).itemsize
         unreadable(path, f"found {max(0, have)} of {element.count} rows of element {element.name!r}")
     return _irregular(path, element, element.count, data, start, order)
-
-
-def _lists(element: Element, table: Table) -> list[tuple[Property, Ragged]]:
-    return [(p, column) for p in element.properties if isinstance(column := table[p.name], Ragged)]
 
 
 def _stored(kind: str, order: str) -> np.dtype:

@@ -101,10 +101,9 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
         parts = {"image": n in layout.color, "depth": n in layout.depth, "pose": n < len(poses)}
         whole += [n] if sieve.is_whole(str(n), parts) else []
     if whole:
-        camera_of = _cameras(path, source, meta, layout, whole[0], intrinsics)
+        make = _maker(path, source, meta, layout, whole[0], intrinsics)
         for n in whole:
-            names = (layout.color[n], layout.depth[n], layout.confidence.get(n))
-            sieve.add(str(n), partial(_frame, path, n, names, camera_of, poses[n]), names[2])
+            sieve.add(str(n), partial(make, n), layout.confidence.get(n))
     own = path if path.is_file() else path / layout.metadata
     return sieve.done(name=path.resolve().stem, files=(own,))
 
@@ -140,15 +139,15 @@ def _images(folder: Mapping[str, dict[int, str]]) -> dict[int, str]:
     }
 
 
-def _cameras(
+def _maker(
     path: Path,
     source: str,
     meta: Mapping[str, Any],
     layout: _Layout,
     first: int,
     intrinsics: tuple[float, float, float, float] | None,
-) -> Callable[[int], tuple[Camera, Camera]]:
-    """Gives the cameras of colour and of depth of a frame, by the metadata and the sizes of the first."""
+) -> Callable[[int], Frame | None]:
+    """Makes a frame by its number; the images of all have the sizes of the first."""
     with _image(path, layout.color[first]) as image:
         size = image.size
     try:
@@ -164,38 +163,28 @@ def _cameras(
     each = meta.get("perFrameIntrinsicCoeffs")
     depth_size = _depth_size(path, layout.depth[first], size, given)
 
-    def of(number: int) -> tuple[Camera, Camera]:
+    def made(number: int) -> Frame | None:
+        """None if its pose is not finite."""
+        pose = phones.pose_from_quaternion(meta["poses"][number], f"{path}, pose {number}")
+        if pose is None:
+            return None
         own = each[number] if isinstance(each, list) and number < len(each) else shared
         values = [float(value) for value in own[:4]] if intrinsics is None else []
         camera = phones.make_camera(intrinsics, values, made_for, size, source)
-        return camera, images.resized(camera, depth_size, "depth image", source)
+        depth_camera = images.resized(camera, depth_size, "depth image", source)
+        color, depth, confidence = layout.color[number], layout.depth[number], layout.confidence.get(number)
+        names = [name for name in (color, depth, confidence) if name is not None]
+        return Frame(
+            name=str(number),
+            camera=camera,
+            depth_camera=depth_camera,
+            world_from_camera=pose @ projection.OPENCV_FROM_OPENGL,
+            color=partial(_color, path, color, camera),
+            depth=partial(_depth, path, depth, confidence, depth_camera),
+            files=(path,) if path.is_file() else tuple(path / name for name in names),
+        )
 
-    return of
-
-
-def _frame(
-    path: Path,
-    number: int,
-    names: tuple[str, str, str | None],
-    camera_of: Callable[[int], tuple[Camera, Camera]],
-    pose: Any,
-) -> Frame | None:
-    """One frame; None if its pose is not finite."""
-    world_from_camera = phones.pose_from_quaternion(pose, f"{path}, pose {number}")
-    if world_from_camera is None:
-        return None
-    color, depth, confidence = names
-    camera, depth_camera = camera_of(number)
-    parts = [path] if path.is_file() else [path / name for name in names if name is not None]
-    return Frame(
-        name=str(number),
-        camera=camera,
-        depth_camera=depth_camera,
-        world_from_camera=world_from_camera @ projection.OPENCV_FROM_OPENGL,
-        color=partial(_color, path, color, camera),
-        depth=partial(_depth, path, depth, confidence, depth_camera),
-        files=tuple(parts),
-    )
+    return made
 
 
 def _color(path: Path, name: str, camera: Camera) -> np.ndarray:

@@ -47,10 +47,12 @@ def depth_size(path: Path) -> tuple[int, int]:
 def stored_in_metres(path: Path) -> bool:
     """Whether the values are floats, which are metres where no unit is given; reads only the header.
 
-    Raises:
-        CaptureError: as `depth_size`.
+    Of a damaged file, which says so when it is read, nothing is known: then they are none.
     """
-    return path.suffix.lower() == ".exr" or _header(path)[2]
+    try:
+        return path.suffix.lower() == ".exr" or _header(path)[2]
+    except CaptureError:
+        return False
 
 
 def read_depth(

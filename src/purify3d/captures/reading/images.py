@@ -245,7 +245,7 @@ def file_frame(
     read_truth = partial(_ids, depth_camera, lens, mask)
     unit: float | None = metres_per_unit
     if depth.suffix.lower() not in (".png", ".pgm"):
-        unit = metres_per_float if _in_metres(depth) else metres_per_unit
+        unit = metres_per_float if stored_in_metres(depth) else metres_per_unit
     return Frame(
         name=name,
         camera=camera,
@@ -258,14 +258,6 @@ def file_frame(
         depth_unit=unit,
         files=tuple(file for file in (color, depth, label, instance, mask, *files) if file is not None),
     )
-
-
-def _in_metres(depth: Path) -> bool:
-    """`stored_in_metres`; of a damaged file, which says so when it is read, nothing is known."""
-    try:
-        return stored_in_metres(depth)
-    except CaptureError:
-        return False
 
 
 # Module-level functions in `partial`, not closures, so that frames can be sent to other processes.
