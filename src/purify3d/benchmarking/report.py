@@ -162,8 +162,7 @@ def _classes(results: Mapping[str, Any]) -> str:
 
 def _bars(results: Mapping[str, Any]) -> str:
     """IoU of each class that is there, raw (where it was asked for) above the shown method."""
-    methods = [m for m in (RAW, results["shown"]) if m in results["methods"]]
-    methods = list(dict.fromkeys(methods))
+    methods = [m for m in dict.fromkeys((RAW, results["shown"])) if m in results["methods"]]
     there = [i for i, value in enumerate(results["overall"][methods[-1]]["iou"]) if value is not None]
     step = _ROW * len(methods) + 8
     lines = []

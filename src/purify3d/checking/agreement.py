@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import permutations
 
 import numpy as np
 
@@ -155,14 +156,9 @@ def agreement(views: Views, *, tolerance: float = TOLERANCE) -> Agreement:
     Args:
         tolerance: share of the depth within which two frames measure the same.
     """
-    agree = through = hidden = 0
-    for i in range(len(views)):
-        world = views.points(i)
-        for j in range(len(views)):
-            if j == i:
-                continue
-            _, ahead = views.compare(world, j)
-            agree += int((np.abs(ahead) <= tolerance).sum())
-            through += int((ahead > tolerance).sum())
-            hidden += int((ahead < -tolerance).sum())
-    return Agreement(agree, through, hidden)
+    world = [views.points(i) for i in range(len(views))]
+    fared = np.zeros(3, dtype=int)
+    for i, j in permutations(range(len(views)), 2):
+        _, ahead = views.compare(world[i], j)
+        fared += [np.sum(np.abs(ahead) <= tolerance), np.sum(ahead > tolerance), np.sum(ahead < -tolerance)]
+    return Agreement(*fared.tolist())

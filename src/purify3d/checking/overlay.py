@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import permutations
 
 import numpy as np
 import torch
@@ -47,13 +48,10 @@ def overlay(frames: Sequence[Frame], views: Views) -> Image.Image:
 def _pairs(views: Views) -> list[tuple[int, int]]:
     """Pairs that look at the same place and not from the same one, each frame once."""
     overlaps = []
-    for i in range(len(views)):
-        world = views.points(i)
-        for j in range(len(views)):
-            if i != j:
-                number, _ = views.compare(world, j)
-                moved = np.linalg.norm(views.pose[i, :3, 3] - views.pose[j, :3, 3])
-                overlaps.append((len(number) * min(1.0, float(moved) / 0.3), i, j))
+    for i, j in permutations(range(len(views)), 2):
+        number, _ = views.compare(views.points(i), j)
+        moved = np.linalg.norm(views.pose[i, :3, 3] - views.pose[j, :3, 3])
+        overlaps.append((len(number) * min(1.0, float(moved) / 0.3), i, j))
     chosen: list[tuple[int, int]] = []
     for count, i, j in sorted(overlaps, reverse=True):
         if count > 0 and not {i, j} & {k for pair in chosen for k in pair}:

@@ -182,12 +182,12 @@ def _columns(text: str, alone: bool) -> list[Any]:
 
 
 def _show(results: Mapping[str, Any]) -> None:
-    from purify3d.benchmarking.report import cost, mean_scores, percent, shown_means, worst_first
+    from purify3d.benchmarking.report import cost, mean_scores, shown_means, worst_first
 
     means, methods = shown_means(results), results["methods"]
     overall, scenes = results["overall"], results["scenes"]
     rows = [
-        [label, *(percent(overall[m]["iou"][i]) for m in methods)]
+        [label, *(show.percent(overall[m]["iou"][i]) for m in methods)]
         for i, label in enumerate(results["labels"])
         if overall[methods[0]]["iou"][i] is not None
     ]
@@ -199,7 +199,7 @@ def _show(results: Mapping[str, Any]) -> None:
     for title, rows_of in zip(("all scenes", "mean of scenes"), mean_scores(results), strict=True):
         show.table(
             [title, *means.values(), "mIoU, 95 %"],
-            [[m, *(percent(v) for v, _ in row), _ends(row[0][1])] for m, row in rows_of.items()],
+            [[m, *(show.percent(v) for v, _ in row), _ends(row[0][1])] for m, row in rows_of.items()],
         )
         click.echo()
     costs = {name: cost(scene, methods) for name, scene in scenes.items()}
@@ -208,7 +208,7 @@ def _show(results: Mapping[str, Any]) -> None:
         [
             [
                 name,
-                *(percent(scenes[name]["methods"][m]["miou"]) for m in methods),
+                *(show.percent(scenes[name]["methods"][m]["miou"]) for m in methods),
                 f"{costs[name][0]:.1f}",
                 f"{costs[name][1]:.2f}",
             ]
@@ -223,7 +223,7 @@ def _show(results: Mapping[str, Any]) -> None:
 
 
 def _show_comparison(found: Mapping[str, Any]) -> None:
-    from purify3d.benchmarking.report import MEANS, percent
+    from purify3d.benchmarking.report import MEANS
 
     left = f"; {len(found['left_out'])} are not in all results and left out" if found["left_out"] else ""
     click.echo(f"{len(found['scenes'])} common scenes{left}")
@@ -236,34 +236,23 @@ def _show_comparison(found: Mapping[str, Any]) -> None:
         show.table(
             ["%", "before", "after", "difference", "95 %"],
             [
-                [
-                    name,
-                    percent(row["before"]),
-                    percent(row["after"]),
-                    _signed(row["difference"]),
-                    _ends(row["interval"], _signed),
-                ]
+                [*_gained(name, row), _ends(row["interval"], _signed)]
                 for name, row in rows.items()
                 if row["difference"] is not None
             ],
         )
         click.echo(f"better on {column['better']} of {len(found['scenes'])} scenes; those that changed most:")
-        show.table(
-            ["scene", "before", "after", "difference"],
-            [
-                [row["scene"], percent(row["before"]), percent(row["after"]), _signed(row["difference"])]
-                for row in column["changed"]
-            ],
-        )
+        most = [_gained(row["scene"], row) for row in column["changed"]]
+        show.table(["scene", "before", "after", "difference"], most)
 
 
-def _points(value: float) -> str:
-    return f"{100 * value:.1f}"
+def _gained(name: str, row: Mapping[str, Any]) -> list[str]:
+    return [name, show.percent(row["before"]), show.percent(row["after"]), _signed(row["difference"])]
 
 
 def _signed(value: float) -> str:
     return f"{100 * value:+.1f}"
 
 
-def _ends(ends: list[float] | None, written: Callable[[float], str] = _points) -> str:
+def _ends(ends: list[float] | None, written: Callable[[float], str] = show.percent) -> str:
     return "-" if ends is None else " to ".join(map(written, ends))

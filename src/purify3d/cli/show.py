@@ -134,12 +134,12 @@ def scores(metrics: dict[str, Any]) -> None:
     """IoU per class and the means, raw beside purified."""
     raw, purified = metrics["raw"], metrics["purified"]
     rows = [
-        [name, _percent(raw["iou"][i]), _percent(purified["iou"][i])]
+        [name, percent(raw["iou"][i]), percent(purified["iou"][i])]
         for i, name in enumerate(purified["names"])
         if purified["iou"][i] is not None
     ]
     rows += [
-        [name, _percent(raw[key]), _percent(purified[key])]
+        [name, percent(raw[key]), percent(purified[key])]
         for name, key in (("mIoU", "miou"), ("mAcc", "macc"), ("f-mIoU", "fmiou"), ("f-mAcc", "fmacc"))
     ]
     table(["IoU, %", "raw", "purified"], rows)
@@ -148,7 +148,8 @@ def scores(metrics: dict[str, Any]) -> None:
         click.echo(f"not in the scene, so in no mean: {', '.join(absent)}")
 
 
-def _percent(value: float | None) -> str:
+def percent(value: float | None) -> str:
+    """A share as tables have it; "-" where there is none."""
     return "-" if value is None else f"{100 * value:.1f}"
 
 

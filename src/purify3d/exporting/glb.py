@@ -87,17 +87,16 @@ def write_glb(
     shade = np.full((len(place), 4), 65535, dtype="<u2")
     shade[:, :3] = (linear(rgb) * 65535).round()
     views, accessors, data = [], [], b""
-    columns = [(place, _FLOAT, "VEC3", 34962), (shade, _USHORT, "VEC4", 34962)]
-    columns += [(faces.astype("<u4").reshape(-1), _UINT, "SCALAR", 34963)] if len(faces) else []
-    for number, (table, kind, shape, target) in enumerate(columns):
+    extent = {"min": place.min(axis=0).tolist(), "max": place.max(axis=0).tolist()}
+    columns: list[tuple[np.ndarray, int, str, int, dict[str, Any]]] = [
+        (place, _FLOAT, "VEC3", 34962, extent),
+        (shade, _USHORT, "VEC4", 34962, {"normalized": True}),
+    ]
+    columns += [(faces.astype("<u4").reshape(-1), _UINT, "SCALAR", 34963, {})] if len(faces) else []
+    for number, (table, kind, shape, target, more) in enumerate(columns):
         views.append({"buffer": 0, "byteOffset": len(data), "byteLength": table.nbytes, "target": target})
-        entry: dict[str, Any] = {"bufferView": number, "componentType": kind}
-        entry |= {"count": len(table), "type": shape}
-        if kind == _USHORT:
-            entry["normalized"] = True
-        if number == 0:
-            entry |= {"min": place.min(axis=0).tolist(), "max": place.max(axis=0).tolist()}
-        accessors.append(entry)
+        entry = {"bufferView": number, "componentType": kind, "count": len(table), "type": shape}
+        accessors.append(entry | more)
         data += table.tobytes()  # widths are multiples of 4 bytes, so all begin where they may
     primitive: dict[str, Any] = {"attributes": {"POSITION": 0, "COLOR_0": 1}, "material": 0, "mode": _POINTS}
     if len(faces):
