@@ -10,7 +10,7 @@ from PIL import Image
 
 from purify3d.base.errors import CaptureError
 from purify3d.captures.reading import images
-from purify3d.captures.reading.depths import depth_size, read_depth
+from purify3d.captures.reading.depths import read_depth
 from purify3d.types import Camera
 
 CAMERA = Camera(5.0, 5.0, 1.0, 0.5, 3, 2)
@@ -23,7 +23,7 @@ OF_FLOATS = [[0, 1.0, 0], [2.5, 0, 0]]
 def read(path: Path, unit: float = 0.001, **more: float) -> np.ndarray:
     depth = read_depth(path, CAMERA, unit, **more)
     assert depth.dtype == np.float32
-    assert depth_size(path) == (3, 2)
+    assert images.image_size(path) == (3, 2)
     return depth
 
 

@@ -20,12 +20,8 @@ _NEW_DEGREES = 10.0
 
 def select(frames: Sequence[Frame], every: int | None, limit: int | None) -> list[Frame]:
     """Every n-th frame, or those that moved where a capture is long, and of those at most `limit`."""
-    if every is not None:
-        selected = list(frames[::every])
-    elif len(frames) > _LONG:
-        selected = _moving(frames)
-    else:
-        selected = list(frames)
+    long = every is None and len(frames) > _LONG
+    selected = _moving(frames) if long else list(frames[:: every or 1])
     if limit is not None and len(selected) > limit:
         selected = [selected[i] for i in np.linspace(0, len(selected) - 1, limit).round().astype(int)]
     return selected

@@ -73,7 +73,12 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
         raise CaptureError(
             f"{path}: expected {EXPECTS}; missing are {', '.join(missing)}. Download these assets too"
         )
-    seconds, poses = _trajectory(trajectory)
+    table = read_numbers(trajectory, MOST_TEXT)
+    if table.ndim != 2 or table.shape[1] != 7:
+        raise CaptureError(
+            f"{trajectory}: expected lines of 7 numbers: seconds, rotation, translation; re-download it"
+        )
+    seconds, poses = table[:, 0], table[:, 1:]
     colors, color_at = _timed(path / "lowres_wide", ".png")
     posed = tum.associate(color_at, seconds, _POSE_SECONDS)
     if not len(posed):
@@ -86,14 +91,35 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
     depths = _beside(path / "lowres_depth", ".png", at)
     lenses = _beside(path / "lowres_wide_intrinsics", ".pincam", at)
     kept = _beside(path / "confidence", ".png", at)
+
+    def made(k: int, color: Path, row: np.ndarray) -> Frame | None:
+        """One frame; None if its pose is not finite."""
+        if not np.isfinite(row).all():
+            return None
+        camera_from_world = np.eye(4)
+        camera_from_world[:3, :3] = Rotation.from_rotvec(row[:3]).as_matrix()
+        camera_from_world[:3, 3] = row[3:]
+        size, lens = images.image_size(color), lenses.get(k)
+        made_for, values = size, np.zeros(4)
+        if lens is not None and intrinsics is None:
+            table = read_numbers(lens)
+            if table.shape != (1, 6) or not np.isfinite(table).all():
+                raise CaptureError(
+                    f"{lens}: found other than 6 numbers; expected width height fx fy cx cy. Download it "
+                    "again"
+                )
+            made_for, values = (int(table[0, 0]), int(table[0, 1])), table[0, 2:]
+        camera = phones.make_camera(intrinsics, values.tolist(), made_for, size, lens or color)
+        pose, read_color = projection.inverse(camera_from_world), partial(images.read_color, color, camera)
+        return phones.frame(color.stem, pose, camera, read_color, color, depths[k], kept.get(k), lens)
+
     sieve = phones.Sieve(path)
-    names = [colors[i].stem for i in posed[:, 0]]
     for k, (i, j) in enumerate(posed):
+        name = colors[i].stem
         if k not in depths or (intrinsics is None and k not in lenses):
-            sieve.lacks(names[k], f"no {'depth image' if k not in depths else '.pincam file'} of its time")
-            continue
-        files = (colors[i], depths[k], kept.get(k), lenses.get(k))
-        sieve.add(names[k], partial(_frame, names[k], *files, poses[j], intrinsics), kept.get(k))
+            sieve.lacks(name, f"no {'depth image' if k not in depths else '.pincam file'} of its time")
+        else:
+            sieve.add(name, partial(made, k, colors[i], poses[j]), kept.get(k))
     return sieve.done(np.array([0.0, 0.0, 1.0]), files=(trajectory,))
 
 
@@ -120,42 +146,3 @@ def _beside(folder: Path, suffix: str, at: np.ndarray) -> dict[int, Path]:
     """The file of each time (N,) by its index, where there is one."""
     files, times = _timed(folder, suffix)
     return {int(k): files[j] for k, j in tum.associate(at, times, _FILE_SECONDS)}
-
-
-def _trajectory(file: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Seconds (P,) and rows (P, 6) of axis-angle and translation."""
-    table = read_numbers(file, MOST_TEXT)
-    if table.ndim != 2 or table.shape[1] != 7:
-        raise CaptureError(
-            f"{file}: expected lines of 7 numbers: seconds, rotation, translation; re-download it"
-        )
-    return table[:, 0], table[:, 1:]
-
-
-def _frame(
-    name: str,
-    color: Path,
-    depth: Path,
-    confidence: Path | None,
-    lens: Path | None,
-    row: np.ndarray,
-    intrinsics: tuple[float, float, float, float] | None,
-) -> Frame | None:
-    """One frame; None if its pose is not finite."""
-    if not np.isfinite(row).all():
-        return None
-    camera_from_world = np.eye(4)
-    camera_from_world[:3, :3] = Rotation.from_rotvec(row[:3]).as_matrix()
-    camera_from_world[:3, 3] = row[3:]
-    size = images.image_size(color)
-    made_for, values = size, np.zeros(4)
-    if lens is not None and intrinsics is None:
-        table = read_numbers(lens)
-        if table.shape != (1, 6) or not np.isfinite(table).all():
-            raise CaptureError(
-                f"{lens}: found other than 6 numbers; expected width height fx fy cx cy. Download it again"
-            )
-        made_for, values = (int(table[0, 0]), int(table[0, 1])), table[0, 2:]
-    camera = phones.make_camera(intrinsics, values.tolist(), made_for, size, lens or color)
-    pose, read_color = projection.inverse(camera_from_world), partial(images.read_color, color, camera)
-    return phones.frame(name, pose, camera, read_color, color, depth, confidence, lens)

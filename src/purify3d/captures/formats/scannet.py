@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -81,7 +81,9 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
     color_size, depth_size = (_first_size([files[name][key] for key in whole]) for name in ("color", "depth"))
     camera, depth_camera = _cameras(path / "intrinsic", color_size, depth_size, intrinsics)
     truth, labels = _truth(path)
-    ids = partial(_truth_ids, unlabelled=_unlabelled(truth))
+    # Ids that mean "no label": 0, and whatever is called so.
+    none = {0} | {i for i, name in truth.items() if name.lower() in ("unlabeled", "unlabelled")}
+    ids = partial(_truth_ids, unlabelled=frozenset(none))
     instances = _by_stem(path / "instance", (".png",))
     frames = []
     for key in whole:
@@ -108,7 +110,7 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
     scene = dropped.scene(
         frames,
         np.array([0.0, 0.0, 1.0]) if released else None,
-        truth={i: name for i, name in truth.items() if i not in _unlabelled(truth)},
+        truth={i: name for i, name in truth.items() if i not in none},
         files=(*sorted((path / "intrinsic").glob("*.txt")), *path.glob("labels.json"), *clouds[:1]),
     )
     return replace(scene, points=read_cloud(clouds[0])) if clouds else scene
@@ -228,11 +230,6 @@ def _truth(path: Path) -> tuple[dict[int, str], dict[str, Path]]:
     except (ValueError, AttributeError, RecursionError) as error:
         raise CaptureError(f'{file}: expected an object such as {{"1": "chair"}}; {error}') from error
     return names, _by_stem(path / "label", (".png",))
-
-
-def _unlabelled(truth: Mapping[int, str]) -> frozenset[int]:
-    """Ids that mean "no label": 0, and whatever is called so."""
-    return frozenset({0} | {i for i, name in truth.items() if name.lower() in ("unlabeled", "unlabelled")})
 
 
 def _truth_ids(stored: np.ndarray, *, unlabelled: frozenset[int]) -> np.ndarray:

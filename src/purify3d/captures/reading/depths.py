@@ -34,14 +34,34 @@ _SPACE = rb"(?:\s|#[^\r\n]*[\r\n])+"
 _PGM = re.compile(rb"(P[25])" + _SPACE + _SPACE.join([rb"(\d{1,9})"] * 3) + rb"\s")
 
 
-def depth_size(path: Path) -> tuple[int, int]:
-    """(width, height) of a depth image; reads only its header.
+def header(path: Path) -> tuple[int, int, bool]:
+    """(width, height, whether the values are floats) of an image of colour or depth.
 
     Raises:
         CaptureError: no ordinary file, no image, or of more than 64 million pixels.
     """
-    width, height, _ = _header(path)
-    return width, height
+    suffix = path.suffix.lower()
+    if suffix not in ARRAY_SUFFIXES:
+        with opened_image(path) as image:
+            return (*image.size, image.mode.startswith("F"))
+    check_file(path)
+    try:
+        with path.open("rb") as file:
+            if suffix == ".exr":
+                from purify3d.captures.reading.exr import exr_size
+
+                found = (*exr_size(path), True)
+            elif suffix == ".pgm":
+                found = (*_pgm(path, file.read(4096))[1:3], False)
+            elif suffix == ".npy":
+                found = _array(path, file)
+            else:
+                with zipfile.ZipFile(file) as archive, archive.open(_member(path, archive)) as stream:
+                    found = _array(path, stream)
+    except BROKEN as error:
+        raise unreadable(path, error) from error
+    check_pixels(path, *found[:2])
+    return found
 
 
 def stored_in_metres(path: Path) -> bool:
@@ -50,7 +70,7 @@ def stored_in_metres(path: Path) -> bool:
     Of a damaged file, which says so when it is read, nothing is known: then they are none.
     """
     try:
-        return path.suffix.lower() == ".exr" or _header(path)[2]
+        return path.suffix.lower() == ".exr" or header(path)[2]
     except CaptureError:
         return False
 
@@ -67,7 +87,7 @@ def read_depth(
     Raises:
         CaptureError: unreadable, not one channel of 16 bits or floats, or not of the camera's size.
     """
-    width, height, _ = _header(path)
+    width, height, _ = header(path)
     check_size(path, (width, height), camera, "depth image")
     stored = _values(path)
     floats = stored.dtype.kind == "f"
@@ -96,32 +116,6 @@ def check_size(path: Path, size: tuple[int, int], camera: Camera, what: str) -> 
             f"{camera.width}x{camera.height}. All images of a camera must have the size that its intrinsics "
             "were made for: resize the images, or correct the intrinsics"
         )
-
-
-def _header(path: Path) -> tuple[int, int, bool]:
-    """(width, height, whether the values are floats)."""
-    suffix = path.suffix.lower()
-    if suffix not in ARRAY_SUFFIXES:
-        with opened_image(path) as image:
-            return (*image.size, image.mode.startswith("F"))
-    check_file(path)
-    try:
-        with path.open("rb") as file:
-            if suffix == ".exr":
-                from purify3d.captures.reading.exr import exr_size
-
-                found = (*exr_size(path), True)
-            elif suffix == ".pgm":
-                found = (*_pgm(path, file.read(4096))[1:3], False)
-            elif suffix == ".npy":
-                found = _array(path, file)
-            else:
-                with zipfile.ZipFile(file) as archive, archive.open(_member(path, archive)) as stream:
-                    found = _array(path, stream)
-    except BROKEN as error:
-        raise unreadable(path, error) from error
-    check_pixels(path, *found[:2])
-    return found
 
 
 def _values(path: Path) -> np.ndarray:

@@ -14,9 +14,8 @@ from scipy.ndimage import map_coordinates
 from purify3d.base import axes
 from purify3d.base.errors import CaptureError, PurifyWarning, UpWarning
 from purify3d.captures.reading.depths import (
-    ARRAY_SUFFIXES,
     check_size,
-    depth_size,
+    header,
     read_depth,
     stored_in_metres,
 )
@@ -52,10 +51,7 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         CaptureError: no ordinary file, no image, or of more than 64 million pixels.
     """
-    if path.suffix.lower() in ARRAY_SUFFIXES:
-        return depth_size(path)
-    with opened_image(path) as image:
-        return image.size
+    return header(path)[:2]
 
 
 def read_color(path: Path, camera: Camera) -> np.ndarray:
