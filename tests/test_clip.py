@@ -351,8 +351,8 @@ def test_what_lies_beyond_the_last_whole_patch_is_not_looked_at(tmp_path: Path) 
     """The same weights with an input of 35 and of 32 pixels see the same in their 4 patches of 8."""
     image = picture(32, 56)
     for load, save in ((load_siglip, save_siglip), (load_clip, save_clip)):
-        odd = load(str(save(tmp_path / f"{load.__name__}35", image=35)))
-        even = load(str(save(tmp_path / f"{load.__name__}32", image=32)))
+        odd = load(str(save(tmp_path / f"{save.__name__}35", image=35)))
+        even = load(str(save(tmp_path / f"{save.__name__}32", image=32)))
         torch.testing.assert_close(observe(odd, image)[0], observe(even, image)[0])
 
 

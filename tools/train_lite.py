@@ -17,6 +17,7 @@ import resource
 import time
 from concurrent.futures import ProcessPoolExecutor
 from copy import deepcopy
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from purify3d.backbones.lite import CARD, WEIGHTS, LiteConfig, LiteSegmenter, card_config, load_lite
+from purify3d.backbones.lite import CARD, WEIGHTS, LiteConfig, LiteSegmenter, load_lite
 from purify3d.labels.metrics import Confusion, Scores
 from purify3d.rooms import CLASSES, TRAINING_SEEDS, synthetic_scene
 
@@ -244,7 +245,7 @@ def main() -> None:
     save_file(state, args.weights)
     card: dict[str, object] = {
         "names": list(CLASSES),
-        "config": card_config(config),
+        "config": asdict(config),
         "parameters": sum(p.numel() for p in network.parameters()),
         "training": {
             "data": "purify3d.rooms",

@@ -154,21 +154,10 @@ def _load_installed(entry: EntryPoint, argument: str, device: str) -> Backbone:
     package = f"the package {entry.dist.name!r}" if entry.dist else "an installed package"
     whose = f"the backbone family {entry.name!r} of {package} ({entry.value})"
     advice = "Correct or update the package, or uninstall it; set PURIFY3D_DEBUG=1 to see where"
-    try:
+    with _renamed(f"{whose} cannot be imported", f"; expected `module:function`. {advice}", passing=()):
         load = entry.load()
-    except Exception as error:
-        raise BackboneError(
-            f"{whose} cannot be imported ({type(error).__name__}: {error}); expected `module:function`. "
-            f"{advice}"
-        ) from error
-    try:
+    with _renamed(f"{whose} failed to load {argument!r}", f". {advice}"):
         found = load(argument, device=device)
-    except PurifyError:
-        raise
-    except Exception as error:
-        raise BackboneError(
-            f"{whose} failed to load {argument!r} ({type(error).__name__}: {error}). {advice}"
-        ) from error
     if absent := _absent(found):
         raise BackboneError(
             f"{whose} gave a {type(found).__name__} without {', '.join(absent)}; expected a backbone as in "
@@ -227,12 +216,17 @@ def failures_named(backbone: TextEncoder, where: str) -> Iterator[None]:
     Raises:
         BackboneError: the model raised something.
     """
+    model = f"the 2D model {backbone.space.id} failed {where}"
+    with _renamed(model, "; set PURIFY3D_DEBUG=1 to see where"):
+        yield
+
+
+@contextmanager
+def _renamed(what: str, advice: str, passing: type[Exception] | tuple[()] = PurifyError) -> Iterator[None]:
+    """Whatever is raised inside, but for `passing`, becomes an error that says of what it is."""
     try:
         yield
-    except PurifyError:
+    except passing:
         raise
     except Exception as error:
-        raise BackboneError(
-            f"the 2D model {backbone.space.id} failed {where} ({type(error).__name__}: {error}); set "
-            "PURIFY3D_DEBUG=1 to see where"
-        ) from error
+        raise BackboneError(f"{what} ({type(error).__name__}: {error}){advice}") from error

@@ -17,11 +17,8 @@ def excess(seen: int, cells: int) -> float:
     Convolutions with a stride round up: 541 pixels give 136 cells of 4, which are 544 pixels. Whatever else
     makes maps of another size, such as resizing, keeps to the image.
     """
-    if seen % cells:
-        for stride in _STRIDES:
-            if math.ceil(seen / stride) == cells:
-                return cells * stride / seen
-    return 1.0
+    rounded = (stride for stride in _STRIDES if seen % cells and math.ceil(seen / stride) == cells)
+    return next((cells * stride / seen for stride in rounded), 1.0)
 
 
 def fit(logits: Tensor, height: int, width: int) -> Tensor:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+Kind = Literal["dense", "mask-type", "points"]
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -22,12 +24,17 @@ class Facts:
             its space has.
     """
 
-    kind: Literal["dense", "mask-type", "points"]
+    kind: Kind
     licence: str
     disk_bytes: int
     input_size: str
     source: str
     channels: int | None = None
+
+    @classmethod
+    def of_files(cls, kind: Kind, licence: str, input_size: str, *files: Path) -> Facts:
+        """Facts about a model of these files, loaded from the first."""
+        return cls(kind, licence, disk_size(*files), input_size, str(files[0]))
 
 
 def disk_size(*files: Path) -> int:

@@ -11,15 +11,13 @@ from torch import Tensor
 
 from purify3d.backbones.coverage import fit
 from purify3d.backbones.pretrained import (
+    failures_told,
     load_model,
     pretrained_facts,
-    quiet_loading,
     source_of,
-    transformers,
     weights_digest,
 )
-from purify3d.base.checkpoints import reason_of
-from purify3d.base.errors import BackboneError
+from purify3d.base.errors import BackboneError, require
 
 #: What a processor may do beside resizing and scaling colours, and need not: crop, and pad.
 _BEYOND = ("do_center_crop", "do_pad")
@@ -38,17 +36,12 @@ class HubSegmenter:
     """
 
     def __init__(self, name: str, *, device: str = "cpu") -> None:
-        library = transformers()
+        library = require("transformers", "hub")
         expected = "a folder or hub id that transformers' AutoModelForSemanticSegmentation can load"
         source, options = source_of(name)
-        try:
-            with quiet_loading():
-                # The processor without torchvision.
-                self._processor = library.AutoImageProcessor.from_pretrained(source, backend="pil", **options)
-        except (OSError, ValueError, ImportError) as error:
-            raise BackboneError(
-                f"cannot load {name!r} as a semantic segmenter: {reason_of(error)}. Expected {expected}"
-            ) from error
+        with failures_told(f"cannot load {name!r} as a semantic segmenter", expected):
+            # The processor without torchvision.
+            self._processor = library.AutoImageProcessor.from_pretrained(source, backend="pil", **options)
         model = load_model(library.AutoModelForSemanticSegmentation, name, expected=expected)
         self.id = f"{source}@{weights_digest(model)}"
         self._name = name

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -150,11 +150,6 @@ def load_lite(weights: Path = WEIGHTS, card: Path = CARD) -> tuple[LiteSegmenter
     state = read_checkpoint(weights, advice=advice)
     load_strictly(network, state, weights, model=f"the network described by {card.name}", advice=advice)
     return network.eval().requires_grad_(False), names
-
-
-def card_config(config: LiteConfig) -> dict[str, object]:
-    """A configuration as plain values for the card."""
-    return asdict(config)
 
 
 def seen_size(height: int, width: int) -> tuple[int, int]:

@@ -12,10 +12,8 @@ def product_dtype(device: torch.device, dtype: torch.dtype | None = None) -> tor
         dtype: None: bfloat16 on a GPU that has it, float32 elsewhere. A CPU takes bfloat16 too, but was not
             faster for it where tried (AVX-512 BF16).
     """
-    if dtype is None:
-        fast = device.type == "cuda" and torch.cuda.is_bf16_supported()
-        dtype = torch.bfloat16 if fast else torch.float32
-    return dtype
+    fast = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return dtype or (torch.bfloat16 if fast else torch.float32)
 
 
 def autocast(device: torch.device, dtype: torch.dtype | None = None) -> torch.autocast:

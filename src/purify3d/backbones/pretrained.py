@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
-from types import ModuleType
 from typing import Any
 
 from safetensors import SafetensorError
@@ -16,15 +15,6 @@ from safetensors import SafetensorError
 from purify3d.backbones.facts import Facts, disk_size
 from purify3d.base.checkpoints import reason_of, split_revision
 from purify3d.base.errors import BackboneError, CheckpointError, require
-
-
-def transformers() -> ModuleType:
-    """The library.
-
-    Raises:
-        MissingPackageError: the extra `hub` is not installed.
-    """
-    return require("transformers", "hub")
 
 
 @contextmanager
@@ -38,6 +28,20 @@ def quiet_loading() -> Iterator[None]:
     finally:
         if shown:
             logging.enable_progress_bar()
+
+
+@contextmanager
+def failures_told(what: str, expected: str) -> Iterator[None]:
+    """No progress bars inside; what the library cannot find or use becomes an error of ours.
+
+    Raises:
+        BackboneError: it begins with `what` and ends with what was expected.
+    """
+    try:
+        with quiet_loading():
+            yield
+    except (OSError, ValueError, ImportError) as error:
+        raise BackboneError(f"{what}: {reason_of(error)}. Expected {expected}") from error
 
 
 def source_of(name: str) -> tuple[str, dict[str, str]]:
@@ -63,16 +67,12 @@ def load_model(kind: Any, name: str, *, expected: str, strict: bool = False) -> 
     """
     source, options = source_of(name)
     try:
-        with quiet_loading():
+        with failures_told(f"cannot load the model {name!r}", expected):
             model, info = kind.from_pretrained(source, output_loading_info=True, **options)
     except (RuntimeError, SafetensorError, UnpicklingError, EOFError) as error:
         raise CheckpointError(
             f"cannot load the weights of {name!r} ({type(error).__name__}: {reason_of(error)}); expected "
             f"{expected}. Is the download complete?"
-        ) from error
-    except (OSError, ValueError, ImportError) as error:
-        raise BackboneError(
-            f"cannot load the model {name!r}: {reason_of(error)}. Expected {expected}"
         ) from error
     # Old checkpoints store the positions 0, 1, 2, ... beside the weights.
     others = [key for key in info["unexpected_keys"] if not key.endswith("position_ids")] if strict else []
@@ -119,8 +119,6 @@ def _stated_licence(card: Path) -> str | None:
     """`license` in the header of a model card; `license_name` where that says 'other'."""
     text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
     header = re.match(r"---\n(.*?\n)---\s*\n", text, re.DOTALL)
-    fields = (
-        re.findall(r"^(license|license_name): *['\"]?([\w.+-]+)", header[1], re.MULTILINE) if header else []
-    )
-    stated = dict(fields)
+    fields = r"^(license|license_name): *['\"]?([\w.+-]+)"
+    stated = dict(re.findall(fields, header[1] if header else "", re.MULTILINE))
     return stated.get("license_name") or stated.get("license")

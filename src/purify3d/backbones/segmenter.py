@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from purify3d.backbones.facts import Facts, disk_size
+from purify3d.backbones.facts import Facts
 from purify3d.backbones.sentences import BUNDLED, load_sentence_encoder
 from purify3d.base.checkpoints import file_digest
 from purify3d.base.errors import BackboneError
@@ -37,33 +37,28 @@ def load(argument: str, *, device: str = "cpu", sentences: str = BUNDLED) -> Seg
     Raises:
         BackboneError, CheckpointError, MissingPackageError: as the provider or the sentence encoder says.
     """
+    logits: Logits
     if argument == "lite":
         from purify3d.backbones.lite import CARD, TRAINED_SIZE, WEIGHTS, lite_logits
 
         logits, names = lite_logits(device)
-        facts = Facts(
-            kind="dense",
-            licence="Apache-2.0",
-            disk_bytes=disk_size(WEIGHTS, CARD),
-            input_size=f"longer side {TRAINED_SIZE} px",
-            source=str(WEIGHTS),
-        )
-        return Segmenter(
-            f"lite@{file_digest(WEIGHTS)}", logits, names, facts, sentences=sentences, device=device
-        )
-    if argument.endswith(".tflite"):
+        size = f"longer side {TRAINED_SIZE} px"
+        facts = Facts.of_files("dense", "Apache-2.0", size, WEIGHTS, CARD)
+        id = f"lite@{file_digest(WEIGHTS)}"
+    elif argument.endswith(".tflite"):
         from purify3d.backbones.tflite import TfliteSegmenter
 
-        path = Path(argument)
+        path, device = Path(argument), "cpu"
         if not path.is_file():
             raise BackboneError(f"found no file {argument}; expected a TensorFlow Lite segmenter")
-        tflite = TfliteSegmenter(path)
-        id = f"{path.name}@{file_digest(path)}"
-        return Segmenter(id, tflite, tflite.names, tflite.facts, sentences=sentences)
-    from purify3d.backbones.hub import HubSegmenter
+        logits = tflite = TfliteSegmenter(path)
+        id, names, facts = f"{path.name}@{file_digest(path)}", tflite.names, tflite.facts
+    else:
+        from purify3d.backbones.hub import HubSegmenter
 
-    hub = HubSegmenter(argument, device=device)
-    return Segmenter(hub.id, hub, hub.names, hub.facts, sentences=sentences, device=device)
+        logits = hub = HubSegmenter(argument, device=device)
+        id, names, facts = hub.id, hub.names, hub.facts
+    return Segmenter(id, logits, names, facts, sentences=sentences, device=device)
 
 
 class Segmenter:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from purify3d.backbones.facts import Facts, disk_size
+from purify3d.backbones.facts import Facts
 from purify3d.base.errors import BackboneError, require
 
 
@@ -36,10 +36,8 @@ class TfliteSegmenter:
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise BackboneError(f"cannot read {path} as a TensorFlow Lite model: {error}") from error
-        self._input, self._output = (
-            self._interpreter.get_input_details()[0],
-            self._interpreter.get_output_details()[0],
-        )
+        [self._input] = self._interpreter.get_input_details()[:1]
+        [self._output] = self._interpreter.get_output_details()[:1]
         shape_in, shape_out = self._input["shape"], self._output["shape"]
         if len(shape_in) != 4 or shape_in[3] != 3 or len(shape_out) != 4 or shape_out[3] != len(self.names):
             raise BackboneError(
@@ -47,13 +45,8 @@ class TfliteSegmenter:
                 f"(1, h', w', {len(self.names)}), the last being the number of names in {labels}"
             )
 
-        self.facts = Facts(
-            kind="dense",
-            licence="not in the file; see where it was published",
-            disk_bytes=disk_size(path, labels),
-            input_size=f"{shape_in[2]}x{shape_in[1]}",
-            source=str(path),
-        )
+        licence = "not in the file; see where it was published"
+        self.facts = Facts.of_files("dense", licence, f"{shape_in[2]}x{shape_in[1]}", path, labels)
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[Tensor]:
         """(H, W, 3) uint8 images -> (C, h', w') float32 logits each; the image is stretched to the input."""

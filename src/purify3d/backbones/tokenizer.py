@@ -16,7 +16,6 @@ import zlib
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -29,20 +28,12 @@ START, END, TOKENS, CONTEXT = 49406, 49407, 49408, 77
 #: Names a merge list to use instead of the bundled one.
 VARIABLE = "PURIFY3D_CLIP_BPE"
 
+_ADVICE = f"Correct the variable {VARIABLE}, or unset it to use the bundled one"
 _BUNDLED = Path(__file__).resolve().parents[1] / "data" / "clip_merges.txt.gz"
 _BUNDLED_SHA256 = "dad5d1868812268569bd4595d2c21caf47a62830998a09762145e117041a202a"
 _FILE = "bpe_simple_vocab_16e6.txt.gz"  # as OpenAI calls the whole list
 _BYTES = 256
 _MERGES = TOKENS - 2 * _BYTES - 2  # the published list is longer; CLIP uses its beginning
-
-
-def tokenizers(extra: str) -> ModuleType:
-    """The library.
-
-    Raises:
-        MissingPackageError: it is not installed; the message names the extra that brings it.
-    """
-    return require("tokenizers", extra)
 
 
 class ClipTokenizer:
@@ -59,28 +50,20 @@ class ClipTokenizer:
 
     def __init__(self, path: Path) -> None:
         merges = _read_merges(path)
-        lib = tokenizers("clip")
+        lib = require("tokenizers", "clip")
+        norm, pre = lib.normalizers, lib.pre_tokenizers
         letters = [*_byte_letters(), *(letter + "</w>" for letter in _byte_letters())]
         words = letters + [left + right for left, right in merges]
-        bpe = lib.Tokenizer(
-            lib.models.BPE({word: i for i, word in enumerate(words)}, merges, end_of_word_suffix="</w>")
-        )
-        bpe.normalizer = lib.normalizers.Sequence(
-            [
-                lib.normalizers.NFC(),
-                lib.normalizers.Replace(lib.Regex(r"\s+"), " "),
-                lib.normalizers.Lowercase(),
-            ]
-        )
+        numbers = {word: i for i, word in enumerate(words)}
+        self._bpe = lib.Tokenizer(lib.models.BPE(numbers, merges, end_of_word_suffix="</w>"))
+        blanks = norm.Replace(lib.Regex(r"\s+"), " ")
+        self._bpe.normalizer = norm.Sequence([norm.NFC(), blanks, norm.Lowercase()])
         # A word is a contraction's end, letters, one digit, or a run of anything else but white space.
         word = lib.Regex(r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+")
-        bpe.pre_tokenizer = lib.pre_tokenizers.Sequence(
-            [
-                lib.pre_tokenizers.Split(word, behavior="removed", invert=True),
-                lib.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-            ]
+        split = pre.Split(word, behavior="removed", invert=True)
+        self._bpe.pre_tokenizer = pre.Sequence(
+            [split, pre.ByteLevel(add_prefix_space=False, use_regex=False)]
         )
-        self._bpe = bpe
 
     def __call__(self, texts: Sequence[str], *, pad: int) -> Tensor:
         """(T,) texts -> (T, 77) int64 token numbers: start, the text, end, then `pad`.
@@ -121,10 +104,7 @@ def _read_merges(path: Path) -> list[tuple[str, str]]:
     if not path.is_file():
         if path == _BUNDLED:
             raise CheckpointError(f"found no {path}, which belongs to purify3d; reinstall it")
-        raise BackboneError(
-            f"found no file {path}; expected the CLIP vocabulary {_FILE}. Correct the variable {VARIABLE}, "
-            "or unset it to use the bundled one"
-        )
+        raise BackboneError(f"found no file {path}; expected the CLIP vocabulary {_FILE}. {_ADVICE}")
     data = path.read_bytes()
     if path == _BUNDLED and (found := hashlib.sha256(data).hexdigest()) != _BUNDLED_SHA256:
         raise CheckpointError(
@@ -133,16 +113,13 @@ def _read_merges(path: Path) -> list[tuple[str, str]]:
     try:
         text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode()
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise BackboneError(
-            f"{path} cannot be read as {_FILE}: {error}. Correct the variable {VARIABLE}, or unset it to use "
-            "the bundled one"
-        ) from error
+        raise BackboneError(f"{path} cannot be read as {_FILE}: {error}. {_ADVICE}") from error
     lines = [line.split() for line in text.split("\n")[1 : _MERGES + 1]]  # the first line is a version
     merges = [(words[0], words[1]) for words in lines if len(words) == 2]
     if len(merges) < _MERGES:
         raise BackboneError(
             f"found {len(merges)} merges in {path}; expected at least {_MERGES}, as in OpenAI's {_FILE}. "
-            f"Correct the variable {VARIABLE}, or unset it to use the bundled one"
+            f"{_ADVICE}"
         )
     return merges
 

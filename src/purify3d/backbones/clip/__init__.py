@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -92,10 +93,9 @@ class Clip:
             length_is_confidence=True,
         )
         self.reads_words = False
-        shorter = max(self._side, round(self._side * config.zoom)) * self._patch
-        self.facts = pretrained_facts(
-            checkpoint.name, f"windows of {self._input}x{self._input}, shorter side of the image {shorter} px"
-        )
+        self._shorter = max(self._side, round(self._side * config.zoom))
+        size = f"shorter side of the image {self._shorter * self._patch} px"
+        self.facts = pretrained_facts(checkpoint.name, f"windows of {self._input}x{self._input}, {size}")
         self._encoded: dict[str, Tensor] = {}
 
     def observe(self, frames: Sequence[Frame], text_embeddings: TextEmbeddings) -> list[DenseFeatures]:
@@ -105,8 +105,7 @@ class Clip:
         `text_embeddings` are not used.
         """
         images = [frame.color() for frame in frames]
-        shorter = max(self._side, round(self._side * self.config.zoom))
-        grids = [patch_grid(image.shape[0], image.shape[1], shorter) for image in images]
+        grids = [patch_grid(image.shape[0], image.shape[1], self._shorter) for image in images]
         pixels = [self._pixels(image, grid) for image, grid in zip(images, grids, strict=True)]
         windows = [(i, corner) for i, grid in enumerate(grids) for corner in corners(grid, self._side)]
         seen: list[list[tuple[Grid, Tensor]]] = [[] for _ in images]
@@ -149,9 +148,8 @@ class Clip:
             rows = self._sentences([template.format(text) for text, template in product(some, TEMPLATES)])
             means = normalize(rows.unflatten(0, (len(some), -1)).mean(1), dim=1)
             self._encoded.update(zip(some, means, strict=True))
-        return (
-            torch.stack([self._encoded[text] for text in texts]) if texts else torch.empty(0, self.space.dim)
-        )
+        kept = [self._encoded[text] for text in texts]
+        return torch.stack(kept) if kept else torch.empty(0, self.space.dim)
 
     def _sentences(self, sentences: list[str]) -> Tensor:
         """(S,) sentences -> (S, D) float32 unit rows on the CPU, in float32 throughout."""
@@ -171,29 +169,23 @@ class Clip:
         return normalize(rows.float(), dim=1).cpu()
 
 
-def load_clip(
-    argument: str, *, device: str = "cpu", config: ClipConfig | None = None, dtype: torch.dtype | None = None
-) -> Clip:
-    """`clip:NAME`, NAME a folder or hub id such as `openai/clip-vit-large-patch14-336`.
-
-    Raises:
-        BackboneError, CheckpointError, MissingPackageError: see `load_checkpoint`.
-    """
-    return _load(argument, "clip", device, config, dtype)
-
-
-def load_siglip(
-    argument: str, *, device: str = "cpu", config: ClipConfig | None = None, dtype: torch.dtype | None = None
-) -> Clip:
-    """`siglip:NAME`, NAME a folder or hub id such as `google/siglip2-large-patch16-384`.
-
-    Raises:
-        BackboneError, CheckpointError, MissingPackageError: see `load_checkpoint`.
-    """
-    return _load(argument, "siglip", device, config, dtype)
-
-
 def _load(
-    name: str, family: Family, device: str, config: ClipConfig | None, dtype: torch.dtype | None
+    family: Family,
+    name: str,
+    *,
+    device: str = "cpu",
+    config: ClipConfig | None = None,
+    dtype: torch.dtype | None = None,
 ) -> Clip:
+    """`clip:NAME` or `siglip:NAME`, NAME a folder or a hub id.
+
+    Raises:
+        BackboneError, CheckpointError, MissingPackageError: see `load_checkpoint`.
+    """
     return Clip(load_checkpoint(name, family), family, config or ClipConfig(), device=device, dtype=dtype)
+
+
+#: A folder or hub id such as `openai/clip-vit-large-patch14-336` -> the model, see `_load`.
+load_clip = partial(_load, "clip")
+#: The same of such as `google/siglip2-large-patch16-384`.
+load_siglip = partial(_load, "siglip")

@@ -8,9 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from purify3d.backbones.pretrained import load_model, source_of, transformers, weights_digest
-from purify3d.base.checkpoints import reason_of
-from purify3d.base.errors import BackboneError
+from purify3d.backbones.pretrained import failures_told, load_model, source_of, weights_digest
+from purify3d.base.errors import BackboneError, require
 
 Family = Literal["clip", "siglip"]
 
@@ -55,13 +54,11 @@ def load_checkpoint(name: str, family: Family) -> Checkpoint:
         CheckpointError: its weights are not all there, or are not that model's.
         MissingPackageError: the extra `hub` is not installed.
     """
-    library = transformers()
+    library = require("transformers", "hub")
     wanted = f"a folder or hub id of a model of type '{family}' ({_CLASSES[family]} of transformers)"
     source, options = source_of(name)
-    try:
+    with failures_told(f"found no model {name!r}", wanted):
         config = library.AutoConfig.from_pretrained(source, **options)
-    except (OSError, ValueError) as error:
-        raise BackboneError(f"found no model {name!r}: {reason_of(error)}. Expected {wanted}") from error
     if config.model_type != family:
         hint = _HINTS.get(config.model_type, "choose one with an image and a text side").format(name=name)
         raise BackboneError(
@@ -72,15 +69,11 @@ def load_checkpoint(name: str, family: Family) -> Checkpoint:
             f"{name!r} has no pooling head (vision_use_head is false), so its patches cannot be compared "
             "with text; expected a SigLIP with its head"
         )
-    try:
+    needed = "them beside the weights; the first SigLIP's tokenizer also needs: pip install sentencepiece"
+    with failures_told(f"cannot load the tokenizer and image processor of {name!r}", needed):
         tokenizer = library.AutoTokenizer.from_pretrained(source, **options)
         # The pixel-exact numpy processor: the fast ones need torchvision. Only its numbers are used.
         processor = library.AutoImageProcessor.from_pretrained(source, backend="pil", **options)
-    except (OSError, ValueError, ImportError) as error:
-        raise BackboneError(
-            f"cannot load the tokenizer and image processor of {name!r}: {reason_of(error)}. Expected them "
-            "beside the weights; the first SigLIP's tokenizer also needs: pip install sentencepiece"
-        ) from error
     whole = f"those of {_CLASSES[family]}, an image and a text side"
     model = load_model(getattr(library, _CLASSES[family]), name, expected=whole, strict=True)
     model.requires_grad_(False)  # already in evaluation mode

@@ -205,13 +205,8 @@ def _read_space(path: Path) -> tuple[FeatureSpace, str | None]:
         )
     except (ValueError, KeyError, TypeError) as error:
         raise BackboneError(f"{path} cannot be used ({error!r}); {expected}") from error
-    sound = (
-        isinstance(confident, bool)
-        and space.dim > 0
-        and np.isfinite(space.logit_scale)
-        and space.logit_scale > 0
-    )
-    if content or not sound or not (encoder is None or isinstance(encoder, str)):
+    sound = isinstance(confident, bool) and space.dim > 0 and 0 < space.logit_scale < np.inf
+    if content or not sound or not isinstance(encoder, str | None):
         raise BackboneError(f"found {path.read_text().strip()} in {path}; {expected}")
     if encoder is not None and encoder.startswith("features:"):
         raise BackboneError(f"{path} names {encoder!r} as text encoder; expected a model, as clip:HUB_ID")

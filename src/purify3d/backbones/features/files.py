@@ -80,9 +80,8 @@ def _read_numpy(path: Path) -> Any:
         if isinstance(content, np.ndarray):
             return torch.from_numpy(content)
         with content as file:
-            return (
-                torch.from_numpy(file[file.files[0]]) if len(file.files) == 1 else dict.fromkeys(file.files)
-            )
+            names = file.files
+            return torch.from_numpy(file[names[0]]) if len(names) == 1 else dict.fromkeys(names)
     except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
         raise BackboneError(f"{path} cannot be read as a numeric array ({error}); write it again") from error
 

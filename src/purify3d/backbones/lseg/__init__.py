@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
-from purify3d.backbones.facts import Facts, disk_size
+from purify3d.backbones.facts import Facts
 from purify3d.backbones.lseg.network import LSegConfig, LSegNetwork
 from purify3d.backbones.lseg.weights import load_network
 from purify3d.backbones.precision import autocast, product_dtype
@@ -57,13 +57,9 @@ class LSeg:
         self.reads_words = False
         self.space = space
         self.window = window
-        self.facts = Facts(
-            kind="dense",
-            licence="not stated for the weights (the code is MIT, the training data ADE20K); ask the authors",
-            disk_bytes=disk_size(path),
-            input_size=f"{window}x{window}, the image's longer side brought to {window} px",
-            source=str(path),
-        )
+        licence = "not stated for the weights (the code is MIT, the training data ADE20K); ask the authors"
+        size = f"{window}x{window}, the image's longer side brought to {window} px"
+        self.facts = Facts.of_files("dense", licence, size, path)
         self.device = torch.device(device)
         self.dtype = product_dtype(self.device, dtype)
         self._network = network.to(self.device)
@@ -98,9 +94,8 @@ class LSeg:
             some = new[start : start + _TEXTS]
             ids = self._tokenizer(some, pad=0).to(self.device)
             self._encoded.update(zip(some, self._network.encode_text(ids).cpu(), strict=True))
-        return (
-            torch.stack([self._encoded[text] for text in texts]) if texts else torch.empty(0, self.space.dim)
-        )
+        kept = [self._encoded[text] for text in texts]
+        return torch.stack(kept) if kept else torch.empty(0, self.space.dim)
 
 
 def load(argument: str, *, device: str = "cpu", dtype: torch.dtype | None = None) -> LSeg:

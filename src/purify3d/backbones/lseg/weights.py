@@ -40,12 +40,9 @@ def load_network(path: Path, config: LSegConfig) -> LSegNetwork:
     Raises:
         CheckpointError: the file cannot be read safely, or its keys or shapes are not the network's.
     """
-    allowed = [Namespace, *map(stand_in, _LIGHTNING)]
-    state = state_dict_in(
-        read_checkpoint(path, advice=_ADVICE, allowed=allowed),
-        path,
-        expected="a 'state_dict' of names and tensors, as in LSeg's Lightning checkpoint (demo_e200.ckpt)",
-    )
+    content = read_checkpoint(path, advice=_ADVICE, allowed=[Namespace, *map(stand_in, _LIGHTNING)])
+    expected = "a 'state_dict' of names and tensors, as in LSeg's Lightning checkpoint (demo_e200.ckpt)"
+    state = state_dict_in(content, path, expected=expected)
     with torch.device("meta"):
         network = LSegNetwork(config)
     given = {key.removeprefix("net."): value for key, value in state.items()}

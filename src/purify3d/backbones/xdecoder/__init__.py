@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
-from purify3d.backbones.facts import Facts, disk_size
+from purify3d.backbones.facts import Facts
 from purify3d.backbones.precision import autocast, product_dtype
 from purify3d.backbones.tokenizer import END, clip_tokenizer
 from purify3d.backbones.xdecoder.checkpoint import read_network
@@ -56,13 +56,8 @@ class XDecoderBackbone:
     def __init__(
         self, network: XDecoder, path: Path, *, device: str = "cpu", dtype: torch.dtype | None = None
     ) -> None:
-        self.facts = Facts(
-            kind="mask-type",
-            licence="Apache-2.0",
-            disk_bytes=disk_size(path),
-            input_size=f"longer side about {_LONG_SIDE} px",
-            source=str(path),
-        )
+        size = f"longer side about {_LONG_SIDE} px"
+        self.facts = Facts.of_files("mask-type", "Apache-2.0", size, path)
         self.reads_words = True
         self.device = torch.device(device)
         self.dtype = product_dtype(self.device, dtype)

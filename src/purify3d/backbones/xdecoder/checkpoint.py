@@ -12,14 +12,12 @@ from purify3d.base.checkpoints import load_strictly, read_checkpoint, state_dict
 from purify3d.base.errors import BackboneError
 
 #: Keys of the official file that serve training, retrieval or captioning, and are not read here.
-UNUSED = frozenset(
-    {
-        "backbone_proj",
-        "sem_seg_head.predictor.caping_embed",
-        "sem_seg_head.predictor.pos_embed_caping.weight",
-        "criterion.empty_weight",
-    }
-)
+UNUSED = {
+    "backbone_proj",
+    "sem_seg_head.predictor.caping_embed",
+    "sem_seg_head.predictor.pos_embed_caping.weight",
+    "criterion.empty_weight",
+}
 _WANTED = "xdecoder_focall_last.pt"
 _DECODERS = ("sem_seg_head.pixel_decoder.", "sem_seg_head.predictor.transformer_")
 
@@ -36,11 +34,8 @@ def read_network(path: Path, config: XDecoderConfig) -> XDecoder:
             f"found no file {path}; expected the path of {_WANTED} as published by X-Decoder's authors"
         )
     advice = f"Use {_WANTED} as published"
-    state = state_dict_in(
-        read_checkpoint(path, advice=advice),
-        path,
-        expected=f"a plain mapping of names to tensors, as in {_WANTED}",
-    )
+    content = read_checkpoint(path, advice=advice)
+    state = state_dict_in(content, path, expected=f"a plain mapping of names to tensors, as in {_WANTED}")
     if not any(key.startswith(_DECODERS) for key in state):
         advice = (
             "It has neither pixel decoder nor transformer decoder: it is probably only the pre-training "

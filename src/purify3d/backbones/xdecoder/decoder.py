@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -94,13 +95,9 @@ class Decoder(nn.Module):
 
     def __init__(self, config: XDecoderConfig) -> None:
         super().__init__()
-        dim, layers = config.conv_dim, range(config.decoder_layers)
-        self.transformer_cross_attention_layers = nn.ModuleList(
-            CrossAttention(dim, config.heads) for _ in layers
-        )
-        self.transformer_self_attention_layers = nn.ModuleList(
-            SelfAttention(dim, config.heads) for _ in layers
-        )
+        dim, heads, layers = config.conv_dim, config.heads, range(config.decoder_layers)
+        self.transformer_cross_attention_layers = nn.ModuleList(CrossAttention(dim, heads) for _ in layers)
+        self.transformer_self_attention_layers = nn.ModuleList(SelfAttention(dim, heads) for _ in layers)
         self.transformer_ffn_layers = nn.ModuleList(FeedForward(dim, config.feedforward) for _ in layers)
         self.query_feat = nn.Embedding(config.queries, dim)
         self.query_embed = nn.Embedding(config.queries, dim)
@@ -120,33 +117,22 @@ class Decoder(nn.Module):
 
     def forward(self, mask_features: Tensor, levels: Sequence[Tensor]) -> Prediction:
         """What the queries say after the last layer; arguments as `PixelDecoder.forward` returns them."""
-        prediction = None
-        for prediction in self.refine(mask_features, levels):  # noqa: B007, only the last one counts
-            pass
-        assert prediction is not None
-        return prediction
+        return deque(self.refine(mask_features, levels), maxlen=1).pop()
 
     def refine(self, mask_features: Tensor, levels: Sequence[Tensor]) -> Iterator[Prediction]:
         """Predictions of the untouched queries and after each layer; each guides the next layer's look."""
         position = [sine_positions(level) for level in levels]
-        source = [
-            level.flatten(2).transpose(1, 2) + embed
-            for level, embed in zip(levels, self.level_embed.weight, strict=True)
-        ]
+        embedded = zip(levels, self.level_embed.weight, strict=True)
+        source = [level.flatten(2).transpose(1, 2) + embed for level, embed in embedded]
         queries = len(self.query_feat.weight)
         alone = self.self_attn_mask[:, :queries, :queries]
         query_position = self.query_embed.weight
         x = self.query_feat.weight.expand(len(mask_features), -1, -1)
         prediction = self.predict(x, mask_features)
         yield prediction
-        for number, (cross, among, feedforward) in enumerate(
-            zip(
-                self.transformer_cross_attention_layers,
-                self.transformer_self_attention_layers,
-                self.transformer_ffn_layers,
-                strict=True,
-            )
-        ):
+        attention = self.transformer_cross_attention_layers, self.transformer_self_attention_layers
+        layers = zip(*attention, self.transformer_ffn_layers, strict=True)
+        for number, (cross, among, feedforward) in enumerate(layers):
             level = number % len(levels)
             blocked = blocked_cells(prediction.masks, levels[level])
             x = cross(x, query_position, source[level], position[level], blocked)

@@ -54,16 +54,6 @@ class FocalModulation(nn.Module):
         return self.proj(query * modulator)
 
 
-class Mlp(nn.Module):
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dim, 4 * dim)
-        self.fc2 = nn.Linear(4 * dim, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(gelu(self.fc1(x)))
-
-
 class Block(nn.Module):
     """Modulation and MLP, each normalised and scaled after it has run (post-norm with layer scale)."""
 
@@ -72,13 +62,13 @@ class Block(nn.Module):
         self.modulation = FocalModulation(dim)
         self.norm1 = nn.LayerNorm(dim)
         self.gamma_1 = nn.Parameter(torch.full((dim,), 1e-4))
-        self.mlp = Mlp(dim)
+        self.mlp = nn.ModuleDict({"fc1": nn.Linear(dim, 4 * dim), "fc2": nn.Linear(4 * dim, dim)})
         self.norm2 = nn.LayerNorm(dim)
         self.gamma_2 = nn.Parameter(torch.full((dim,), 1e-4))
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.gamma_1 * self.norm1(self.modulation(x))
-        return x + self.gamma_2 * self.norm2(self.mlp(x))
+        return x + self.gamma_2 * self.norm2(self.mlp["fc2"](gelu(self.mlp["fc1"](x))))
 
 
 class Stage(nn.Module):

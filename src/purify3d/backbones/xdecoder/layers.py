@@ -40,11 +40,10 @@ class Attention(nn.Module):
             blocked: bool, broadcasts to (B, 1, M, N); True where a query may not look.
             causal: position i sees positions up to i only.
         """
+        packed = zip(self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3), strict=True)
         q, k, v = (
             linear(x, weight, bias).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for x, weight, bias in zip(
-                (query, key, value), self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3), strict=True
-            )
+            for x, (weight, bias) in zip((query, key, value), packed, strict=True)
         )
         allowed = None if blocked is None else ~blocked
         mixed = scaled_dot_product_attention(q, k, v, attn_mask=allowed, is_causal=causal)

@@ -9,17 +9,6 @@ from purify3d.backbones.xdecoder.config import XDecoderConfig
 from purify3d.backbones.xdecoder.layers import Attention
 
 
-class TextMlp(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.c_fc = nn.Linear(width, 4 * width)
-        self.c_proj = nn.Linear(4 * width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.c_fc(x)
-        return self.c_proj(x * torch.sigmoid(1.702 * x))  # "quick" GELU
-
-
 class ResidualBlock(nn.Module):
     """Pre-norm transformer layer; a token sees itself and those before it."""
 
@@ -27,14 +16,14 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.attn = Attention(width, heads)
         self.ln_1 = nn.LayerNorm(width, eps=1e-12)
-        self.mlp = TextMlp(width)
+        self.mlp = nn.ModuleDict({"c_fc": nn.Linear(width, 4 * width), "c_proj": nn.Linear(4 * width, width)})
         self.ln_2 = nn.LayerNorm(width, eps=1e-12)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.ln_1(x)
         x = x + self.attn(y, y, y, causal=True)
-        x = x + self.mlp(self.ln_2(x))
-        return x
+        y = self.mlp["c_fc"](self.ln_2(x))
+        return x + self.mlp["c_proj"](y * torch.sigmoid(1.702 * y))  # "quick" GELU
 
 
 class TextTransformer(nn.Module):
