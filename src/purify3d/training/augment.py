@@ -13,14 +13,8 @@ from purify3d.training.config import TrainConfig
 
 def symmetries() -> Tensor:
     """(48, 3, 3) int64: the rotations and reflections that map the grid onto itself."""
-    found = []
-    for order in permutations(range(3)):
-        for signs in product((1, -1), repeat=3):
-            matrix = torch.zeros(3, 3, dtype=torch.int64)
-            for row, (column, sign) in enumerate(zip(order, signs, strict=True)):
-                matrix[row, column] = sign
-            found.append(matrix)
-    return torch.stack(found)
+    unit, ways = torch.eye(3, dtype=torch.int64), product(permutations(range(3)), product((1, -1), repeat=3))
+    return torch.stack([unit[list(order)] * torch.tensor(signs)[:, None] for order, signs in ways])
 
 
 def augment(

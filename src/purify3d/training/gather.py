@@ -34,12 +34,9 @@ class _Gather(torch.autograd.Function):
         count = torch.bincount(flat, minlength=ctx.rows)
         start = torch.cat([count.new_zeros(1), count.cumsum(0)]).to(torch.int32)
         ones = grad.new_ones(len(flat))
-        takes = _csr(start, flat.argsort(stable=True), ones, (ctx.rows, len(flat)))
+        column, shape = flat.argsort(stable=True).to(torch.int32), (ctx.rows, len(flat))
+        with warnings.catch_warnings():
+            # torch announces that CSR tensors are in beta, once; the products used here are tested.
+            warnings.filterwarnings("ignore", message="Sparse (CSR|invariant)")
+            takes = torch.sparse_csr_tensor(start, column, ones, shape, check_invariants=False)
         return takes @ grad.reshape(len(flat), -1), None
-
-
-def _csr(start: Tensor, column: Tensor, value: Tensor, shape: tuple[int, int]) -> Tensor:
-    with warnings.catch_warnings():
-        # torch announces that CSR tensors are in beta, once; the products used here are tested.
-        warnings.filterwarnings("ignore", message="Sparse (CSR|invariant)")
-        return torch.sparse_csr_tensor(start, column.to(torch.int32), value, shape, check_invariants=False)

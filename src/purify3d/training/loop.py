@@ -17,6 +17,7 @@ from torch.nn.functional import normalize
 from purify3d.affinities.config import GEOMETRY_CHANNELS, StudentConfig
 from purify3d.affinities.embeddings import joined
 from purify3d.affinities.student import Student
+from purify3d.backbones.precision import product_dtype
 from purify3d.base.checkpoints import digest_of, read_checkpoint
 from purify3d.base.errors import CheckpointError
 from purify3d.base.files import write_text, write_whole
@@ -233,8 +234,7 @@ def _kind(config: TrainConfig, targets: Targets) -> str:
 def _embed(network: Student, index: Tensor, inputs: Tensor) -> Tensor:
     """(V, E) unit rows; in half precision where a GPU multiplies it fast."""
     device = next(network.parameters()).device
-    half = torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
-    raw = network(inputs.to(device, half), KernelMap.of(index).to(device))
+    raw = network(inputs.to(device, product_dtype(device)), KernelMap.of(index).to(device))
     return normalize(raw.float(), dim=1)
 
 

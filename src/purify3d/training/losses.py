@@ -93,10 +93,8 @@ def pair_accuracy(
     any such anchor.
     """
     if targets.feature is None:
-        alike = (targets.group[neighbor] == targets.group[anchors][:, None]) & (targets.group[anchors] >= 0)[
-            :, None
-        ]
-        closeness = alike.float().mean(2)
+        own = targets.group[anchors][:, None]
+        closeness = ((targets.group[neighbor] == own) & (own >= 0)).float().mean(2)
         high = closeness == closeness.amax(1, keepdim=True)
     else:
         unit = torch.nn.functional.normalize(targets.feature, dim=1)

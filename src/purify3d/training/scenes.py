@@ -105,17 +105,13 @@ def prepare(
     if backbone is not None and (config.feature_dim or config.words):
         text_embeddings = words_of(config, backbone)
         # A model that looks for words has to be given some, also by a student that reads features alone.
-        asked = (
-            WORDS if text_embeddings is None and getattr(backbone, "reads_words", False) else text_embeddings
-        )
+        told = text_embeddings is not None or not getattr(backbone, "reads_words", False)
+        asked = text_embeddings if told else WORDS
         features = lift(scene, backbone, asked, LiftConfig(), progress=progress)
         features = features.within(0) if config.words else features
     voxels = voxelize(points.xyz, config.voxel_size)
-    return (
-        points,
-        voxels,
-        student_input(points, voxels, features, config=config, text_embeddings=text_embeddings),
-    )
+    inputs = student_input(points, voxels, features, config=config, text_embeddings=text_embeddings)
+    return points, voxels, inputs
 
 
 class Cache:

@@ -96,7 +96,6 @@ def choose(histograms: np.ndarray, count: int, *, seed: int = 0) -> list[int]:
     good = np.flatnonzero((disorder >= np.median(disorder)) & (classes >= np.median(classes)))
     if len(good) < count:
         rest = np.setdiff1d(np.argsort(-score, kind="stable"), good, assume_unique=True)
-        rest = rest[np.argsort(-score[rest], kind="stable")]
         return sorted([*good.tolist(), *rest[: count - len(good)].tolist()])
     _, cluster = kmeans2(
         histograms[good], count, minit="++", seed=np.random.default_rng(seed), missing="warn"
