@@ -49,29 +49,24 @@ class Palette:
 
     def _accent(self, tone: np.ndarray) -> Material:
         rng = self.rng
-        match rng.integers(4):
-            case 0:
-                return m.brick(rng, m.random_color(rng, 0.45, 0.8, hue=0.04, saturation=0.45))
-            case 1:
-                return m.stripes(rng, tone)
-            case 2:
-                return m.tiles(rng, m.neutral(rng, 0.7, 0.95))
-            case _:
-                return m.plaster(rng, m.random_color(rng, 0.3, 0.9))
+        walls = (
+            lambda: m.brick(rng, m.random_color(rng, 0.45, 0.8, hue=0.04, saturation=0.45)),
+            lambda: m.stripes(rng, tone),
+            lambda: m.tiles(rng, m.neutral(rng, 0.7, 0.95)),
+            lambda: m.plaster(rng, m.random_color(rng, 0.3, 0.9)),
+        )
+        return walls[rng.integers(4)]()
 
     def _floor(self) -> Material:
         rng = self.rng
-        match rng.integers(6):
-            case 0 | 1:
-                return m.planks(rng, self.pick(self.woods).mean)  # the same wood as the furniture
-            case 2:
-                return m.planks(rng, m.wood_color(rng))
-            case 3:
-                return m.tiles(rng, m.random_color(rng, 0.4, 0.9, saturation=0.12))
-            case 4:
-                return m.speckle(rng, m.neutral(rng, 0.4, 0.85))
-            case _:
-                return m.carpet(rng, m.random_color(rng, 0.3, 0.8, saturation=0.3))
+        floors = (
+            lambda: m.planks(rng, self.pick(self.woods).mean),  # the same wood as the furniture
+            lambda: m.planks(rng, m.wood_color(rng)),
+            lambda: m.tiles(rng, m.random_color(rng, 0.4, 0.9, saturation=0.12)),
+            lambda: m.speckle(rng, m.neutral(rng, 0.4, 0.85)),
+            lambda: m.carpet(rng, m.random_color(rng, 0.3, 0.8, saturation=0.3)),
+        )
+        return floors[max(int(rng.integers(6)) - 1, 0)]()
 
     def pick(self, options: list[Material]) -> Material:
         return options[int(self.rng.integers(len(options)))]
