@@ -53,8 +53,8 @@ class Command(click.Command):
         if not all(getattr(param, "common", True) for param in self.params):
             self.params.append(_HELP_ALL)
         for param in self.params:
-            if isinstance(param, click.Option):
-                param.show_default = True  # where there is one
+            if isinstance(param, click.Option) and not param.is_flag:
+                param.show_default = isinstance(param.default, str | int | float)
         self.params.sort(key=lambda param: _ORDER.index(group_of(param)))
 
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> click.Context:
