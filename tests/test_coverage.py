@@ -128,7 +128,7 @@ def hub_segmenter(processor: object, monkeypatch: pytest.MonkeyPatch, stride: in
         AutoImageProcessor=SimpleNamespace(from_pretrained=lambda *_, **__: processor),
         AutoModelForSemanticSegmentation=None,
     )
-    monkeypatch.setattr(hub, "require", lambda *_: library)
+    monkeypatch.setattr(hub, "transformers", lambda: library)
     monkeypatch.setattr(hub, "load_model", lambda *_, **__: Means())
     monkeypatch.setattr(hub, "pretrained_facts", lambda name, size: Facts("dense", "none", 0, size, name))
     return HubSegmenter("means")

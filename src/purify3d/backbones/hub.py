@@ -15,9 +15,10 @@ from purify3d.backbones.pretrained import (
     load_model,
     pretrained_facts,
     source_of,
+    transformers,
     weights_digest,
 )
-from purify3d.base.errors import BackboneError, require
+from purify3d.base.errors import BackboneError
 
 #: What a processor may do beside resizing and scaling colours, and need not: crop, and pad.
 _BEYOND = ("do_center_crop", "do_pad")
@@ -36,7 +37,7 @@ class HubSegmenter:
     """
 
     def __init__(self, name: str, *, device: str = "cpu") -> None:
-        library = require("transformers", "hub")
+        library = transformers()
         expected = "a folder or hub id that transformers' AutoModelForSemanticSegmentation can load"
         source, options = source_of(name)
         with failures_told(f"cannot load {name!r} as a semantic segmenter", expected):

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding, gelu, normalize, scaled_dot_product_attention
 
+from purify3d.backbones.tokenizer import tokenizers
 from purify3d.base.checkpoints import load_strictly
-from purify3d.base.errors import CheckpointError, MissingPackageError, PurifyWarning, require
+from purify3d.base.errors import CheckpointError, MissingPackageError, PurifyWarning
 
 WIDTH = 384  # D
 _LAYERS, _HEADS, _INNER, _WORDS, _POSITIONS = 6, 12, 1536, 30522, 512
@@ -121,7 +122,7 @@ class MiniLMEncoder:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        library = require("tokenizers", "text")
+        library = tokenizers("text")
         files = _read(folder or packaged_folder())
         self._tokenizer: Any = library.Tokenizer.from_str(files[_TOKENIZER].decode())
         # The file asks for 128 tokens, always; the published model reads as many as there are, up to 256.

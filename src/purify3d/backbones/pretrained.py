@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
+from types import ModuleType
 from typing import Any
 
 from safetensors import SafetensorError
@@ -15,6 +16,15 @@ from safetensors import SafetensorError
 from purify3d.backbones.facts import Facts, disk_size
 from purify3d.base.checkpoints import reason_of, split_revision
 from purify3d.base.errors import BackboneError, CheckpointError, require
+
+
+def transformers() -> ModuleType:
+    """The library.
+
+    Raises:
+        MissingPackageError: the extra `hub` is not installed.
+    """
+    return require("transformers", "hub")
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -36,6 +37,15 @@ _BYTES = 256
 _MERGES = TOKENS - 2 * _BYTES - 2  # the published list is longer; CLIP uses its beginning
 
 
+def tokenizers(extra: str) -> ModuleType:
+    """The library.
+
+    Raises:
+        MissingPackageError: it is not installed; the message names the extra that brings it.
+    """
+    return require("tokenizers", extra)
+
+
 class ClipTokenizer:
     """CLIP's byte-pair encoding.
 
@@ -50,7 +60,7 @@ class ClipTokenizer:
 
     def __init__(self, path: Path) -> None:
         merges = _read_merges(path)
-        lib = require("tokenizers", "clip")
+        lib = tokenizers("clip")
         norm, pre = lib.normalizers, lib.pre_tokenizers
         letters = [*_byte_letters(), *(letter + "</w>" for letter in _byte_letters())]
         words = letters + [left + right for left, right in merges]

@@ -8,8 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from purify3d.backbones.pretrained import failures_told, load_model, source_of, weights_digest
-from purify3d.base.errors import BackboneError, require
+from purify3d.backbones.pretrained import failures_told, load_model, source_of, transformers, weights_digest
+from purify3d.base.errors import BackboneError
 
 Family = Literal["clip", "siglip"]
 
@@ -54,7 +54,7 @@ def load_checkpoint(name: str, family: Family) -> Checkpoint:
         CheckpointError: its weights are not all there, or are not that model's.
         MissingPackageError: the extra `hub` is not installed.
     """
-    library = require("transformers", "hub")
+    library = transformers()
     wanted = f"a folder or hub id of a model of type '{family}' ({_CLASSES[family]} of transformers)"
     source, options = source_of(name)
     with failures_told(f"found no model {name!r}", wanted):
