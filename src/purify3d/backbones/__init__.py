@@ -96,7 +96,8 @@ class StoredBackbone(Protocol):
 Backbone = ImageBackbone | PointBackbone
 
 
-#: family -> "module:function"; the function takes what stands behind the colon and a device.
+#: family -> "module:function"; the function takes what stands behind the colon and a device. `simulated` is
+#: registered from its own room, by an entry point as those of other packages are.
 FAMILIES = {
     "segmenter": "purify3d.backbones.segmenter:load",
     "clip": "purify3d.backbones.clip:load_clip",
@@ -104,7 +105,6 @@ FAMILIES = {
     "xdecoder": "purify3d.backbones.xdecoder:load",
     "lseg": "purify3d.backbones.lseg:load",
     "features": "purify3d.backbones.features:load",
-    "simulated": "purify3d.benchmarking.simulated:load",
 }
 
 

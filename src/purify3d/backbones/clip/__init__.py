@@ -171,7 +171,7 @@ class Clip:
 
 def _load(
     family: Family,
-    name: str,
+    argument: str,
     *,
     device: str = "cpu",
     config: ClipConfig | None = None,
@@ -182,7 +182,7 @@ def _load(
     Raises:
         BackboneError, CheckpointError, MissingPackageError: see `load_checkpoint`.
     """
-    return Clip(load_checkpoint(name, family), family, config or ClipConfig(), device=device, dtype=dtype)
+    return Clip(load_checkpoint(argument, family), family, config or ClipConfig(), device=device, dtype=dtype)
 
 
 #: A folder or hub id such as `openai/clip-vit-large-patch14-336` -> the model, see `_load`.
