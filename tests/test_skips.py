@@ -38,7 +38,8 @@ def test_a_run_in_which_anything_else_skips_fails(tmp_path: Path, body: str, cod
     """The rule itself (in conftest.py), at work in a folder that has no reference data beside it."""
     tests = tmp_path / "project" / "tests"
     tests.mkdir(parents=True)
-    (tests / "conftest.py").write_text((Path(__file__).parent / "conftest.py").read_text())
+    for name in ("conftest.py", "fakes.py"):
+        (tests / name).write_text((Path(__file__).parent / name).read_text())
     (tests / "test_it.py").write_text("def test_other(): pass\n")
     (tests / "test_one.py").write_text(body + "\n")
     run = subprocess.run(
