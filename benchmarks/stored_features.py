@@ -173,12 +173,10 @@ def questions(count: int) -> dict[str, Any]:
                 into = time.perf_counter() - start
                 print(f"brought from 512 channels into the stored form: {into:.1f} s")
         opened = Run.open(folder, backbone=Drawn())
-        opened.keep(
-            "purify",
-            opened.fingerprint("purify"),
-            ("lift",),
-            lambda making: artefacts.write_features(making, artefacts.PURIFIED, features),
-        )
+        digest = opened.fingerprint("purify")
+        with opened.files.writing(), opened.files.making("purify", digest, {"lift": "l"}) as stage:
+            artefacts.write_features(stage, artefacts.PURIFIED, features)
+        del features  # what a question takes is measured without them
         size = (Path(folder) / artefacts.PURIFIED).stat().st_size
         print(
             f"{count:,} points, {len(load_file(Path(folder) / artefacts.PURIFIED)['step'])} directions, "
