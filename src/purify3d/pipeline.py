@@ -60,24 +60,23 @@ def segment(
         RunError: the folder holds a run of something else, cannot be written, or another process writes it.
         CaptureError, BackboneError, CheckpointError: see `open_capture`, `load_backbone`, `load_embedding`.
     """
-    own = isinstance(capture, Scene)
-    if own and (refused := sorted(settings.keys() & {leaf.name for leaf in leaves(CaptureConfig("."))})):
+    scene, path = (capture, capture.name or "scene") if isinstance(capture, Scene) else (None, capture)
+    refused = sorted(settings.keys() & {leaf.name for leaf in leaves(CaptureConfig)})
+    if scene is not None and refused:
         raise ValueError(
             f"found {', '.join(refused)} and a scene that is open already; expected settings of a capture "
             "with the path of one. Give them to open_capture"
         )
-    made = job_of(capture.name or "scene" if isinstance(capture, Scene) else capture, labels, config)
-    loaded = None if backbone is None or isinstance(backbone, str) else backbone
     if backbone is not None:
         settings |= {"backbone": backbone if isinstance(backbone, str) else backbone.space.id}
     return run_job(
-        changed(made, settings),
+        changed(job_of(path, labels, config), settings),
         output,
-        scene=capture if isinstance(capture, Scene) else None,
-        backbone=loaded,
-        content=content_of(capture) if isinstance(capture, Scene) and output is not None else None,
+        scene=scene,
+        backbone=None if isinstance(backbone, str) else backbone,
+        content=None if scene is None or output is None else content_of(scene),
         overwrite=overwrite,
-        check=not own if check is None else check,
+        check=scene is None if check is None else check,
         progress=progress,
     )
 

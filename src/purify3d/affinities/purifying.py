@@ -61,7 +61,6 @@ def purified_scores(
     config: PurifyConfig | None = None,
     *,
     embedding: Embedding | None = None,
-    backbone: TextEncoder | None = None,
     neighbor: Tensor | None = None,
     progress: Progress = silent,
 ) -> Tensor:
@@ -75,13 +74,5 @@ def purified_scores(
     """
     config = config or PurifyConfig()
     features = features.within(config.fill)
-    operator = affinity(
-        points,
-        features,
-        config,
-        embedding=embedding,
-        backbone=backbone,
-        neighbor=neighbor,
-        progress=progress,
-    )
+    operator = affinity(points, features, config, embedding=embedding, neighbor=neighbor, progress=progress)
     return pool_scores(features, text_embeddings, *operator, config.rounds, progress=progress)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 from typing import TYPE_CHECKING
 
+from purify3d.pictures.encoding import encoded
 from purify3d.runs import artefacts
 
 if TYPE_CHECKING:
@@ -32,9 +32,7 @@ def of_run(run: Run) -> str:
     )
     image = run.show()
     image.thumbnail((_WIDTH, _WIDTH))
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=85)
-    data = base64.b64encode(buffer.getvalue()).decode()
+    data = base64.b64encode(encoded(image, "JPEG", quality=85)).decode()
     return (
         f"<b>{html.escape(str(run.folder))}</b>: {html.escape(run.job.capture.path)}, "
         f"{html.escape(run.job.backbone)}<br><img src='data:image/jpeg;base64,{data}'>"
