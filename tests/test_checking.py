@@ -6,6 +6,7 @@ import runpy
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from purify3d.base.errors import CaptureError, PurifyWarning
 from purify3d.captures import CaptureConfig, open_capture
 from purify3d.captures.conventions import Stored
 from purify3d.checking import GOOD, WRONG, agreement, check, cloud_fit, examine, look
-from purify3d.checking.agreement import spread
+from purify3d.checking.agreement import Agreement, spread
 from purify3d.clouds.ply import write_ply
 from purify3d.features.surface import with_points
 from purify3d.grid.projection import OPENCV_FROM_OPENGL
@@ -63,6 +64,19 @@ def test_agreement_counts_what_is_seen_through_and_what_is_hidden() -> None:
 def test_agreement_allows_five_percent() -> None:
     assert agreement(look([wall(2.0), wall(2.09, 0.1)])).share == 1.0
     assert agreement(look([wall(2.0), wall(2.11, 0.1)])).share == 0.0
+
+
+def test_every_frame_is_looked_up_in_every_other(scene: Scene) -> None:
+    """Pair by pair; frames have different numbers of pixels, and one of them none."""
+    whole = look([*scene.frames, wall(2.0)])
+    views = replace(whole, pixel=tuple(p[: 40 * i] for i, p in enumerate(whole.pixel)))
+    fared = [0, 0, 0]
+    for i, j in permutations(range(len(views)), 2):
+        for ahead in views.compare(views.points(i), j)[1].tolist():
+            fared[0 if abs(ahead) <= 0.03 else 1 if ahead > 0 else 2] += 1
+    assert min(fared) > 10
+    assert agreement(views, tolerance=0.03) == Agreement(*fared)
+    assert agreement(look([wall(2.0)])) == agreement(look([])) == Agreement(0, 0, 0)
 
 
 def test_frames_that_look_elsewhere_tell_nothing() -> None:
