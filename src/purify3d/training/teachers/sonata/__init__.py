@@ -27,24 +27,19 @@ VOXEL = 0.02
 
 
 class Sonata:
-    """Sonata's features as GeoPurify uses them, up-cast to 8 cm cells.
-
-    Attributes:
-        released_colors: see `sonata_input`.
-    """
+    """Sonata's features as GeoPurify uses them, up-cast to 8 cm cells."""
 
     name = "sonata"
     licence = "CC-BY-NC-4.0"
 
-    def __init__(self, network: SonataNetwork, *, device: str = "cpu", released_colors: bool = False) -> None:
-        self.released_colors = released_colors
+    def __init__(self, network: SonataNetwork, *, device: str = "cpu") -> None:
         self._device = torch.device(device)
         self._network = network.to(self._device)
 
     @cached_property
     def fingerprint(self) -> str:
         """12 hex digits of the weights themselves, whatever file they came in, and of how they are used."""
-        digest = hashlib.sha256(f"{self._network.config} {VOXEL} {self.released_colors}".encode())
+        digest = hashlib.sha256(f"{self._network.config} {VOXEL}".encode())
         for key, value in sorted(self._network.state_dict().items()):
             digest.update(f"{key} {tuple(value.shape)} {value.dtype}".encode())
             digest.update(value.cpu().contiguous().numpy())
@@ -64,15 +59,13 @@ class Sonata:
         Raises:
             ValueError: see `sonata_input`.
         """
-        features, voxels = sonata_input(points, up=up, released_colors=self.released_colors)
+        features, voxels = sonata_input(points, up=up)
         stages = self._network(features.to(self._device), voxels.index.to(self._device))
         values, row = upcast(stages)
         return Targets(voxels.to_points(row.cpu())[:, None], values.float().cpu())
 
 
-def sonata_input(
-    points: PointCloud, *, up: np.ndarray, released_colors: bool = False
-) -> tuple[Tensor, Voxels]:
+def sonata_input(points: PointCloud, *, up: np.ndarray) -> tuple[Tensor, Voxels]:
     """What Sonata sees: one point per voxel, in a frame with z up and the floor's middle as origin.
 
     Sonata's own transform keeps a random point of each voxel; here it is the first.
@@ -80,8 +73,6 @@ def sonata_input(
     Args:
         points: N points with normals.
         up: (3,) unit vector in the world, against gravity.
-        released_colors: give colours in 0..1/255 as GeoPurify's released code does, which divides by 255
-            twice: nearly black. For comparison with its checkpoints only.
 
     Returns:
         (V, 9) float32: position in metres, red, green, blue in 0..1, normal; and the voxels.
@@ -103,18 +94,15 @@ def sonata_input(
     voxels = voxelize(xyz, VOXEL)
     first = first_points(voxels.of_point, len(voxels))
     color = points.rgb[first].float() / 255
-    if released_colors:
-        color = color / 255
     return torch.cat([xyz[first], color, points.normal[first] @ rotation.T], dim=1), voxels
 
 
-def load(argument: str = "facebook/sonata", *, device: str = "cpu", released_colors: bool = False) -> Sonata:
+def load(argument: str, *, device: str = "cpu") -> Sonata:
     """Sonata with its official weights; warns once that these are for non-commercial use.
 
     Args:
         argument: `sonata.pth` (or the same weights as .safetensors), a folder that has it, or the id of a
             repository on the Hugging Face hub, which `@REVISION` may follow.
-        released_colors: see `sonata_input`.
 
     Raises:
         CheckpointError: no such weights, or they are not exactly those of the network.
@@ -127,4 +115,4 @@ def load(argument: str = "facebook/sonata", *, device: str = "cpu", released_col
         PurifyWarning,
         stacklevel=2,
     )
-    return Sonata(network, device=device, released_colors=released_colors)
+    return Sonata(network, device=device)

@@ -39,8 +39,6 @@ class SonataConfig:
         depths, widths, heads: per stage its blocks, its channels and its attention heads.
         patch: voxels that attend to each other; a stage with fewer is one smaller patch.
         mlp_ratio: width of the hidden layer of an MLP over that of its stage.
-        mask_token: whether there is a feature for masked voxels, which only pre-training reads.
-        relative_bias: whether attention has a bias learned per offset between voxels. Sonata has none.
     """
 
     depths: tuple[int, ...] = (3, 3, 3, 12, 3)
@@ -48,8 +46,6 @@ class SonataConfig:
     heads: tuple[int, ...] = (3, 6, 12, 24, 32)
     patch: int = 1024
     mlp_ratio: int = 4
-    mask_token: bool = True
-    relative_bias: bool = False
 
     def __post_init__(self) -> None:
         if not len(self.depths) == len(self.widths) == len(self.heads) > JOINED:
@@ -82,30 +78,25 @@ class SonataNetwork(nn.Module):
     def __init__(self, config: SonataConfig) -> None:
         super().__init__()
         self.config = config
-        self.embedding = _Embedding(config)
+        width = config.widths[0]
+        stem = OrderedDict(linear=nn.Linear(IN_CHANNELS, width), norm=nn.LayerNorm(width), act=nn.GELU())
+        self.embedding = nn.ModuleDict({"stem": nn.Sequential(stem)})
         self.enc = nn.ModuleDict({f"enc{s}": _stage(config, s) for s in range(len(config.depths))})
 
-    def forward(
-        self,
-        features: Tensor,
-        grid: Tensor,
-        *,
-        mask: Tensor | None = None,
-        turns: Sequence[Sequence[int]] | None = None,
-    ) -> list[Stage]:
+    def forward(self, features: Tensor, grid: Tensor) -> list[Stage]:
         """Run all stages; the result does not depend on the order of the voxels.
+
+        The blocks of a stage take the curves in turns. The released model draws four orders at random for
+        every stage of every call.
 
         Args:
             features: (V, 9), see IN_CHANNELS.
             grid: (V, 3) integer cells of one scene, all different, 0 and up.
-            mask: (V,) bool, voxels hidden from the network as in pre-training.
-            turns: per stage the curves that its blocks take in turns, as positions in CURVES; by default
-                0, 1, 2, 3. The released model draws four at random for every stage of every call.
 
         Raises:
-            ValueError: cells that occur twice or lie too far apart, or a mask without a mask token.
+            ValueError: cells that occur twice or lie too far apart.
         """
-        x, grid = self.embedding(features, mask), grid.long()
+        x, grid = self.embedding["stem"](features), grid.long()
         of_finer = torch.arange(len(grid), device=grid.device)
         stages = []
         for s, modules in enumerate(self.enc.values()):
@@ -115,10 +106,9 @@ class SonataNetwork(nn.Module):
                 x = stage["down"](x, of_finer, len(grid))
             # Flipped, because the weights of a kernel lie in memory with z fastest and KernelMap's with x.
             kernel_map = KernelMap.of(grid.flip(1))
-            patches = cache(lambda curve, grid=grid: _patches(grid, CURVES[curve], self.config.patch))
-            turn = turns[s] if turns else range(len(CURVES))
+            patches = cache(lambda curve, grid=grid: _patches(grid, curve, self.config.patch))
             for i in range(self.config.depths[s]):
-                x = stage[f"block{i}"](x, kernel_map, patches(turn[i % len(turn)]), grid)
+                x = stage[f"block{i}"](x, kernel_map, patches(CURVES[i % len(CURVES)]))
             stages.append(Stage(x, grid, of_finer))
         return stages
 
@@ -157,24 +147,6 @@ def _patches(grid: Tensor, curve: str, size: int) -> Tensor:
     return torch.cat([order, order[count - size : count - size + fill]]).reshape(-1, size)
 
 
-class _Embedding(nn.Module):
-    def __init__(self, config: SonataConfig) -> None:
-        super().__init__()
-        width = config.widths[0]
-        self.stem = nn.Sequential(
-            OrderedDict(linear=nn.Linear(IN_CHANNELS, width), norm=nn.LayerNorm(width), act=nn.GELU())
-        )
-        self.mask_token = nn.Parameter(torch.zeros(1, width)) if config.mask_token else None
-
-    def forward(self, features: Tensor, mask: Tensor | None) -> Tensor:
-        x = cast(Tensor, self.stem(features))
-        if mask is None:
-            return x
-        if self.mask_token is None:
-            raise ValueError("found a mask, but these weights have no embedding.mask_token")
-        return torch.where(mask[:, None], self.mask_token, x)
-
-
 def _stage(config: SonataConfig, s: int) -> nn.ModuleDict:
     modules: dict[str, nn.Module] = {f"block{i}": _Block(config, s) for i in range(config.depths[s])}
     if s:
@@ -209,10 +181,10 @@ class _Block(nn.Module):
         layers = OrderedDict(fc1=nn.Linear(width, hidden), act=nn.GELU(), fc2=nn.Linear(hidden, width))
         self.mlp = nn.Sequential(nn.Sequential(layers))
 
-    def forward(self, x: Tensor, kernel_map: KernelMap, patches: Tensor, grid: Tensor) -> Tensor:
+    def forward(self, x: Tensor, kernel_map: KernelMap, patches: Tensor) -> Tensor:
         conv, linear, norm = self.cpe
         x = x + norm(linear(conv(x, kernel_map)))
-        x = x + self.attn(self.norm1(x), patches, grid)
+        x = x + self.attn(self.norm1(x), patches)
         return cast(Tensor, x + self.mlp(self.norm2(x)))
 
 
@@ -237,33 +209,15 @@ class _Attention(nn.Module):
         width, self.heads = config.widths[s], config.heads[s]
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
-        self.rpe = _RelativeBias(config.patch, self.heads) if config.relative_bias else None
 
-    def forward(self, x: Tensor, patches: Tensor, grid: Tensor) -> Tensor:
-        """(V, C) -> (V, C); patches: (P, K) rows of x and of grid (V, 3)."""
+    def forward(self, x: Tensor, patches: Tensor) -> Tensor:
+        """(V, C) -> (V, C); patches: (P, K) rows of x."""
         qkv = self.qkv(x).unflatten(1, (3, self.heads, -1))
         attended = []
         for rows in patches.split(_PATCHES):
             q, k, v = qkv[rows].permute(2, 0, 3, 1, 4)  # each (patches, heads, K, channels of a head)
-            bias = self.rpe(grid[rows]) if self.rpe is not None else None
-            attended.append(scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2).flatten(2))
+            attended.append(scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
         out = torch.empty_like(x)
         # What fills up the last patch lends its keys only; its own output comes from the patch before.
         out[patches.flatten()[: len(x)]] = torch.cat(attended).flatten(0, 1)[: len(x)]
         return cast(Tensor, self.proj(out))
-
-
-class _RelativeBias(nn.Module):
-    """A bias per head that depends on the offset between two voxels, a table per axis."""
-
-    def __init__(self, patch: int, heads: int) -> None:
-        super().__init__()
-        # Float arithmetic as officially: a patch of 1024 gives 31, though the cube root of 4096 is 16.
-        self.reach = int((4 * patch) ** (1 / 3) * 2)
-        self.rpe_table = nn.Parameter(torch.zeros(3 * (2 * self.reach + 1), heads))
-
-    def forward(self, grid: Tensor) -> Tensor:
-        """(P, K, 3) cells -> (P, heads, K, K), query first."""
-        offset = (grid[:, :, None] - grid[:, None]).clamp(-self.reach, self.reach) + self.reach
-        axis = torch.arange(3, device=grid.device) * (2 * self.reach + 1)
-        return self.rpe_table[offset + axis].sum(3).permute(0, 3, 1, 2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,8 @@ from purify3d.base.errors import CheckpointError
 from purify3d.training.teachers.sonata.curves import CURVES
 from purify3d.training.teachers.sonata.network import IN_CHANNELS, SonataConfig, SonataNetwork
 
-#: The one key that a checkpoint may lack: only pre-training reads it. Every other key of the network must be
-#: there, and no further one may be.
+#: The one key that is not read: only pre-training needs it. Every key of the network must be there, and no
+#: further one may be.
 OPTIONAL = "embedding.mask_token"
 
 #: What a folder may call the weights; on the hub they have the first name.
@@ -36,6 +35,7 @@ _FIXED: dict[str, Any] = {
     "qk_scale": None,
     "layer_scale": None,
     "pre_norm": True,
+    "enable_rpe": False,  # no bias by the offset between voxels
 }
 
 _ADVICE = "Use sonata.pth as published, not a training run's or one with a decoder"
@@ -75,8 +75,8 @@ def read_network(path: Path) -> SonataNetwork:
     given = state_dict_in(content, path, expected="names and tensors, as in the official sonata.pth")
     config = _config(path, content["config"]) if "config" in content else SonataConfig()
     with torch.device("meta"):
-        network = SonataNetwork(replace(config, mask_token=OPTIONAL in given))
-    load_strictly(network, given, path, model="Sonata's encoder", advice=_ADVICE)
+        network = SonataNetwork(config)
+    load_strictly(network, given, path, model="Sonata's encoder", advice=_ADVICE, unused=(OPTIONAL,))
     return network.eval().requires_grad_(False)
 
 
@@ -97,7 +97,6 @@ def _config(path: Path, official: Any) -> SonataConfig:
             heads=tuple(official["enc_num_head"]),
             patch=official["enc_patch_size"][0],
             mlp_ratio=official.get("mlp_ratio", SonataConfig.mlp_ratio),
-            relative_bias=official.get("enable_rpe", False),
         )
     except (AttributeError, TypeError, ValueError, KeyError) as error:
         raise CheckpointError(
