@@ -63,7 +63,7 @@ def cloud_fit(xyz: np.ndarray, views: Views) -> CloudFit:
     order = np.random.default_rng(0).permutation(len(xyz))
     some = xyz[order[:_TREE]].astype(np.float64)
     seen = np.concatenate([views.points(i) for i in range(len(views))] or [np.zeros((0, 3))])
-    here = _fit(some, seen, views)
+    here = CloudFit(_seen(some, views), _covered(some, seen))
     if (here.good and here.covered >= _COVERED) or not len(seen):
         return here
     best, how = here.seen * here.covered * _BETTER, None
@@ -72,17 +72,21 @@ def cloud_fit(xyz: np.ndarray, views: Views) -> CloudFit:
         for shift in (np.zeros(3), _shift(placed, seen)):
             if shift is None:
                 continue
-            fit = _fit(placed + shift, seen, views)
+            sees = _seen(placed + shift, views)
+            if sees < _SEEN:
+                continue
+            covered = _covered(placed + shift, seen)
             # A shift must explain more than none: it always fits a little better.
-            quality = fit.seen * fit.covered - (0.02 if shift.any() else 0.0)
+            quality = sees * covered - (0.02 if shift.any() else 0.0)
             enough = _MOST if here.seen >= _SEEN else _COVERED
-            if fit.seen >= _SEEN and fit.covered >= enough and quality > best + 0.02:
+            if covered >= enough and quality > best + 0.02:
                 moved = f"moved by ({', '.join(f'{v:.2f}' for v in shift)}) m" if shift.any() else ""
                 best, how = quality, " and ".join(filter(None, [name, moved]))
     return replace(here, advice=how)
 
 
-def _fit(xyz: np.ndarray, seen: np.ndarray, views: Views) -> CloudFit:
+def _seen(xyz: np.ndarray, views: Views) -> float:
+    """See `CloudFit.seen`."""
     few = xyz[:_POINTS]
     sees, through = np.zeros(len(few), bool), np.zeros(len(few), bool)
     for j in range(len(views)):
@@ -90,13 +94,17 @@ def _fit(xyz: np.ndarray, seen: np.ndarray, views: Views) -> CloudFit:
         sees[number[np.abs(ahead) <= TOLERANCE]] = True
         through[number[ahead > TOLERANCE]] = True
     compared = int((sees | through).sum())
+    return float(sees.sum() / compared) if compared else 0.0
+
+
+def _covered(xyz: np.ndarray, seen: np.ndarray) -> float:
+    """See `CloudFit.covered`."""
     tree = cKDTree(xyz)
-    apart, _ = tree.query(few[:200], k=2)
+    apart, _ = tree.query(xyz[:200], k=2)
     close = max(_CLOSE, _SPACINGS * float(np.median(apart[:, 1])) if len(xyz) > 1 else 0.0)
     # Not wider than where a shift of a few metres would go unseen.
     reached, _ = tree.query(seen[:: max(1, len(seen) // _POINTS)], distance_upper_bound=min(close, 0.5))
-    covered = float(np.isfinite(reached).mean()) if len(seen) else 0.0
-    return CloudFit(float(sees.sum() / compared) if compared else 0.0, covered)
+    return float(np.isfinite(reached).mean()) if len(seen) else 0.0
 
 
 def _readings(xyz: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
