@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 BENCH ?= runs/bench
 
-.PHONY: demo test bench mutants lint docs clean
+.PHONY: demo test bench mutants fuzz lint docs clean
 
 $(VENV)/.ready-demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -42,6 +42,10 @@ endif
 
 mutants: $(VENV)/.ready-dev
 	$(BIN)/python tools/mutants.py
+
+# Always the same cases; a long round by hand: python tools/fuzz.py --seed 5 --minutes 60 --keep runs/fuzz
+fuzz: $(VENV)/.ready-dev
+	$(BIN)/python tools/fuzz.py
 
 lint: $(VENV)/.ready-dev
 	$(BIN)/ruff check .

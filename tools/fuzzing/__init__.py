@@ -1,0 +1,1 @@
+"""Damaged inputs for every reader: seeds, mutations, a pool with limits, kinds of failures."""
