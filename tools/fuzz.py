@@ -5,16 +5,17 @@
     python tools/fuzz.py --repeat found/KIND            # one of them again, with its traceback
 
 Every case is a valid input of one reader with a file or two damaged. It ends well, with an error of the
-package, or as a fault: another exception, a file opened outside the input, over 20 s, over 2 GB, a crash.
-Faults are grouped by kind (exception, innermost line of the package, shape of the message); of each a
-small input is kept. Exit code 1 if there are any. Every kind becomes a test beside those of its reader.
+package, or as a fault: another exception, a warning of numpy, a file opened outside the input, over 20 s,
+over 2 GB, a crash. Faults are grouped by kind (exception, innermost line of the package, shape of the
+message); of each a small input is kept. Exit code 1 if there are any. Every kind becomes a test beside
+those of its reader.
 """
 
 from __future__ import annotations
 
 import os
 
-os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"  # workers are forks, which have no threads but their own
 
 import argparse
 import itertools
@@ -25,7 +26,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import torch
 from fuzzing.keeping import Fault, keep, kept, minimal
 from fuzzing.mutations import mutated
 from fuzzing.pool import Limits, Pool, Task
@@ -44,7 +44,6 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--repeat", type=Path, help="A folder that --keep wrote.")
     args = parser.parse_args()
-    torch.set_num_threads(1)  # workers are forks, which have no threads but their own
     readers = {name: reader for name, reader in READERS.items() if name in (args.reader or READERS)}
     seeds = seeds_of(readers)
     if args.repeat is not None:

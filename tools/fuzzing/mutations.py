@@ -47,6 +47,8 @@ _VALUES: tuple[Any, ...] = (
     *(2**31, 2**63, 2**64, 10**400, float("nan"), float("inf"), "x" * 1000, "a\0b", "\ud800", "1e400", "nan"),
     *(OUTSIDE, ".", "/", "..", _DEEP, "\u0661", [None], [1e308] * 3, [0, 0, 0], ["x"] * 4),
 )
+_NAMES = (OUTSIDE, "../" + OUTSIDE, "x" * 1000, "", "a\0b", "\ud800", "/", "..", ".", "file:" + OUTSIDE)
+_LIKE_NUMBERS = tuple(value for value in _VALUES if isinstance(value, float | int))
 _NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 
 
@@ -170,7 +172,10 @@ def _json(data: bytes, rng: random.Random) -> bytes:
     inner, key = rng.choice(list(_places(root)))
     chance = rng.random()
     if chance < 0.75:
-        inner[key] = rng.choice(_VALUES)
+        like = _NAMES if isinstance(inner[key], str) else _LIKE_NUMBERS
+        inner[key] = rng.choice(
+            like if isinstance(inner[key], str | float | int) and chance < 0.4 else _VALUES
+        )
     elif chance < 0.85:
         del inner[key]
     elif isinstance(inner[key], list) and inner[key]:

@@ -20,6 +20,8 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from fuzzing.mutations import OUTSIDE, Changes
 from fuzzing.seeds import Reader, Seed
 
@@ -41,7 +43,8 @@ class Outcome:
     """How a case ended.
 
     Attributes:
-        verdict: ok; ours: an error of the package; foreign, outside, hang, memory, crash: a fault.
+        verdict: ok; ours: an error of the package; foreign, warned (by numpy or Pillow, not by the package),
+            outside, hang, memory, crash: a fault.
         kind: what cases of one cause share; empty for ok and ours.
         text: traceback or message.
     """
@@ -176,6 +179,7 @@ def _serve(
     seeds: Mapping[str, Seed],
     limits: Limits,
 ) -> None:
+    torch.set_num_threads(1)
     with stack.open("w") as log:
         faulthandler.enable(log, all_threads=False)
         faulthandler.register(signal.SIGUSR1, log, all_threads=False)
@@ -186,9 +190,6 @@ def _serve(
         silence = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silence, 1), os.dup2(silence, 2)
         outside: list[str] = []
-        secret = folder / OUTSIDE.removeprefix("../")
-        secret.parent.mkdir(parents=True, exist_ok=True)
-        secret.write_text(_SECRET)
 
         def watch(event: str, given: tuple[Any, ...]) -> None:
             if event == "open" and isinstance(given[0], str) and given[0].endswith(OUTSIDE[2:]):
@@ -200,7 +201,6 @@ def _serve(
                 reader, changes = pipe.recv()
             except EOFError:
                 return
-            outside.clear()
             pipe.send(_read(readers[reader], seeds[reader], changes, folder / "case", outside))
 
 
@@ -212,12 +212,20 @@ def _read(reader: Reader, seed: Seed, changes: Changes, folder: Path, outside: l
         if content is not None:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(content)
-    folder.mkdir(parents=True, exist_ok=True)
+    for above in (folder, (folder / seed.path).parent):  # where names that lead out of the input lead to
+        secret = above / OUTSIDE
+        secret.parent.mkdir(parents=True, exist_ok=True)
+        secret.write_text(_SECRET)
+    outside.clear()
     outcome = Outcome("ok")
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("ignore")
+            warnings.simplefilter("always", RuntimeWarning)
             reader.read(folder / seed.path)
+        for warning in caught:
+            kind = f"{warning.category.__name__} {_place([(warning.filename, warning.lineno, '')])}"
+            outcome = Outcome("warned", f"{kind}: {_shape(str(warning.message))}", str(warning.message))
     except PurifyError as error:
         outcome = Outcome("ours", text=f"{type(error).__name__}: {error}")
     except BaseException as error:
@@ -227,7 +235,7 @@ def _read(reader: Reader, seed: Seed, changes: Changes, folder: Path, outside: l
         outcome = Outcome("foreign", kind, "".join(traceback.format_exception(error)))
     if _SECRET in outcome.text:
         return Outcome("outside", f"outside {outcome.text.splitlines()[-1][:80]}", outcome.text)
-    if outside and not outcome.fault:
+    if outside and outcome.verdict != "foreign":
         lines = re.findall(r'File "(.*?)", line (\d+), in (\S+)', outside[0])
         return Outcome("outside", f"outside {_place([(f, int(n), w) for f, n, w in lines])}", outside[0])
     return outcome

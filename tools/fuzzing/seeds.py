@@ -68,18 +68,26 @@ def read_capture(path: Path, **settings: Any) -> None:
 
     scene = open_capture(path, limit=2, **settings)
     for frame in scene.frames:
-        frame.color(), frame.depth()
+        camera = (frame.camera.fx, frame.camera.fy, frame.depth_camera.cx, frame.depth_camera.cy)
+        sound(frame.world_from_camera, frame.depth(), camera)
+        frame.color()
         for ids in (frame.label, frame.instance):
             if ids is not None:
                 ids()
     check(path, limit=2, **settings)
 
 
+def sound(*values: Any) -> None:
+    """Numbers that nothing can be made of are a fault where they are taken for a result."""
+    for each in values:
+        assert np.isfinite(np.asarray(each)).all(), "a result has numbers that are not finite"
+
+
 def read_surface(path: Path) -> None:
     """What `read_capture` cannot: the depth of other seeds is random and has no surface."""
     from purify3d import open_capture, with_points
 
-    with_points(open_capture(path), voxel=0.1)
+    sound(with_points(open_capture(path), voxel=0.1).cloud().xyz)
 
 
 def _filmed(folder: Path, form: str) -> Path:
@@ -190,7 +198,8 @@ def read_points(path: Path) -> None:
     from purify3d import read_cloud
 
     far = path.suffix in (".las", ".laz")
-    read_cloud(path, origin=_tests("test_given_clouds").FAR if far else None)
+    cloud = read_cloud(path, origin=_tests("test_given_clouds").FAR if far else None)
+    sound(cloud.xyz, cloud.normal)
 
 
 def _ply(folder: Path, name: str = "a.ply") -> Path:
@@ -338,9 +347,13 @@ def read_run(path: Path) -> None:
     from purify3d import Run
 
     run = Run.open(path, backbone=_lite())
-    run.labels, run.views, run.features, run.metrics, run.show(), run.scene
-    run.objects()
-    run.query("something to sit on")
+    run.features, run.metrics, run.show()
+    sound(run.points.xyz, run.labels.score, run.views, run.scene.up)
+    assert all(-1 <= label < len(run.job.vocabulary) for label in run.labels.label.unique().tolist())
+    for found in run.objects():
+        sound(found.thing.center, found.thing.size, found.thing.score)
+    answer = run.query("something to sit on")
+    sound(answer.peak, answer.heat)
     run.export("npz", path.parent / "a.npz")
     run._repr_html_()
 
