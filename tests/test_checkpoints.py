@@ -96,19 +96,19 @@ def test_the_state_dict_is_found() -> None:
 
 
 def network() -> nn.Module:
-    with torch.device("meta"):
-        return nn.ModuleDict({"linear": nn.Linear(2, 3), "norm": nn.BatchNorm1d(3)})
+    return nn.ModuleDict({"linear": nn.Linear(2, 3), "norm": nn.BatchNorm1d(3)})
 
 
 def weights() -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
-    return nn.ModuleDict({"linear": nn.Linear(2, 3), "norm": nn.BatchNorm1d(3)}).state_dict()
+    return network().state_dict()
 
 
 def test_filling_keeps_the_networks_dtypes() -> None:
-    filled, state = network(), weights()
+    state = weights()
     half = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
-    load_strictly(filled, half, "f", model="M", advice="")
+    filled = load_strictly(network, half, "f", model="M", advice="")
+    assert not filled.training
     for key, value in filled.state_dict().items():
         assert (value.dtype, value.device.type) == (state[key].dtype, "cpu")
         torch.testing.assert_close(value, state[key], atol=1e-3, rtol=0)
@@ -116,10 +116,10 @@ def test_filling_keeps_the_networks_dtypes() -> None:
 
 def test_only_the_unused_may_be_left_over() -> None:
     state = weights() | {"head.bias": torch.ones(1), "scale": torch.ones(1)}
-    load_strictly(network(), state, "f", model="M", advice="", unused=("head.", "scale", "absent"))
+    load_strictly(network, state, "f", model="M", advice="", unused=("head.", "scale", "absent"))
     with pytest.raises(CheckpointError, match=r"2 unexpected \(head\.bias, scale\)"):
         load_strictly(
-            network(), state, "f", model="M", advice="", unused=("head", "sca")
+            network, state, "f", model="M", advice="", unused=("head", "sca")
         )  # beginnings end in a stop
 
 
@@ -127,14 +127,14 @@ def test_all_that_does_not_fit_is_named() -> None:
     state = weights() | {"extra": torch.ones(1), "linear.weight": torch.ones(3, 4)}
     del state["norm.bias"]
     with pytest.raises(CheckpointError) as error:
-        load_strictly(network(), state, "f.pt", model="the M", advice="Use f")
+        load_strictly(network, state, "f.pt", model="the M", advice="Use f")
     assert str(error.value) == (
         "f.pt does not fit the M: of 7 expected weights, 1 missing (norm.bias); 1 unexpected (extra); "
         "1 of another shape (linear.weight (3, 4) instead of (3, 2)). Use f"
     )
     many = weights() | {f"x{i}": torch.ones(1) for i in range(9)}
     with pytest.raises(CheckpointError, match=r"9 unexpected \(x0, .*x7, \.\.\.\)"):
-        load_strictly(network(), many, "f", model="M", advice="")
+        load_strictly(network, many, "f", model="M", advice="")
 
 
 def test_hub_ids_are_not_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

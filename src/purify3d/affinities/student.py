@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -307,8 +308,5 @@ def _student_state(content: Any) -> dict[str, Tensor] | None:
 
 def _filled(config: StudentConfig, state: Mapping[str, Tensor], source: str | Path) -> Student:
     """A student with these weights, or an error that lists what does not fit."""
-    with torch.device("meta"):
-        student = Student(config)
-    advice = "Use a checkpoint and config that belong together"
-    load_strictly(student, state, source, model=f"a student of {config}", advice=advice)
-    return student.eval()
+    advice, build = "Use a checkpoint and config that belong together", partial(Student, config)
+    return load_strictly(build, state, source, model=f"a student of {config}", advice=advice).requires_grad_()

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -144,12 +145,10 @@ def load_lite(weights: Path = WEIGHTS, card: Path = CARD) -> tuple[LiteSegmenter
             f"{card} does not describe the bundled segmenter ({type(error).__name__}: {error}); expected a "
             "JSON object with 'config' and 'names'. Reinstall purify3d"
         ) from error
-    with torch.device("meta"):
-        network = LiteSegmenter(config)
     advice = "Reinstall purify3d; of your own, both files must come from one run of tools/train_lite.py"
     state = read_checkpoint(weights, advice=advice)
-    load_strictly(network, state, weights, model=f"the network described by {card.name}", advice=advice)
-    return network.eval().requires_grad_(False), names
+    model = f"the network described by {card.name}"
+    return load_strictly(partial(LiteSegmenter, config), state, weights, model=model, advice=advice), names
 
 
 def seen_size(height: int, width: int) -> tuple[int, int]:

@@ -128,17 +128,14 @@ class MiniLMEncoder:
         # The file asks for 128 tokens, always; the published model reads as many as there are, up to 256.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        with torch.device("meta"):
-            self._network = MiniLM()
-        load_strictly(
-            self._network,
+        self._network = load_strictly(
+            MiniLM,
             safetensors.torch.load(files[_WEIGHTS]),
             _WEIGHTS,
             model="all-MiniLM-L6-v2",
             advice=_ADVICE,
             unused=("embeddings.position_ids", "pooler."),  # 0, 1, 2, ...; a head that sentences do without
         )
-        self._network.eval().requires_grad_(False)
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """(T,) sentences -> (T, 384) float32 unit rows; a sentence's row does not depend on its company.

@@ -6,9 +6,9 @@ import hashlib
 import json
 import re
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import load_file
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from purify3d.base.errors import CheckpointError, require
 
 _SHOWN = 8  # names that a message lists
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def read_checkpoint(path: Path, *, advice: str, allowed: Sequence[Any] = ()) -> Any:
@@ -82,17 +83,18 @@ def state_dict_in(content: Any, source: str | Path, *, expected: str) -> Mapping
 
 
 def load_strictly(
-    network: nn.Module,
+    build: Callable[[], Network],
     state: Mapping[str, Tensor],
     source: str | Path,
     *,
     model: str,
     advice: str,
     unused: Collection[str] = (),
-) -> None:
-    """Give a network, which may be on the meta device, exactly these weights; its own dtypes stay.
+) -> Network:
+    """A network with exactly these weights, in its own dtypes: on the CPU, frozen, in evaluation mode.
 
     Args:
+        build: makes the network, without weights that would be drawn in vain.
         model: what the network is called; advice: what to do if they do not fit, without its stop.
         unused: keys the network does not need, which may be there or not; one that ends in a stop stands for
             all that begin with it.
@@ -100,6 +102,8 @@ def load_strictly(
     Raises:
         CheckpointError: weights are missing, unexpected or of another shape; some of each are named.
     """
+    with torch.device("meta"):
+        network = build()
     expected = network.state_dict()
     beginnings = tuple(key for key in unused if key.endswith("."))
     given = {k: v for k, v in state.items() if k not in unused and not k.startswith(beginnings)}
@@ -118,6 +122,7 @@ def load_strictly(
             f"{source} does not fit {model}: of {len(expected)} expected weights, {found}. {advice}"
         )
     network.load_state_dict({key: value.to(expected[key].dtype) for key, value in given.items()}, assign=True)
+    return network.eval().requires_grad_(False)
 
 
 def digest_of(*values: Any) -> str:

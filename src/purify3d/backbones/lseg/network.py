@@ -222,7 +222,6 @@ class LSegNetwork(nn.Module):
             self.pretrained[f"act_postprocess{level}"] = Reassemble(config.width, c[i], resample[i])
             self.scratch[f"layer{level}_rn"] = nn.Conv2d(c[i], decoder, 3, padding=1, bias=False)
             self.scratch[f"refinenet{level}"] = Fusion(decoder, coarsest=level == "4")
-        self.eval().requires_grad_(False)
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) in -1..1, sides multiples of 32 -> (B, D, H/2, W/2) float32, unit length per pixel."""

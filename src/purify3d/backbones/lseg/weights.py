@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from functools import partial
 from pathlib import Path
-
-import torch
 
 from purify3d.backbones.lseg.network import LSegConfig, LSegNetwork
 from purify3d.base.checkpoints import load_strictly, read_checkpoint, stand_in, state_dict_in
@@ -43,8 +42,6 @@ def load_network(path: Path, config: LSegConfig) -> LSegNetwork:
     content = read_checkpoint(path, advice=_ADVICE, allowed=[Namespace, *map(stand_in, _LIGHTNING)])
     expected = "a 'state_dict' of names and tensors, as in LSeg's Lightning checkpoint (demo_e200.ckpt)"
     state = state_dict_in(content, path, expected=expected)
-    with torch.device("meta"):
-        network = LSegNetwork(config)
     given = {key.removeprefix("net."): value for key, value in state.items()}
-    load_strictly(network, given, path, model="LSeg with ViT-L/16", advice=_ADVICE, unused=UNUSED)
-    return network
+    build = partial(LSegNetwork, config)
+    return load_strictly(build, given, path, model="LSeg with ViT-L/16", advice=_ADVICE, unused=UNUSED)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-
-import torch
 
 from purify3d.backbones.xdecoder.config import XDecoderConfig
 from purify3d.backbones.xdecoder.network import XDecoder
@@ -41,7 +40,5 @@ def read_network(path: Path, config: XDecoderConfig) -> XDecoder:
             "It has neither pixel decoder nor transformer decoder: it is probably only the pre-training "
             f"initialisation (focall_vision_focalb_lang_unicl.pt), and {_WANTED} is needed"
         )
-    with torch.device("meta"):
-        network = XDecoder(config)
-    load_strictly(network, state, path, model="X-Decoder Focal-L", advice=advice, unused=UNUSED)
-    return network.eval().requires_grad_(False)
+    build = partial(XDecoder, config)
+    return load_strictly(build, state, path, model="X-Decoder Focal-L", advice=advice, unused=UNUSED)

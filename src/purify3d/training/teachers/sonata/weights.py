@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from purify3d.base.checkpoints import (
     download,
@@ -74,10 +73,8 @@ def read_network(path: Path) -> SonataNetwork:
     content = read_checkpoint(path, advice=_ADVICE)
     given = state_dict_in(content, path, expected="names and tensors, as in the official sonata.pth")
     config = _config(path, content["config"]) if "config" in content else SonataConfig()
-    with torch.device("meta"):
-        network = SonataNetwork(config)
-    load_strictly(network, given, path, model="Sonata's encoder", advice=_ADVICE, unused=(OPTIONAL,))
-    return network.eval().requires_grad_(False)
+    build = partial(SonataNetwork, config)
+    return load_strictly(build, given, path, model="Sonata's encoder", advice=_ADVICE, unused=(OPTIONAL,))
 
 
 def _config(path: Path, official: Any) -> SonataConfig:
