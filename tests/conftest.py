@@ -1,16 +1,18 @@
-"""Small captures that the tests build themselves."""
+"""Small captures that the tests build themselves. Nothing heavy is imported before a fixture needs it."""
+
+from __future__ import annotations
 
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from fakes import LABELS, write_scannet
 from filelock import FileLock
 
-from purify3d.types import Scene
+if TYPE_CHECKING:
+    from purify3d.types import Scene
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 _MISSING = "reference captures and weights (../shared) are not on this machine"
@@ -102,6 +104,8 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[P
 @pytest.fixture(scope="session")
 def room_folder(room: Scene, once: Callable[..., Path]) -> Path:
     """The room as a ScanNet-style folder, to be read alone; see `capture`."""
+    from fakes import write_scannet
+
     return once("room", lambda folder: write_scannet(room, folder))
 
 
@@ -114,6 +118,8 @@ def capture(room_folder: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def finished(room_folder: Path, once: Callable[..., Path]) -> Path:
     """A finished run of the room with LABELS, to be read alone; see `run`."""
+    from fakes import LABELS
+
     from purify3d.pipeline import run_job
     from purify3d.runs.job import job
 
