@@ -8,9 +8,10 @@ the next begins, so that any number of rounds reaches as far as without tiles.
 from __future__ import annotations
 
 import os
+import pickle
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +24,12 @@ from purify3d.base.errors import PurifyError
 from purify3d.base.progress import Progress, silent
 from purify3d.grid.cells import BESIDE, key_steps, pack_cells
 from purify3d.grid.neighbors import grid_neighbors
-from purify3d.types import Affinity, PointCloud, PointFeatures, Voxels
+from purify3d.types import PointCloud, PointFeatures, Voxels
 
 #: See `tiled_affinity`.
 Weigh = Callable[[np.ndarray, Tensor, Tensor], Tensor]
 
 _AT_A_TIME = 1 << 14  # rows
-
-
-@dataclass(frozen=True)
-class _Tile:
-    """Where a tile lies in the file: so many voxels, with so many sources: them and their neighbours."""
-
-    start: int
-    voxels: int
-    sources: int
 
 
 class TiledAffinity:
@@ -48,11 +40,11 @@ class TiledAffinity:
 
     Attributes:
         count: V, of all voxels; k: neighbours of each.
-        tiles: where each lies in the file.
+        tiles: where each begins in the file.
     """
 
     def __init__(self, count: int, k: int) -> None:
-        self.count, self.k, self.tiles = count, k, list[_Tile]()
+        self.count, self.k, self.tiles = count, k, list[int]()
         try:
             self._file: Any = tempfile.TemporaryFile(prefix="purify3d-", dir=scratch())  # noqa: SIM115
         except OSError as error:  # also where no folder for temporary files can be found at all
@@ -78,8 +70,8 @@ class TiledAffinity:
         """
         start = self._file.seek(0, os.SEEK_END)
         try:
-            for part in (rows.astype(np.int32), sources.astype(np.int32), place, weight):
-                self._file.write(np.ascontiguousarray(part).data.cast("B"))
+            parts = (rows.astype(np.int32), sources.astype(np.int32), place, weight)
+            pickle.dump(parts, self._file, protocol=5)
             self._file.flush()
         except OSError as error:
             raise PurifyError(
@@ -87,25 +79,18 @@ class TiledAffinity:
                 f"room for about {self.count * self.k * 8 / 1e9:.1f} GB. Name a folder of a larger disk in "
                 "TMPDIR, or give a larger --voxel"
             ) from error
-        self.tiles.append(_Tile(start, len(rows), len(sources)))
+        self.tiles.append(start)
 
-    def read(self, tile: _Tile) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def read(self, tile: int) -> tuple[Tensor, ...]:
         """Rows (T,), sources (H,), neighbours (T, K) as places among the sources, weights (T, K)."""
-        self._file.seek(tile.start)
-        square = (tile.voxels, self.k)
-        kinds = (
-            ((tile.voxels,), np.int32),
-            ((tile.sources,), np.int32),
-            (square, np.int32),
-            (square, np.float32),
-        )
-        parts = []
-        for shape, kind in kinds:
-            part = np.empty(shape, dtype=kind)
-            if self._file.readinto(part.data.cast("B")) != part.nbytes:
-                raise PurifyError(f"a temporary file of tiles in {scratch()} was cut off. Repeat the command")
-            parts.append(torch.from_numpy(part))
-        return parts[0], parts[1], parts[2], parts[3]
+        self._file.seek(tile)
+        try:
+            parts = pickle.load(self._file)  # of our own making, and without a name
+        except (EOFError, pickle.UnpicklingError) as error:
+            raise PurifyError(
+                f"a temporary file of tiles in {scratch()} was cut off. Repeat the command"
+            ) from error
+        return tuple(map(torch.from_numpy, parts))
 
     def times(self, values: Tensor) -> Tensor:
         """The product with (V, C) values: one round of pooling, on their device."""
@@ -117,15 +102,6 @@ class TiledAffinity:
                 neighbor, near, per_sample_weights=weight.to(values.dtype), mode="sum"
             )
         return result
-
-    def whole(self) -> Affinity:
-        """The same without tiles, in memory."""
-        neighbor = torch.empty(self.count, self.k, dtype=torch.int32)
-        weight = torch.empty(self.count, self.k)
-        for tile in self.tiles:
-            rows, sources, place, share = self.read(tile)
-            neighbor[rows.long()], weight[rows.long()] = sources[place], share
-        return Affinity(neighbor, weight)
 
 
 def tiled_affinity(
