@@ -28,7 +28,6 @@ from purify3d.features.lifting import (
     fuse_mean,
     lift,
     sample,
-    sample_bicubic,
     view_of,
     visible_points,
 )
@@ -179,7 +178,6 @@ def test_images_to_features(scene: Scene, text_embeddings: TextEmbeddings) -> No
         (seen,) = colours(masks).observe([frame], text_embeddings)
         values = seen.logits if isinstance(seen, MaskFeatures) else seen.values
         check(lambda maps, pixel: sample(maps, pixel, frame.camera), values, pixel)
-        check(lambda maps, pixel: sample_bicubic(maps, pixel, frame.camera), values, pixel)
         check(lambda p, px, s, xyz: view_of(p, px, frame.camera, s, xyz), point, pixel, seen, xyz)
         view = view_of(point, pixel, frame.camera, seen, xyz)
         table = (view.point, view.row, view.table)
@@ -289,11 +287,11 @@ def test_heat_and_regions(scene: Scene, features: PointFeatures, text_embeddings
 
 def test_what_mps_lacks_is_computed_on_the_cpu_and_said_once(scene: Scene, features: PointFeatures) -> None:
     frame, points = scene.frames[0], scene.cloud()
-    _, pixel = visible_points(points.xyz, frame, LiftConfig())
-    maps = torch.arange(48.0).reshape(4, 3, 4).sin()
-    with pytest.warns(PurifyWarning, match="sample_bicubic is computed on the CPU"):
-        check(lambda maps, pixel: sample_bicubic(maps, pixel, frame.camera), maps, pixel, kind="mps")
-    check(lambda maps, pixel: sample_bicubic(maps, pixel, frame.camera), maps, pixel, kind="mps")
+    seen = MaskFeatures(torch.arange(48.0).reshape(4, 3, 4).sin(), torch.ones(4), torch.eye(4))
+    given = (*visible_points(points.xyz, frame, LiftConfig()), seen, points.xyz)
+    with pytest.warns(PurifyWarning, match="_winners is computed on the CPU"):
+        check(lambda p, px, s, xyz: view_of(p, px, frame.camera, s, xyz), *given, kind="mps")
+    check(lambda p, px, s, xyz: view_of(p, px, frame.camera, s, xyz), *given, kind="mps")
     check(lambda xyz: visible_points(xyz, frame, LiftConfig()), points.xyz, kind="mps")
     check(lambda xyz: voxelize(xyz, 0.1), points.xyz, kind="mps")
 

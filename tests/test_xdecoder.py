@@ -23,7 +23,7 @@ from purify3d.backbones.xdecoder.layers import sine_positions, unit
 from purify3d.backbones.xdecoder.network import XDecoder, padded_batch, padded_size
 from purify3d.backbones.xdecoder.prompts import TEMPLATES, sentences
 from purify3d.base.errors import BackboneError, CheckpointError, SpaceMismatchError
-from purify3d.features.lifting import sample_bicubic
+from purify3d.features.lifting import bicubic, cubic_weights
 from purify3d.types import Camera, FeatureSpace, TextEmbeddings, Vocabulary
 
 TINY = XDecoderConfig(
@@ -173,17 +173,17 @@ def test_final_output_and_published_semantic_map(golden: Golden, network: XDecod
         close(embedding[:, :-1], golden[f"{key}/{name}"], FEATURE)
     close(text, torch.cat([golden[f"{key}/text_embed"], golden[f"{key}/null_embed"]]), UNIT)
     close(scale, golden[f"{key}/logit_scale"], FEATURE)
-    uncropped = bicubic(masks[:, :-1], facts["mask_shape"])
+    uncropped = resized_bicubic(masks[:, :-1], facts["mask_shape"])
     close(uncropped, golden[f"{key}/pred_masks_resized_mask_shape"], MASK)
     for number, image in enumerate(golden.images(case)):
-        full = bicubic(masks[number][None], pixels.shape[2:])[..., : image.shape[1], : image.shape[2]]
-        probability = bicubic(full, facts["evaluate_hw"][number])[0].sigmoid()
+        full = resized_bicubic(masks[number][None], pixels.shape[2:])[..., : image.shape[1], : image.shape[2]]
+        probability = resized_bicubic(full, facts["evaluate_hw"][number])[0].sigmoid()
         semantic = torch.einsum("qc,qhw->chw", logits[number].softmax(-1)[:, :-1], probability)
         close(semantic, golden[f"case_{case}/evaluate/sem_seg_{number}"], MASK)
     assert not golden.unread(case, "final", "evaluate")
 
 
-def bicubic(maps: Tensor, size: object) -> Tensor:
+def resized_bicubic(maps: Tensor, size: object) -> Tensor:
     return interpolate(maps, tuple(size), mode="bicubic", antialias=True, align_corners=False)
 
 
@@ -332,11 +332,15 @@ def test_masks_lie_on_the_image(
     pixel = torch.from_numpy(rng.integers(margin, high, (500, 2)))
     scale = torch.tensor([shape[1] / width, shape[0] / height])
     camera = Camera(500, 500, 0, 0, shape[1], shape[0])
-    found = (sample_bicubic(logits, pixel, camera) + 0.5) * scale - 0.5
+
+    def sampled(maps: Tensor) -> Tensor:
+        return (bicubic(maps.flatten(1).T, *cubic_weights(maps, camera), pixel) + 0.5) * scale - 0.5
+
+    found = sampled(logits)
     assert (found - pixel).abs().max() < 0.01 * scale.max()
 
     # What resizing without cropping does: an error that grows to the whole padding at the far border.
-    squeezed = (sample_bicubic(padded[-1], pixel, camera) + 0.5) * scale - 0.5
+    squeezed = sampled(padded[-1])
     sides = padded_size(height, width)
     stretch = torch.tensor([sides[1] / width, sides[0] / height])
     close(squeezed - pixel, (pixel + 0.5) * (stretch - 1), 0.02 * float(scale.max()))

@@ -117,25 +117,22 @@ def sample(maps: Tensor, pixel: Tensor, camera: Camera) -> Tensor:
     return grid_sample(maps[None], grid[None, None], padding_mode="border", align_corners=False)[0, :, 0].T
 
 
-@falling_back
-def sample_bicubic(maps: Tensor, pixel: Tensor, camera: Camera) -> Tensor:
-    """Values of (Q, h, w) maps at pixels (n, 2) of a larger image they cover, bicubic: (n, Q).
+def bicubic(table: Tensor, column: Tensor, row: Tensor, wx: Tensor, wy: Tensor, pixel: Tensor) -> Tensor:
+    """(n, Q) values of maps at pixels (n, 2) of a larger image they cover, bicubic.
 
     Equal to resizing the maps to the image with `interpolate(mode="bicubic", antialias=True)`, as mask-type
     models do, and reading the pixels; without making Q full-size images. A value is a weighted sum of 16.
+
+    Args:
+        table: (h w, Q); the others: cells and weights of `cubic_weights`.
     """
-    return _bicubic(maps.flatten(1).T.contiguous(), *_cubic_weights(maps, camera), pixel)
-
-
-def _bicubic(table: Tensor, column: Tensor, row: Tensor, wx: Tensor, wy: Tensor, pixel: Tensor) -> Tensor:
-    """(n, Q) from (h w, Q) values, with the cells and weights of `_cubic_weights`."""
     u, v = pixel.unbind(1)
     cell = (row[v][:, :, None] + column[u][:, None, :]).flatten(1)
     weight = (wy[v][:, :, None] * wx[u][:, None, :]).flatten(1)
     return embedding_bag(cell, table, mode="sum", per_sample_weights=weight)
 
 
-def _cubic_weights(maps: Tensor, camera: Camera) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def cubic_weights(maps: Tensor, camera: Camera) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Cells of (Q, h, w) maps, counted row by row, and weights for each column and row of an image.
 
     Returns:
@@ -163,11 +160,11 @@ def _cubic_taps(position: Tensor, source: int, target: int) -> tuple[Tensor, Ten
 @falling_back
 def _winners(seen: MaskFeatures, pixel: Tensor, camera: Camera) -> tuple[Tensor, Tensor]:
     """Of pixels (n, 2) the likeliest mask (n,) int64, and whether they lie on it (n,) bool."""
-    table, weights = seen.logits.flatten(1).T.contiguous(), _cubic_weights(seen.logits, camera)
+    table, weights = seen.logits.flatten(1).T.contiguous(), cubic_weights(seen.logits, camera)
     rows, on = [], []
     # Some pixels at a time, so that what is computed for them stays in the cache.
     for some in pixel.split(max(1, _AT_ONCE // table.shape[1])):
-        logit = _bicubic(table, *weights, some)
+        logit = bicubic(table, *weights, some)
         row = logit.sigmoid().mul_(seen.score).argmax(1)
         rows.append(row)
         on.append(logit.gather(1, row[:, None])[:, 0].sigmoid() >= 0.5)

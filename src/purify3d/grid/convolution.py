@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from purify3d.base.devices import Movable
 from purify3d.grid.cells import find_keys, key_steps, pack_cells
 
 #: The 27 offsets (x, y, z) of a kernel in the order of its weights: x runs fastest, offset 26 - k is minus
@@ -36,7 +37,7 @@ _PADDED = 256  # to a multiple of so many rows in half precision, where every ne
 
 
 @dataclass(frozen=True)
-class KernelMap:
+class KernelMap(Movable):
     """Which voxel reads which voxel through which offset of a 3x3x3 kernel.
 
     Attributes:
@@ -77,14 +78,6 @@ class KernelMap:
             source[k, here] = there
             source[len(OFFSETS) - 1 - k, there] = here
         return cls(torch.from_numpy(np.ascontiguousarray(source.T))).to(index.device)
-
-    def pairs_per_voxel(self) -> float:
-        """Mean number of occupied cells under the kernel, 1 (isolated voxels) to 27."""
-        return int((self.source < len(self)).sum()) / len(self)
-
-    def to(self, device: torch.device | str) -> KernelMap:
-        """The same map on another device."""
-        return KernelMap(self.source.to(device))
 
 
 def submanifold_conv(features: Tensor, kernel: Tensor, kernel_map: KernelMap) -> Tensor:
