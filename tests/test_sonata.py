@@ -17,7 +17,7 @@ from torch.nn import Module
 
 from purify3d.base import checkpoints
 from purify3d.base.errors import CheckpointError, PurifyWarning
-from purify3d.training.teachers import Teacher
+from purify3d.training.teachers import Targets, Teacher
 from purify3d.training.teachers.sonata import Sonata, load, sonata_input, weights
 from purify3d.training.teachers.sonata.curves import CURVES, curve_depth, curve_key
 from purify3d.training.teachers.sonata.network import SonataConfig, SonataNetwork, upcast
@@ -93,6 +93,12 @@ def clouds(seed: int = 0, count: int = 600, extent: float = 0.5) -> PointCloud:
     )
 
 
+def dense(targets: Targets) -> Tensor:
+    """(N, C) the feature of every point."""
+    assert targets.feature is not None
+    return targets.feature[targets.group[:, 0]]
+
+
 # ---- the network
 
 
@@ -163,9 +169,9 @@ def test_point_features_are_golden(golden: Recorded, network: SonataNetwork, cas
     assert np.array_equal(features.numpy(), golden[f"{case}/in/feat"][row])
 
     teacher: Teacher = Sonata(network)
-    described = teacher.teach(cloud, up=Z).dense()
+    described = dense(teacher.teach(cloud, up=Z))
     close(described[order.argsort()], golden[f"{case}/out/final.point_feat"])
-    assert torch.equal(described, teacher.teach(cloud, up=Z).dense())
+    assert torch.equal(described, dense(teacher.teach(cloud, up=Z)))
 
 
 def test_order_of_voxels_does_not_matter(golden: Recorded, network: SonataNetwork) -> None:
@@ -207,9 +213,9 @@ def test_up_becomes_z(network: SonataNetwork) -> None:
         normal=cloud.normal[:, [0, 2, 1]] * torch.tensor([1.0, 1.0, -1.0]),
     )
     teacher = Sonata(network)
-    plain = teacher.teach(cloud, up=Z).dense()
-    close(teacher.teach(turned, up=np.array([0.0, 1.0, 0.0])).dense(), plain.numpy())
-    assert (teacher.teach(turned, up=Z).dense() - plain).abs().max() > 0.1
+    plain = dense(teacher.teach(cloud, up=Z))
+    close(dense(teacher.teach(turned, up=np.array([0.0, 1.0, 0.0]))), plain.numpy())
+    assert (dense(teacher.teach(turned, up=Z)) - plain).abs().max() > 0.1
 
 
 def test_input_of_a_voxel_is_its_first_point() -> None:
@@ -259,7 +265,7 @@ def test_the_fingerprint_is_that_of_weights_and_use(
 
 
 def test_a_single_point(network: SonataNetwork) -> None:
-    assert Sonata(network).teach(clouds(count=1), up=Z).dense().isfinite().all()
+    assert dense(Sonata(network).teach(clouds(count=1), up=Z)).isfinite().all()
 
 
 # ---- weights
@@ -281,10 +287,10 @@ def test_file_folder_and_safetensors(
 ) -> None:
     cloud = clouds()
     with pytest.warns(PurifyWarning, match="CC-BY-NC") as caught:
-        expected = load(str(checkpoint)).teach(cloud, up=Z).dense()
+        expected = dense(load(str(checkpoint)).teach(cloud, up=Z))
     assert len(caught) == 1
     with pytest.warns(PurifyWarning):
-        assert torch.equal(load(str(checkpoint.parent)).teach(cloud, up=Z).dense(), expected)
+        assert torch.equal(dense(load(str(checkpoint.parent)).teach(cloud, up=Z)), expected)
     checkpoint.unlink()
     save_file(state, checkpoint.parent / "model.safetensors")
     # No config beside the weights: they are taken for the published model, which the tiny ones are not.
@@ -292,7 +298,7 @@ def test_file_folder_and_safetensors(
         load(str(checkpoint.parent))
     monkeypatch.setattr(weights, "SonataConfig", lambda: network.config)
     with pytest.warns(PurifyWarning):
-        assert torch.equal(load(str(checkpoint.parent)).teach(cloud, up=Z).dense(), expected)
+        assert torch.equal(dense(load(str(checkpoint.parent)).teach(cloud, up=Z)), expected)
 
 
 def test_mask_token_may_be_absent(checkpoint: Path, state: dict[str, Tensor], official: dict) -> None:

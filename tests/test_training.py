@@ -279,12 +279,13 @@ def test_two_processes_are_one_that_sees_the_same_scenes(targets: list[Path], tm
     script.write_text(
         "import sys, torch\nfrom pathlib import Path\nfrom dataclasses import replace\n"
         "sys.path.insert(0, sys.argv[1])\nfrom test_training import CONFIG, STUDENT\n"
-        "from purify3d.training import parallel, train\nparallel.begin('cpu')\ntorch.set_num_threads(1)\n"
+        "from purify3d.training import parallel, train\ntorch.set_num_threads(1)\n"
         "files = [Path(name) for name in sys.argv[3:]]\n"
-        "student, _ = train(Path(sys.argv[2]), STUDENT, files, [], replace(CONFIG, scenes=2), steps=3)\n"
-        "if parallel.rank() == 0: torch.save(student.state_dict(), Path(sys.argv[2]) / 'w.pt')\n"
+        "with parallel.together('cpu'):\n"
+        "    student, _ = train(Path(sys.argv[2]), STUDENT, files, [], replace(CONFIG, scenes=2), steps=3)\n"
+        "    if parallel.rank() == 0: torch.save(student.state_dict(), Path(sys.argv[2]) / 'w.pt')\n"
         # Not through the interpreter's end, where torch's threads may abort a process that has done its work.
-        "parallel.end()\nimport os\nos._exit(0)\n"
+        "import os\nos._exit(0)\n"
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += [str(script), str(Path(__file__).parent), str(tmp_path / "two"), *map(str, targets)]

@@ -174,13 +174,6 @@ def _hints(kind: type) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
 
-def replaced(settings: T, path: tuple[str, ...], value: Any) -> T:
-    """The settings with one of them changed."""
-    name, *rest = path
-    inner = replaced(getattr(settings, name), tuple(rest), value) if rest else value
-    return dataclasses.replace(settings, **{name: inner})  # type: ignore[type-var]
-
-
 def documented(kind: type) -> dict[str, str]:
     """The words of each attribute in the section "Attributes" of a class and of those it extends, on one
     line each."""

@@ -94,12 +94,11 @@ def desk(rng: Rng, style: Style) -> Item:
     return item
 
 
-def chair(rng: Rng, style: Style, seat: float | None = None) -> Item:
+def chair(rng: Rng, style: Style) -> Item:
     """Chair: four legs with a slatted, solid or padded back, or an office chair on a star base."""
     item = Item("chair")
     width, depth = rng.uniform(0.4, 0.48), rng.uniform(0.4, 0.48)
-    height = rng.uniform(0.43, 0.47) if seat is None else seat
-    half, back = width / 2, rng.uniform(0.38, 0.55)
+    height, half, back = rng.uniform(0.43, 0.47), width / 2, rng.uniform(0.38, 0.55)
     if rng.random() < 0.35:
         _office_base(item, rng, style, depth, height)
         item.slab(half, (0, depth), (height - 0.07, height), style.soft, soft=0.03)
@@ -226,10 +225,10 @@ def nightstand(rng: Rng, style: Style) -> Item:
     return item
 
 
-def cabinet(rng: Rng, style: Style, tall: bool | None = None) -> Item:
+def cabinet(rng: Rng, style: Style) -> Item:
     """Wardrobe, sideboard or chest of drawers."""
     item = Item("cabinet")
-    tall = rng.random() < 0.4 if tall is None else tall
+    tall = rng.random() < 0.4
     if tall:
         width, depth, height = rng.uniform(0.8, 1.6), rng.uniform(0.5, 0.6), rng.uniform(1.8, 2.15)
         rows, columns = 1, max(2, round(width / 0.5))

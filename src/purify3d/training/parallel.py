@@ -14,33 +14,21 @@ import torch.distributed as dist
 from torch import Tensor
 
 
-def begin(device: str) -> str:
-    """Join the other processes if torchrun started several; the device that this one shall use."""
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or dist.is_initialized():
-        return device
-    cuda = device.startswith("cuda")
-    dist.init_process_group("nccl" if cuda else "gloo")
-    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device == "cuda" else device
-
-
-def end() -> None:
-    """Leave, when all the others have come to this too: nobody's connection ends while it is in use."""
-    if dist.is_initialized():
-        wait()
-        dist.destroy_process_group()
-
-
 @contextmanager
 def together(device: str) -> Iterator[str]:
-    """`begin` and `end` around a block, which gets the device; after an error nobody is waited for."""
-    device = begin(device)
-    try:
+    """With the other processes, if torchrun started several; the block gets the device of this one.
+
+    All end together, since a connection must not end while it is in use; after an error nobody is waited for.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         yield device
-    except BaseException:
-        if dist.is_initialized():
-            dist.destroy_process_group()
-        raise
-    end()
+        return
+    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    try:
+        yield f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device == "cuda" else device
+        wait()
+    finally:
+        dist.destroy_process_group()
 
 
 def rank() -> int:

@@ -52,14 +52,9 @@ def _matrix(row: np.ndarray) -> np.ndarray:
 
 
 class Transforms:
-    """Frames by name; each but the root has a parent.
-
-    Attributes:
-        unusable: transforms that were not taken, not finite or without a rotation.
-    """
+    """Frames by name; each but the root has a parent."""
 
     def __init__(self) -> None:
-        self.unusable = 0
         self._moving: dict[tuple[str, str], _Link] = {}
         self._static: dict[tuple[str, str], np.ndarray] = {}
         self._parents: dict[str, set[str]] = {}
@@ -67,10 +62,12 @@ class Transforms:
     def add(
         self, parent: str, child: str, time: int, translation: np.ndarray, xyzw: np.ndarray, *, static: bool
     ) -> None:
-        """Take a record: where `child` is in `parent` at `time` (ns), or always. Metres, unit quaternion."""
+        """Take a record: where `child` is in `parent` at `time` (ns), or always. Metres, unit quaternion.
+
+        What is not finite, or without a rotation, is not taken.
+        """
         numbers = np.array([*translation, *xyzw], dtype=np.float64)
         if not np.isfinite(numbers).all() or not layouts.is_turn(numbers[3:]):
-            self.unusable += 1
             return
         self._parents.setdefault(child, set()).add(parent)
         if static:

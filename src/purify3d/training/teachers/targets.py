@@ -69,17 +69,6 @@ class Targets:
         """(N,) bool: the points that the teacher says something of."""
         return (self.group >= 0).any(1)
 
-    def dense(self) -> Tensor:
-        """(N, C) float32, the feature of every point, 0 where nothing is known. Large: 4 N C bytes.
-
-        Raises:
-            ValueError: the targets is groups alone.
-        """
-        if self.feature is None:
-            raise ValueError("found a targets of groups alone; expected one with features")
-        row = self.group[:, 0]
-        return torch.where((row >= 0)[:, None], self.feature[row.clamp_min(0)], 0)
-
 
 class Teacher(Protocol):
     """Says which points of a scene are alike, without knowing any word for them."""
