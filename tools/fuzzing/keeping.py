@@ -36,7 +36,7 @@ class Fault:
 
 def minimal(pool: Pool, fault: Fault, seed: Seed, tries: int = _TRIES) -> Changes:
     """Fewer files changed, and less of each, that still end the same way."""
-    left = tries
+    left = min(tries, 4) if fault.outcome.verdict == "hang" else tries  # each lasts as long as the limit
 
     def same(changes: Changes) -> bool:
         nonlocal left

@@ -217,15 +217,21 @@ def _read(reader: Reader, seed: Seed, changes: Changes, folder: Path, outside: l
         secret.parent.mkdir(parents=True, exist_ok=True)
         secret.write_text(_SECRET)
     outside.clear()
-    outcome = Outcome("ok")
+    outcome, caught = Outcome("ok"), list[Outcome]()
+
+    def warned(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        stack = traceback.extract_stack()
+        kind = f"{category.__name__} {_place([(f.filename, f.lineno or 0, f.name) for f in stack])}"
+        text = "".join(traceback.format_list(stack[-8:-1])) + str(message)
+        caught.append(Outcome("warned", f"{kind}: {_shape(str(message))}", text))
+
     try:
-        with warnings.catch_warnings(record=True) as caught:
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("always", RuntimeWarning)
+            warnings.showwarning = warned
             reader.read(folder / seed.path)
-        for warning in caught:
-            kind = f"{warning.category.__name__} {_place([(warning.filename, warning.lineno, '')])}"
-            outcome = Outcome("warned", f"{kind}: {_shape(str(warning.message))}", str(warning.message))
+        outcome = caught[0] if caught else outcome
     except PurifyError as error:
         outcome = Outcome("ours", text=f"{type(error).__name__}: {error}")
     except BaseException as error:
@@ -237,7 +243,10 @@ def _read(reader: Reader, seed: Seed, changes: Changes, folder: Path, outside: l
         return Outcome("outside", f"outside {outcome.text.splitlines()[-1][:80]}", outcome.text)
     if outside and outcome.verdict != "foreign":
         lines = re.findall(r'File "(.*?)", line (\d+), in (\S+)', outside[0])
-        return Outcome("outside", f"outside {_place([(f, int(n), w) for f, n, w in lines])}", outside[0])
+        place = _place([(file, int(line), name) for file, line, name in lines])
+        return Outcome(
+            "outside", f"outside {place}", f"{outside[0]}opened {OUTSIDE}, which is no part of the input"
+        )
     return outcome
 
 
@@ -253,4 +262,4 @@ def _place(frames: list[tuple[str, int, str]]) -> str:
 def _shape(text: str) -> str:
     """A message without what differs from case to case."""
     text = re.sub(r"/\S+|'[^']*'|\"[^\"]*\"|b'.*", "…", text.splitlines()[0] if text else "")
-    return re.sub(r"[-+]?\d[\d.e+,]*", "#", text)[:80]
+    return re.sub(r"0x[\da-f]+|[-+]?\d[\d.e+,]*", "#", text)[:80]
