@@ -1,7 +1,6 @@
 """Tasks for workers: one that fails or dies stops no other, and a cluster gives each a GPU of its own."""
 
 import os
-import signal
 import sys
 import time
 import warnings
@@ -11,8 +10,10 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import deaths
 import pytest
 import ray
+from deaths import die_once
 from ray import cloudpickle
 from ray.cluster_utils import Cluster
 from test_benchmarking import LABELS, METHODS, numbers, rooms
@@ -64,15 +65,6 @@ def test_which_workers_are_asked_for() -> None:
         workers(0)
 
 
-def die_once(flag: Path, name: str, task: Task) -> int:
-    """As if memory ran out in one task, the first time; or whenever, where there is no flag to set."""
-    if task.name == name and not flag.exists():
-        if flag.parent.is_dir():
-            flag.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return os.getpid()
-
-
 def test_a_process_that_dies_takes_no_other_task(tmp_path: Path) -> None:
     for flag, good in ((tmp_path / "flag", True), (tmp_path / "nowhere" / "flag", False)):
         found = {o.name: o for o in Processes(2)(TASKS[:3], partial(die_once, flag, "b"))}
@@ -86,8 +78,9 @@ def test_a_process_that_dies_takes_no_other_task(tmp_path: Path) -> None:
 def cluster() -> Iterator[str]:
     """The address of two nodes of two cores. One has two GPUs that are not there: Ray hands out what a node
     says it has."""
-    module = sys.modules[__name__]
-    cloudpickle.register_pickle_by_value(module)  # the cluster's processes do not see the tests
+    unseen = (sys.modules[__name__], deaths)  # the cluster's processes do not see the tests
+    for module in unseen:
+        cloudpickle.register_pickle_by_value(module)
     cluster = Cluster(
         initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 2, "include_dashboard": False}
     )
@@ -98,7 +91,8 @@ def cluster() -> Iterator[str]:
     finally:
         ray.shutdown()
         cluster.shutdown()
-        cloudpickle.unregister_pickle_by_value(module)
+        for module in unseen:
+            cloudpickle.unregister_pickle_by_value(module)
 
 
 def tasks_on(device: str, count: int = 4) -> list[SceneTask]:
