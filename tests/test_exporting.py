@@ -79,10 +79,10 @@ def test_ply_has_label_score_views_and_heat(run: Path) -> None:
     want = content(run, text="chair", colors="heat")
     mesh = trimesh.load(export(want, "ply", run / "a.ply"), process=False)
     stored = mesh.metadata["_ply_raw"]["vertex"]["data"]
-    assert np.asarray(mesh.vertices) == pytest.approx(want.points.xyz.numpy())
-    assert (stored["label"].ravel() == want.result.numpy()).all()
-    assert (stored["score"].ravel() == want.result.score.numpy()).all()
-    assert (stored["views"].ravel() == want.views).all()
+    assert np.asarray(mesh.vertices) == pytest.approx(want.run.points.xyz.numpy())
+    assert (stored["label"].ravel() == want.run.labels.numpy()).all()
+    assert (stored["score"].ravel() == want.run.labels.score.numpy()).all()
+    assert (stored["views"].ravel() == want.run.views.numpy()).all()
     heat = stored["heat"].ravel()
     assert heat.min() >= 0
     assert 0.9 < heat.max() <= 1
@@ -98,9 +98,9 @@ def test_las_is_exact_to_the_millimetre_and_has_labels(run: Path, kind: str) -> 
     assert las.header.are_points_compressed == (kind == "laz")
     assert las.header.offsets.tolist() == ORIGIN.tolist()
     assert las.header.scales.tolist() == [0.001] * 3
-    assert np.abs(las.xyz - (want.points.xyz.numpy().astype(float) + ORIGIN)).max() <= 0.0006
-    assert (np.asarray(las["label"]) == want.result.numpy()).all()
-    assert (np.asarray(las["score"]) == want.result.score.numpy()).all()
+    assert np.abs(las.xyz - (want.run.points.xyz.numpy().astype(float) + ORIGIN)).max() <= 0.0006
+    assert (np.asarray(las["label"]) == want.run.labels.numpy()).all()
+    assert (np.asarray(las["score"]) == want.run.labels.score.numpy()).all()
     colors = np.concatenate([label_colors(NAMES), [NO_LABEL_COLOR]])[np.asarray(las["label"])]
     assert (np.stack([las.red, las.green, las.blue], axis=1) // 257 == colors).all()
 
@@ -111,10 +111,10 @@ def test_npz_is_in_the_coordinates_of_the_user(run: Path) -> None:
     assert near["xyz"].dtype == np.float64
     assert near["names"].tolist() == NAMES
     assert near["up"].tolist() == [0, 0, 1]
-    assert (near["rgb"] == want.points.rgb.numpy()).all()
-    assert (near["label"] == want.result.numpy()).all()
-    assert (near["views"] == want.views).all()
-    assert near["features"].shape == (len(want.points), len(near["basis"]))
+    assert (near["rgb"] == want.run.points.rgb.numpy()).all()
+    assert (near["label"] == want.run.labels.numpy()).all()
+    assert (near["views"] == want.run.views.numpy()).all()
+    assert near["features"].shape == (len(want.run.points), len(near["basis"]))
     (run.parent / "out-npz.npz").unlink()
     moved(run)
     far = np.load(exported(run, "npz"))
@@ -193,13 +193,13 @@ def test_glb_of_a_run_without_faces_is_points(run: Path) -> None:
         path = exported(run, "glb")
     tree, (place, shade) = parsed(path)
     assert tree["meshes"][0]["primitives"][0]["mode"] == 0
-    assert (place == want.points.xyz.numpy()).all()
+    assert (place == want.run.points.xyz.numpy()).all()
     assert tree["accessors"][0]["min"] == place.min(axis=0).tolist()
     (cloud,) = trimesh.load_scene(path).dump()
-    x, y, z = (want.points.xyz.numpy().astype(float) + ORIGIN).T
+    x, y, z = (want.run.points.xyz.numpy().astype(float) + ORIGIN).T
     assert np.asarray(cloud.vertices) == pytest.approx(np.stack([x, z, -y], axis=1), abs=1e-3)  # y is up
-    colors = label_colors(NAMES)[want.result.numpy()[want.result.numpy() >= 0]]
-    assert shade[want.result.numpy() >= 0, :3] / 65535 == pytest.approx(linear(colors), abs=1e-5)
+    colors = label_colors(NAMES)[want.run.labels.numpy()[want.run.labels.numpy() >= 0]]
+    assert shade[want.run.labels.numpy() >= 0, :3] / 65535 == pytest.approx(linear(colors), abs=1e-5)
 
 
 def test_glb_of_frames_is_a_mesh_in_the_colors_of_its_labels(run: Path) -> None:
@@ -213,7 +213,7 @@ def test_glb_of_frames_is_a_mesh_in_the_colors_of_its_labels(run: Path) -> None:
     assert floor.mean() > 0.05
     expected = linear(label_colors(NAMES)[1])
     alike = np.abs(shade[floor, :3] / 65535 - expected).max(axis=1) < 1e-4
-    points, label = want.points.xyz.numpy(), want.result.numpy()
+    points, label = want.run.points.xyz.numpy(), want.run.labels.numpy()
     on_floor = label[np.abs(points[:, 2]) < 0.03]
     assert alike.mean() == pytest.approx((on_floor == 1).mean(), abs=0.15)
     triangle = place[corners.reshape(-1, 3)]
@@ -318,19 +318,19 @@ def test_scannet_ids_and_masks(room_folder: Path, tmp_path: Path) -> None:
     want = content(tmp_path / "run")
     ids = np.loadtxt(folder / "labels.txt", dtype=int)
     dataset = np.array([*(load_label_set("scannet20").dataset_ids or ()), 0])
-    assert np.array_equal(ids, dataset[want.result.numpy()])
+    assert np.array_equal(ids, dataset[want.run.labels.numpy()])
     classes = dict(line.split("\t") for line in (folder / "classes.txt").read_text().splitlines())
     assert (len(classes), classes["5"], classes["36"]) == (19, "chair", "bathtub")
     rows = [line.split() for line in (folder / "room.txt").read_text().splitlines()]
-    assert len(rows) == len(want.objects) > 3
+    assert len(rows) == len(want.run.objects()) > 3
     scores = [float(row[2]) for row in rows]
     assert scores == sorted(scores, reverse=True)
     by_name = {i: name for i, name in classes.items()}
     for file, number, _ in rows:
         mask = np.loadtxt(folder / file, dtype=int)
         assert set(np.unique(mask)) == {0, 1}
-        label = want.result.numpy()[mask == 1]
-        name = want.names[np.bincount(label[label >= 0]).argmax()]
+        label = want.run.labels.numpy()[mask == 1]
+        name = want.run.labels.names[np.bincount(label[label >= 0]).argmax()]
         assert by_name[number] == name
 
 
@@ -338,7 +338,7 @@ def test_scannet_of_labels_of_ones_own(run: Path) -> None:
     folder = exported(run, "scannet")
     assert (folder / "classes.txt").read_text().splitlines()[0] == "1\twall"
     ids = np.loadtxt(folder / "labels.txt", dtype=int)
-    assert (ids == content(run).result.numpy() + 1).all()
+    assert (ids == content(run).run.labels.numpy() + 1).all()
 
 
 # --------------------------------------------------------------------------------------------------- COCO
@@ -427,7 +427,7 @@ def test_coco_panoptic(run: Path, room: Scene) -> None:
         assert (label > 0).mean() > 0.45  # few of these frames are so near that each voxel has two pixels
     assert np.mean(agreed) > 0.7
     assert max(owners) > len(NAMES)  # things have ids of their own
-    things = [one for one in want.objects if one.thing.label not in ("wall", "floor")]
+    things = [one for one in want.run.objects() if one.thing.label not in ("wall", "floor")]
     assert max(owners) <= len(NAMES) + len(things)
 
 
@@ -500,8 +500,8 @@ def test_rrd_is_read_back(run: Path, room: Scene) -> None:
             if name != "log_time":
                 columns.setdefault((chunk.entity_path, name), []).extend(batch.column(name).to_pylist())
     points = np.array(columns["/world/points", "Points3D:positions"][0])
-    assert (points == want.points.xyz.numpy()).all()
-    assert columns["/world/points", "Points3D:class_ids"][0] == (want.result.numpy() + 1).tolist()
+    assert (points == want.run.points.xyz.numpy()).all()
+    assert columns["/world/points", "Points3D:class_ids"][0] == (want.run.labels.numpy() + 1).tolist()
     (context,) = columns["/", "AnnotationContext:context"]
     names = {entry["class_description"]["info"]["label"] for entry in context[0]}
     assert names == {"(none)", *NAMES}
@@ -610,7 +610,7 @@ def test_damaged_frames_are_left_out_and_named(run: Path, capture: Path, tmp_pat
     changed(run, path=str(capture))
     for kind in ("coco", "rrd", "glb"):
         want = content(run, mesh=True)
-        want.capture, want.objects  # opened, and its photos looked at, before it is damaged
+        want.capture, want.run.objects()  # opened, and its photos looked at, before it is damaged
         file = capture / "depth" / "3.png"
         whole = file.read_bytes()
         file.write_bytes(whole[:200])
@@ -645,10 +645,10 @@ def test_names_with_odd_characters(room_folder: Path, tmp_path: Path) -> None:
     lines = [
         line.split("\t")[1] for line in (folder / "classes.txt").read_text(encoding="utf-8").splitlines()
     ]
-    assert lines == list(want.names)
+    assert lines == list(want.run.labels.names)
     coco = json.loads((exported(run, "coco") / "panoptic.json").read_text(encoding="utf-8"))
-    assert [entry["name"] for entry in coco["categories"]] == list(want.names)
-    assert np.load(exported(run, "npz"))["names"].tolist() == list(want.names)
+    assert [entry["name"] for entry in coco["categories"]] == list(want.run.labels.names)
+    assert np.load(exported(run, "npz"))["names"].tolist() == list(want.run.labels.names)
     assert file_stem("../a/b:c?.x") == "-a-b-c-.x"
     assert file_stem("...") == "scene"
     assert file_stems(["a/b", "a-b", "A b", "c"]) == ["a-b", "a-b-2", "A-b-3", "c"]

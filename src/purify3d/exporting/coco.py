@@ -36,14 +36,14 @@ def write(path: Path, content: Content) -> None:
         RunError: no point has a label.
         CaptureError: the capture cannot be opened, or none of its frames can be read.
     """
-    result, frames = content.result, content.capture.frames
+    result, frames = content.run.labels, content.capture.frames
     label = result.numpy()
     labelled = np.flatnonzero(label >= 0)
     if not len(labelled):
         raise RunError(f"no point of the run in {content.run.folder} has a label; expected labelled points")
     categories = categories_of(content)
     segment, category = segments_of(content, categories)
-    lookup = PointLookup(content.points.xyz.numpy()[labelled], content.run.job.method.purify.voxel)
+    lookup = PointLookup(content.run.points.xyz.numpy()[labelled], content.run.job.method.purify.voxel)
     label, segment = np.append(label[labelled] + 1, 0), np.append(segment[labelled], 0)
     for folder in ("images", "labels", "panoptic"):
         (path / folder).mkdir()
@@ -70,7 +70,7 @@ def write(path: Path, content: Content) -> None:
         annotations.append({"image_id": number, "file_name": f"{name}.png", "segments_info": infos})
     content.tell_unread(unread)
     tree = {
-        "info": {"description": f"{content.scene.name}, labelled by purify3d"},
+        "info": {"description": f"{content.run.scene.name}, labelled by purify3d"},
         "images": images,
         "annotations": annotations,
         "categories": categories,
@@ -80,6 +80,7 @@ def write(path: Path, content: Content) -> None:
 
 def categories_of(content: Content) -> list[dict[str, Any]]:
     """The labels as COCO has them: ids from 1 on; `isthing` is 0 for walls, floors and ceilings."""
+    names, colors = content.run.labels.names, content.label_colors.tolist()
     return [
         {
             "id": i + 1,
@@ -88,18 +89,18 @@ def categories_of(content: Content) -> list[dict[str, Any]]:
             "isthing": int(name.lower() not in BACKGROUND),
             "color": color,
         }
-        for i, (name, color) in enumerate(zip(content.names, content.label_colors.tolist(), strict=True))
+        for i, (name, color) in enumerate(zip(names, colors, strict=True))
     ]
 
 
 def segments_of(content: Content, categories: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
     """(N,) int32 segment of each point, 0 = none, and (S + 1,) int32 category of each segment."""
-    label, names = content.result.numpy(), list(content.names)
+    label, names = content.run.labels.numpy(), list(content.run.labels.names)
     stuff = np.array([not entry["isthing"] for entry in categories])
     # Stuff takes the ids of its categories, things go on behind them.
     segment = np.where((label >= 0) & stuff[label], label + 1, 0).astype(np.int32)
     category = [*range(len(names) + 1)]
-    for one in content.objects:
+    for one in content.run.objects():
         index = names.index(one.thing.label)
         if not stuff[index]:
             segment[one.thing.members] = len(category)

@@ -34,6 +34,9 @@ class Exported(Protocol):
     def scene(self) -> Scene: ...
 
     @property
+    def points(self) -> PointCloud: ...
+
+    @property
     def labels(self) -> Segmentation: ...
 
     @property
@@ -62,42 +65,19 @@ class Content:
     wishes: Wishes = field(default_factory=Wishes)
 
     @property
-    def scene(self) -> Scene:
-        """Name, up, origin and points."""
-        return self.run.scene
-
-    @property
     def name(self) -> str:
         """Of the run's folder; in memory that of the scene."""
-        return self.scene.name if self.run.folder is None else self.run.folder.resolve().name
-
-    @property
-    def points(self) -> PointCloud:
-        return self.scene.cloud()
-
-    @property
-    def result(self) -> Segmentation:
-        """Label and score of each point."""
-        return self.run.labels
-
-    @property
-    def views(self) -> np.ndarray:
-        """(N,) int32 frames that saw each point."""
-        return self.run.views.numpy()
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return self.result.names
+        return self.run.scene.name if self.run.folder is None else self.run.folder.resolve().name
 
     @property
     def label_colors(self) -> np.ndarray:
         """(C, 3) uint8."""
-        return label_colors(self.names)
+        return label_colors(self.run.labels.names)
 
     @property
     def ids(self) -> np.ndarray:
         """(C + 1,) int64 id of each label: of its benchmark, else from 1 on; the last one, 0, is none."""
-        ids = self.run.job.dataset_ids() or range(1, len(self.names) + 1)
+        ids = self.run.job.dataset_ids() or range(1, len(self.run.labels.names) + 1)
         return np.array([*ids, 0], dtype=np.int64)
 
     @cached_property
@@ -114,17 +94,12 @@ class Content:
     def rgb(self) -> np.ndarray:
         """(N, 3) uint8 colours as wished."""
         if self.wishes.colors == "photo":
-            return self.points.rgb.numpy()
+            return self.run.points.rgb.numpy()
         if self.wishes.colors == "pca":
             return pca_colors(self.run.purified)
         if self.wishes.colors == "heat" and self.heat is not None:
             return heat_colors(self.heat)
-        return self.result.colors()
-
-    @cached_property
-    def objects(self) -> list[Found]:
-        """Single objects."""
-        return self.run.objects()
+        return self.run.labels.colors()
 
     @cached_property
     def capture(self) -> Scene:

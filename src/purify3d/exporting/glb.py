@@ -42,7 +42,7 @@ def write(path: Path, content: Content) -> None:
             that cannot be read are left out of the mesh.
     """
     faces = _own_faces(content)
-    xyz, rgb = content.points.xyz.numpy(), content.rgb
+    xyz, rgb = content.run.points.xyz.numpy(), content.rgb
     if not len(faces) and content.wishes.mesh:
         voxel = content.run.job.method.purify.voxel
         frames = content.capture.frames
@@ -54,8 +54,8 @@ def write(path: Path, content: Content) -> None:
                 "that overlap. Export without --mesh for points"
             )
         xyz, rgb = vertices, _nearest(content, vertices, _FAR * voxel)
-    up = _Y_FROM_Z_UP @ z_up_from_world(content.scene.up)
-    write_glb(path, xyz, rgb, faces, origin=content.scene.origin, y_up_from_world=up)
+    up = _Y_FROM_Z_UP @ z_up_from_world(content.run.scene.up)
+    write_glb(path, xyz, rgb, faces, origin=content.run.scene.origin, y_up_from_world=up)
 
 
 def write_glb(
@@ -141,7 +141,7 @@ def linear(rgb: np.ndarray) -> np.ndarray:
 def _own_faces(content: Content) -> np.ndarray:
     """(F, 3) of the run's points: the faces of the file that they come from, if it has any."""
     none = np.empty((0, 3), dtype=np.int64)
-    capture, points = content.run.job.capture, content.points
+    capture, points = content.run.job.capture, content.run.points
     rows = len(points) + len(points.missing)
     if capture.onto is not None:
         candidates = [Path(capture.onto)]
@@ -174,9 +174,9 @@ def _own_faces(content: Content) -> np.ndarray:
 
 def _nearest(content: Content, vertices: np.ndarray, reach: float) -> np.ndarray:
     """(V, 3) uint8 colours of vertices: of the nearest point, of labels that of the nearest labelled one."""
-    rgb, xyz = content.rgb, content.points.xyz.numpy()
+    rgb, xyz = content.rgb, content.run.points.xyz.numpy()
     if content.wishes.colors == "label":
-        labelled = content.result.numpy() >= 0
+        labelled = content.run.labels.numpy() >= 0
         rgb, xyz = rgb[labelled], xyz[labelled]
     if not len(xyz):
         return np.full((len(vertices), 3), NO_LABEL_COLOR, dtype=np.uint8)

@@ -13,6 +13,6 @@ def write(path: Path, content: Content) -> None:
 
     Rows of a cloud's file that are no points are left out: the format knows no nan.
     """
-    result = content.result
-    xyz, origin = content.points.xyz.numpy(), content.scene.origin
+    result = content.run.labels
+    xyz, origin = content.run.points.xyz.numpy(), content.run.scene.origin
     new_las(path, xyz, content.rgb, result.numpy(), result.score.numpy(), origin)

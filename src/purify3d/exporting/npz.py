@@ -17,17 +17,17 @@ def write(path: Path, content: Content) -> None:
     where wished `features` (N, R) float16, and `basis` (R, D) where the features are `features @ basis`. Rows
     that are no points: nan, label -1, else 0.
     """
-    points, result = content.points, content.result
+    points, result = content.run.points, content.run.labels
     columns: dict[str, tuple[np.ndarray, float]] = {
-        "xyz": (points.xyz.numpy().astype(np.float64) + content.scene.origin, np.nan),
+        "xyz": (points.xyz.numpy().astype(np.float64) + content.run.scene.origin, np.nan),
         "rgb": (content.rgb, 0),
         "label": (result.numpy(), -1),
         "score": (result.score.numpy(), 0),
-        "views": (content.views, 0),
+        "views": (content.run.views.numpy(), 0),
     }
     if content.heat is not None:
         columns["heat"] = content.heat, 0
-    arrays = {"names": np.array(result.names), "up": content.scene.up}
+    arrays = {"names": np.array(result.names), "up": content.run.scene.up}
     if content.wishes.features:
         features = content.run.purified
         columns["features"] = features.values.half().numpy(), 0

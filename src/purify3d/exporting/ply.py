@@ -10,15 +10,15 @@ from purify3d.exporting.content import Content
 
 def write(path: Path, content: Content) -> None:
     """Position, normal, colour as wished, label, score, views and, of words, heat; see `write_ply`."""
-    result = content.result
+    result = content.run.labels
     write_ply(
         path,
-        content.points,
+        content.run.points,
         rgb=content.rgb,
         label=result.numpy(),
         score=result.score.numpy(),
-        views=content.views,
+        views=content.run.views.numpy(),
         heat=content.heat,
         names=result.names,
-        origin=content.scene.origin,
+        origin=content.run.scene.origin,
     )

@@ -31,7 +31,7 @@ def write(path: Path, content: Content) -> None:
     """
     rr: Any = require("rerun", "rerun")
     frames = content.capture.frames
-    result, scene = content.result, content.scene
+    result, scene = content.run.labels, content.run.scene
     record = rr.RecordingStream("purify3d", recording_id=f"purify3d-{content.name}")
     record.save(path)
     classes = [(0, "(none)", (70, 70, 70))]
@@ -45,10 +45,11 @@ def write(path: Path, content: Content) -> None:
         record.log("world", getattr(rr.ViewCoordinates, name), static=True)
     record.log("world/origin", rr.AnyValues(origin=scene.origin, up=scene.up), static=True)
     colors = {} if content.wishes.colors == "label" else {"colors": content.rgb}
+    ids = (result.numpy() + 1).astype(np.uint16)
     record.log(
         "world/points",
-        rr.Points3D(content.points.xyz.numpy(), class_ids=(result.numpy() + 1).astype(np.uint16), **colors),
-        rr.AnyValues(score=result.score.numpy(), views=content.views),
+        rr.Points3D(content.run.points.xyz.numpy(), class_ids=ids, **colors),
+        rr.AnyValues(score=result.score.numpy(), views=content.run.views.numpy()),
         static=True,
     )
     unread = []

@@ -21,15 +21,15 @@ def write(path: Path, content: Content) -> None:
     and else 0. `classes.txt`: id, tab, name. Ids are those of the benchmark, or where labels are none of a
     benchmark their position from 1 on.
     """
-    points, ids, names = content.points, content.ids, list(content.names)
-    rows = points.file_rows(ids[content.result.numpy()], 0)
+    points, ids, names = content.run.points, content.ids, list(content.run.labels.names)
+    rows = points.file_rows(ids[content.run.labels.numpy()], 0)
     np.savetxt(path / "labels.txt", rows, fmt="%d")
     words = "".join(f"{ids[i]}\t{' '.join(name.split())}\n" for i, name in enumerate(names))
     (path / "classes.txt").write_text(words, encoding="utf-8")
-    scene = file_stem(content.scene.name)
+    scene = file_stem(content.run.scene.name)
     (path / "pred_mask").mkdir()
     lines = []
-    for i, one in enumerate(sorted(content.objects, key=lambda one: -one.thing.score)):
+    for i, one in enumerate(sorted(content.run.objects(), key=lambda one: -one.thing.score)):
         mask = np.zeros(len(points), dtype=np.uint8)
         mask[one.thing.members] = 1
         name = f"pred_mask/{scene}_{i:03d}.txt"
