@@ -512,7 +512,7 @@ def test_record3d_images_that_cannot_be_read(tmp_path: Path) -> None:
     Image.new("RGB", (9, 9)).save(buffer, "jpeg")
     parts |= {"rgbd/1.jpg": b"none", "rgbd/2.jpg": parts["rgbd/2.jpg"][:300], "rgbd/3.jpg": buffer.getvalue()}
     frames = open_capture(zipped(tmp_path / "a.r3d", parts)).frames
-    for i, match in ((1, "is damaged"), (2, "is damaged"), (3, "found 9x9 pixels")):
+    for i, match in ((1, "is damaged"), (2, "is damaged"), (3, "found a colour image of 9x9 pixels")):
         with pytest.raises(CaptureError, match=rf"rgbd/{i}\.jpg in .*{match}"):
             frames[i].color()
     whole = bytearray((tmp_path / "a.r3d").read_bytes())

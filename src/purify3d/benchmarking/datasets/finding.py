@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from purify3d.base.errors import CaptureError
@@ -25,3 +25,19 @@ def folders_below(root: Path) -> Iterator[Path]:
         deep = len(here.relative_to(root).parts)
         inside[:] = sorted(name for name in inside if not name.startswith(".")) if deep < _DEEPEST else []
         yield here
+
+
+def each_once(root: Path, named: Iterable[tuple[str, Path]], what: str, otherwise: str) -> dict[str, Path]:
+    """Scenes by name.
+
+    Raises:
+        CaptureError: there is none, as `otherwise` says, or one lies there twice.
+    """
+    found: dict[str, Path] = {}
+    for name, file in named:
+        if name in found:
+            raise CaptureError(f"{root}: found {found[name]} and {file}; expected each {what} once")
+        found[name] = file
+    if not found:
+        raise CaptureError(f"{root}: found no {otherwise}")
+    return found

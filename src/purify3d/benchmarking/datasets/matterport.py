@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from purify3d.base.errors import CaptureError
-from purify3d.benchmarking.datasets.finding import folders_below
+from purify3d.benchmarking.datasets.finding import each_once, folders_below
 from purify3d.captures.formats import matterport, matterport_truth
 from purify3d.types import Frame, Scene
 
@@ -22,21 +21,12 @@ def scenes(root: Path) -> dict[str, Path]:
     Raises:
         CaptureError: there is none, or one region lies there twice.
     """
-    found: dict[str, Path] = {}
-    for folder in folders_below(root):
-        if not (folder / "region_segmentations").is_dir():
-            continue
-        for mesh in sorted(matterport.regions_of(folder)):
-            name = matterport.region_name(mesh)
-            if name in found:
-                raise CaptureError(f"{root}: found {found[name]} and {mesh}; expected each region once")
-            found[name] = mesh
-    if not found:
-        raise CaptureError(
-            f"{root}: found no HOUSE/region_segmentations/regionN.ply up to 4 folders down; expected the "
-            "scans of the Matterport3D release. Download and unzip them, or point to their folder"
-        )
-    return found
+    meshes = (mesh for folder in folders_below(root) for mesh in sorted(matterport.regions_of(folder)))
+    otherwise = (
+        "HOUSE/region_segmentations/regionN.ply up to 4 folders down; expected the scans of the Matterport3D "
+        "release. Download and unzip them, or point to their folder"
+    )
+    return each_once(root, ((matterport.region_name(mesh), mesh) for mesh in meshes), "region", otherwise)
 
 
 def pick(frames: Sequence[Frame], every: int) -> list[Frame]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from purify3d.base.errors import CaptureError
-from purify3d.benchmarking.datasets.finding import folders_below
+from purify3d.benchmarking.datasets.finding import each_once, folders_below
 from purify3d.captures.formats import scannet_truth, sens
 from purify3d.types import Frame, Scene
 
@@ -22,18 +22,12 @@ def scenes(root: Path) -> dict[str, Path]:
     Raises:
         CaptureError: there is none, or one scene lies there twice.
     """
-    found: dict[str, Path] = {}
-    for folder in folders_below(root):
-        for file in sorted(folder.glob("*.sens")):
-            if file.stem in found:
-                raise CaptureError(f"{root}: found {found[file.stem]} and {file}; expected each scene once")
-            found[file.stem] = file
-    if not found:
-        raise CaptureError(
-            f"{root}: found no .sens file up to 4 folders down; expected the scans of the ScanNet release, "
-            "such as scans/scene0011_00/scene0011_00.sens. Download them, or point to their folder"
-        )
-    return found
+    files = (file for folder in folders_below(root) for file in sorted(folder.glob("*.sens")))
+    otherwise = (
+        ".sens file up to 4 folders down; expected the scans of the ScanNet release, such as "
+        "scans/scene0011_00/scene0011_00.sens. Download them, or point to their folder"
+    )
+    return each_once(root, ((file.stem, file) for file in files), "scene", otherwise)
 
 
 def pick(frames: Sequence[Frame], every: int) -> list[Frame]:
@@ -53,8 +47,7 @@ def open_scene(path: Path, labels: str) -> tuple[Scene, Callable[[Frame], tuple[
     recording = sens.read_index(path)
 
     def color_file(frame: Frame) -> tuple[bytes, str] | None:
-        if recording.color_kind == "raw":
-            return None
-        return recording.color_file(int(frame.name)), f".{recording.color_kind}"
+        kind = recording.kinds[0]
+        return None if kind == "raw" else (recording.color_file(int(frame.name)), f".{kind}")
 
     return sens.read(path, labels=labels), color_file

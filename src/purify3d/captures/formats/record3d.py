@@ -31,7 +31,7 @@ from PIL import Image
 
 from purify3d.base.errors import CaptureError, require
 from purify3d.captures.reading import archives, exr, images, phones
-from purify3d.captures.reading.depths import measured
+from purify3d.captures.reading.depths import check_size, measured
 from purify3d.captures.reading.opening import opened_bytes
 from purify3d.grid import projection
 from purify3d.types import Camera, Frame, Scene
@@ -189,11 +189,7 @@ def _maker(
 
 def _color(path: Path, name: str, camera: Camera) -> np.ndarray:
     with _image(path, name) as image:
-        if image.size != (camera.width, camera.height):
-            raise CaptureError(
-                f"{name} in {path}: found {image.size[0]}x{image.size[1]} pixels; its camera has "
-                f"{camera.width}x{camera.height}. Export the capture again"
-            )
+        check_size(f"{name} in {path}", image.size, camera, "colour image")
         return np.array(image.convert("RGB"))
 
 
@@ -227,11 +223,7 @@ def _depth(path: Path, name: str, confidence: str | None, camera: Camera) -> np.
     data = archives.read_member(path, name)
     if name.lower().endswith(".exr"):
         metres = exr.read_exr(data, called)
-        if metres.shape != size:
-            raise CaptureError(
-                f"{called}: found {metres.shape[1]}x{metres.shape[0]} pixels; its camera has "
-                f"{size[1]}x{size[0]}. Export the capture again"
-            )
+        check_size(called, (metres.shape[1], metres.shape[0]), camera, "depth image")
         return metres
     metres = measured(_plane(data, "<f4", called, size))
     if confidence is None:

@@ -70,26 +70,21 @@ class Stored:
 
 @dataclass(frozen=True)
 class Recording:
-    """The index of a .sens file.
+    """The index of a .sens file; where there are two of something, that of colour comes first.
 
     Attributes:
-        color, depth: 4x4 float64 intrinsic matrices.
-        apart: metres or shares of a turn, whichever is more, by which the extrinsics differ from identity.
-        color_kind: raw, png or jpg; `depth_kind` raw or zlib.
-        color_size, depth_size: (width, height).
+        matrices: (4, 4, 4) float64, intrinsics and extrinsics of colour, then of depth.
+        kinds: raw, png or jpg of colour; raw or zlib of depth.
+        sizes: (width, height).
         units_per_metre: of the stored depth.
         frames: those that lie in the file whole, in order.
         promised: how many the header says there are.
     """
 
     path: Path
-    color: np.ndarray
-    depth: np.ndarray
-    apart: float
-    color_kind: str
-    depth_kind: str
-    color_size: tuple[int, int]
-    depth_size: tuple[int, int]
+    matrices: np.ndarray
+    kinds: tuple[str, str]
+    sizes: tuple[tuple[int, int], tuple[int, int]]
     units_per_metre: float
     frames: tuple[Stored, ...]
     promised: int
@@ -134,25 +129,26 @@ def read(
     """
     file = _recording(path)
     recording = read_index(file)
-    if recording.apart > 1e-3:
+    (color_kind, depth_kind), unit = recording.kinds, 1 / recording.units_per_metre
+    color_matrix, color_extrinsic, depth_matrix, depth_extrinsic = recording.matrices
+    apart = max(_apart(color_extrinsic), _apart(depth_extrinsic))
+    if apart > 1e-3:
         warnings.warn(
-            f"{file}: colour and depth have extrinsics that differ from identity by {recording.apart:.3g}; "
+            f"{file}: colour and depth have extrinsics that differ from identity by {apart:.3g}; "
             "they are not applied, since both share a pose",
             PurifyWarning,
             stacklevel=2,
         )
     where = "--intrinsics" if intrinsics else f"{file}, colour"
-    camera = images.make_camera(intrinsics or _pinhole(recording.color), recording.color_size, where)
-    depth_camera = images.make_camera(_pinhole(recording.depth), recording.depth_size, f"{file}, depth")
+    camera = images.make_camera(intrinsics or _pinhole(color_matrix), recording.sizes[0], where)
+    depth_camera = images.make_camera(_pinhole(depth_matrix), recording.sizes[1], f"{file}, depth")
     dropped, frames = Dropped(file), []
     for number, stored in enumerate(recording.frames):
-        make = partial(rigid_pose, stored.world_from_camera, f"{file}, frame {number}")
-        pose = dropped.attempt(str(number), make)
+        name, after = f"{file}, frame {number}", stored.start + stored.color_bytes
+        pose = dropped.attempt(str(number), partial(rigid_pose, stored.world_from_camera, name))
         if pose is not None:
-            after, unit = stored.start + stored.color_bytes, 1 / recording.units_per_metre
-            name = f"{file}, frame {number}"
-            color = _Image(name, file, stored.start, stored.color_bytes, recording.color_kind, camera)
-            depth = _Image(name, file, after, stored.depth_bytes, recording.depth_kind, depth_camera)
+            color = _Image(name, file, stored.start, stored.color_bytes, color_kind, camera)
+            depth = _Image(name, file, after, stored.depth_bytes, depth_kind, depth_camera)
             frames.append(
                 Frame(
                     name=str(number),
@@ -198,11 +194,10 @@ def read_index(file: Path) -> Recording:
         _head(stream, length)
         values = _HEAD.unpack(_head(stream, _HEAD.size))
         matrices = np.array(values[:64]).reshape(4, 4, 4)
-        color_kind = _kind(file, values[64], _COLORS, "colour")
-        depth_kind = _kind(file, values[65], _DEPTHS, "depth")
-        color_size, depth_size = values[66:68], values[68:70]
-        check_pixels(file, *color_size)
-        check_pixels(file, *depth_size)
+        kinds = _kind(file, values[64], _COLORS, "colour"), _kind(file, values[65], _DEPTHS, "depth")
+        sizes = values[66:68], values[68:70]
+        for size_of_image in sizes:
+            check_pixels(file, *size_of_image)
         units, promised = values[70], values[71]
         if not (np.isfinite(units) and units > 0):
             raise _damaged(file, f"{units:g} depth units per metre")
@@ -218,19 +213,7 @@ def read_index(file: Path) -> Recording:
                 break
             frames.append(Stored(np.array(pose).reshape(4, 4), start, color_bytes, depth_bytes))
             start += color_bytes + depth_bytes
-    return Recording(
-        path=file,
-        color=matrices[0],
-        depth=matrices[2],
-        apart=float(max(_apart(matrices[1]), _apart(matrices[3]))),
-        color_kind=color_kind,
-        depth_kind=depth_kind,
-        color_size=color_size,
-        depth_size=depth_size,
-        units_per_metre=float(units),
-        frames=tuple(frames),
-        promised=promised,
-    )
+    return Recording(file, matrices, kinds, sizes, float(units), tuple(frames), promised)
 
 
 def _recording(path: Path) -> Path:

@@ -104,7 +104,7 @@ def measured(metres: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(values) & (values > 0), values, np.float32(0))
 
 
-def check_size(path: Path, size: tuple[int, int], camera: Camera, what: str) -> None:
+def check_size(path: Path | str, size: tuple[int, int], camera: Camera, what: str) -> None:
     """Refuse an image of another size (width, height) than its camera's, before it is decoded.
 
     Raises:
