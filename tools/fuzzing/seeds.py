@@ -374,7 +374,7 @@ def read_settings(path: Path) -> None:
 # ---- the command line
 
 
-def command(path: Path, *words: str) -> None:
+def command(path: Path, words: tuple[str, ...]) -> None:
     """What the program would say of an input; a fault is what it takes for one itself."""
     from click.testing import CliRunner
 
@@ -390,19 +390,13 @@ def command(path: Path, *words: str) -> None:
 
 
 def _commands() -> dict[str, Reader]:
-    captures = {name: _CAPTURES[name] for name in ("nerfstudio", "scannet", "colmap")}
-    found = {f"info {name}": Reader(build, partial(_info)) for name, build in captures.items()}
+    found = {
+        f"info {name}": Reader(_CAPTURES[name], partial(command, words=("info", "PATH")))
+        for name in ("nerfstudio", "scannet", "colmap")
+    }
     for words in (("query", "PATH", "chair"), ("objects", "PATH"), ("eval", "PATH"), ("info", "PATH")):
-        found[f"{words[0]} run"] = Reader(run_folder, partial(_command, words=words))
+        found[f"{words[0]} run"] = Reader(run_folder, partial(command, words=words))
     return found
-
-
-def _info(path: Path) -> None:
-    command(path, "info", "PATH")
-
-
-def _command(path: Path, words: tuple[str, ...]) -> None:
-    command(path, *words)
 
 
 READERS: dict[str, Reader] = {
