@@ -115,50 +115,35 @@ def mine_targets(
         ValueError: too few points, of neighbours or of those that something is known of; or no anchor that
             has a positive.
     """
+    if targets.feature is not None:
+        group = targets.group[:, 0]
+        return mine(targets.feature, neighbor, anchors, config=config, seed=seed, group=group, chunk=chunk)
     points = targets.known.nonzero()[:, 0]
     _check(len(targets), neighbor, config)
-    known = anchors[targets.known[anchors]]
-    if targets.feature is not None and len(points) == len(targets):
-        return mine(
-            targets.feature, neighbor, known, config=config, seed=seed, group=targets.group[:, 0], chunk=chunk
-        )
     _check_known(len(points), len(targets), config)
+    known = anchors[targets.known[anchors]]
     group, place = targets.group[points], torch.full((len(targets),), -1)
     place[points] = torch.arange(len(points))
     own_place, near = place[known], place[neighbor[known]]
+    # Points that are together at every scale share one row: a few thousand rows for any number of points.
+    table, row = torch.unique(group, dim=0, return_inverse=True)
     generator = torch.Generator().manual_seed(seed)
-    feature = targets.feature
-    if feature is not None:
-        groups = _Groups(group[:, 0], generator)
-        own = normalize(feature[group[own_place, 0]], dim=1)
+    groups, own = _Groups(row, generator), group[own_place]
 
-        def alike(rows: Tensor) -> Tensor:
-            return _steps(own, normalize(feature[rows], dim=1))
+    def alike(rows: Tensor) -> Tensor:
+        return _scales(own[:, None], table[rows])
 
-        def enough(positive: Tensor) -> Tensor:
-            return near.new_full((len(positive), 1), 2 * _STEPS)
-
-    else:
-        # Points that are together at every scale share one row: a few thousand rows for any number of points.
-        table, row = torch.unique(group, dim=0, return_inverse=True)
-        groups = _Groups(row, generator)
-        own = group[own_place]
-
-        def alike(rows: Tensor) -> Tensor:
-            return _scales(own[:, None], table[rows])
-
-        def enough(positive: Tensor) -> Tensor:
-            return _scales(own, group[positive])[:, None]
+    def enough(positive: Tensor) -> Tensor:
+        return _scales(own, group[positive])[:, None]
 
     pairs = _mine(groups, alike, near, own_place, config, generator, chunk, enough)
-    if feature is None:
-        has = _scales(group[pairs.anchor], group[pairs.positive]) > 0
-        if not has.any():
-            raise ValueError(
-                f"found no anchor among {len(anchors)} that is in a group with another point; expected "
-                "groups of several points. Take a teacher of coarser groups, or more anchors"
-            )
-        pairs = Pairs(pairs.anchor[has], pairs.positive[has], pairs.negative[has])
+    has = _scales(group[pairs.anchor], group[pairs.positive]) > 0
+    if not has.any():
+        raise ValueError(
+            f"found no anchor among {len(anchors)} that is in a group with another point; expected "
+            "groups of several points. Take a teacher of coarser groups, or more anchors"
+        )
+    pairs = Pairs(pairs.anchor[has], pairs.positive[has], pairs.negative[has])
     return Pairs(points[pairs.anchor], points[pairs.positive], points[pairs.negative])
 
 

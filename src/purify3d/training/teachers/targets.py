@@ -19,7 +19,7 @@ class Targets:
     Attributes:
         group: (N, S) int64, the group of each point at each of S scales, -1 = nothing is known. Two points
             are together at a scale where their groups are equal and known; numbers of two scales have nothing
-            to do with each other. With features S = 1, and a group is a row of `feature`.
+            to do with each other. With features S = 1, each point has a group, and that is a row of `feature`.
         feature: (G, C) float32 of any length, whose cosine says how alike two groups are; None: two points
             are as alike as the share of scales at which they are together.
 
@@ -48,8 +48,9 @@ class Targets:
             )
         if group.shape[1] != 1:
             raise ValueError(f"found features and {group.shape[1]} scales; expected one scale with features")
-        if len(group) and int(group.max()) >= len(feature):
-            raise ValueError(f"found group {int(group.max())}; expected a row of {len(feature)} features")
+        if len(group) and not 0 <= int(group.min()) <= int(group.max()) < len(feature):
+            found = f"{int(group.min())} to {int(group.max())}"
+            raise ValueError(f"found groups {found}; expected of each point a row of {len(feature)} features")
         if not feature.isfinite().all():
             raise ValueError("feature holds values that are not finite; check the teacher's weights")
 
