@@ -2,14 +2,16 @@
 
 import os
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 
 from purify3d.base.workers import Task
 
 
-def die_once(flag: Path, name: str, task: Task) -> int:
-    """As if memory ran out in one task, the first time; or whenever, where there is no flag to set."""
-    if task.name == name and not flag.exists():
+def die_once(flags: Mapping[str, Path], task: Task) -> int:
+    """As if memory ran out in the named tasks, the first time; or whenever, where there is no flag to set."""
+    flag = flags.get(task.name)
+    if flag is not None and not flag.exists():
         if flag.parent.is_dir():
             flag.touch()
         os.kill(os.getpid(), signal.SIGKILL)
