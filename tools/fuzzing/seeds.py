@@ -69,7 +69,7 @@ def read_capture(path: Path, **settings: Any) -> None:
     scene = open_capture(path, limit=2, **settings)
     for frame in scene.frames:
         camera = (frame.camera.fx, frame.camera.fy, frame.depth_camera.cx, frame.depth_camera.cy)
-        sound(frame.world_from_camera, frame.depth(), camera)
+        sound(pose=frame.world_from_camera, depth=frame.depth(), camera=camera)
         frame.color()
         for ids in (frame.label, frame.instance):
             if ids is not None:
@@ -77,17 +77,17 @@ def read_capture(path: Path, **settings: Any) -> None:
     check(path, limit=2, **settings)
 
 
-def sound(*values: Any) -> None:
+def sound(**values: Any) -> None:
     """Numbers that nothing can be made of are a fault where they are taken for a result."""
-    for each in values:
-        assert np.isfinite(np.asarray(each)).all(), "a result has numbers that are not finite"
+    for name, each in values.items():
+        assert np.isfinite(np.asarray(each)).all(), f"{name} is not finite"
 
 
 def read_surface(path: Path) -> None:
     """What `read_capture` cannot: the depth of other seeds is random and has no surface."""
     from purify3d import open_capture, with_points
 
-    sound(with_points(open_capture(path), voxel=0.1).cloud().xyz)
+    sound(xyz=with_points(open_capture(path), voxel=0.1).cloud().xyz)
 
 
 def _filmed(folder: Path, form: str) -> Path:
@@ -199,7 +199,7 @@ def read_points(path: Path) -> None:
 
     far = path.suffix in (".las", ".laz")
     cloud = read_cloud(path, origin=_tests("test_given_clouds").FAR if far else None)
-    sound(cloud.xyz, cloud.normal)
+    sound(xyz=cloud.xyz, normal=cloud.normal)
 
 
 def _ply(folder: Path, name: str = "a.ply") -> Path:
@@ -348,12 +348,14 @@ def read_run(path: Path) -> None:
 
     run = Run.open(path, backbone=_lite())
     run.features, run.metrics, run.show()
-    sound(run.points.xyz, run.labels.score, run.views, run.scene.up)
-    assert all(-1 <= label < len(run.job.vocabulary) for label in run.labels.label.unique().tolist())
+    sound(xyz=run.points.xyz, score=run.labels.score, up=run.scene.up)
+    known = range(-1, len(run.job.vocabulary))
+    assert {*run.labels.label.tolist()} <= {*known}, "a label is out of range"
+    assert int(run.views.min()) >= 0, "a number of views is negative"
     for found in run.objects():
-        sound(found.thing.center, found.thing.size, found.thing.score)
+        sound(center=found.thing.center, size=found.thing.size, score=found.thing.score)
     answer = run.query("something to sit on")
-    sound(answer.peak, answer.heat)
+    sound(peak=answer.peak, heat=answer.heat)
     run.export("npz", path.parent / "a.npz")
     run._repr_html_()
 
