@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.resources import files
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -17,14 +18,7 @@ from purify3d.types import NO_LABEL, PointCloud, PointFeatures, TextEmbeddings
 
 #: What a question is held against, so that it can be answered with "nothing like this here": things of all
 #: kinds, most of which no scene has.
-COMMON_WORDS = (
-    "chair", "table", "sofa", "bed", "lamp", "window", "door", "cabinet", "picture", "curtain", "plant",
-    "television", "computer", "book", "box", "cup", "bottle", "clock", "mirror", "sink", "toilet", "bathtub",
-    "oven", "refrigerator", "washing machine", "stairs", "pillow", "blanket", "bag", "shoe", "bicycle", "car",
-    "bus", "boat", "airplane", "train", "tree", "flower", "grass", "river", "mountain", "road", "dog", "cat",
-    "horse", "bird", "fish", "person", "banana", "pizza", "knife", "guitar", "piano", "ball", "hammer",
-    "ladder", "umbrella", "tent", "statue", "fountain",
-)  # fmt: skip
+COMMON_WORDS = tuple((files("purify3d.data") / "common_words.txt").read_text().splitlines())
 #: A question counts as answered while no larger share of these fits its hottest place better than it does.
 MOST_BETTER = 0.1
 _HOTTEST = 0.001  # share of the points that make up a question's hottest place

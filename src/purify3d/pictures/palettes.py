@@ -7,8 +7,10 @@ CIELAB (CIE 1976, D65), where about 2 can just be seen.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from functools import cache
+from importlib.resources import files
 
 import numpy as np
 import torch
@@ -24,27 +26,10 @@ LEAST_DISTANCE = 12.0
 
 # What rooms are made of, most common first. Walls, floors and ceilings are calm; the others were chosen one
 # by one, each as far as possible from those before it to the eye with and without red-green blindness.
-_WORDS = {
-    "floor": (200, 172, 130), "wall": (176, 196, 222), "ceiling": (240, 240, 215), "chair": (0, 0, 255),
-    "picture": (180, 255, 0), "sofa": (120, 75, 180), "table": (180, 60, 0), "cabinet": (210, 240, 120),
-    "window": (165, 165, 255), "curtain": (165, 75, 255), "bed": (240, 0, 135), "door": (210, 150, 0),
-    "lamp": (180, 90, 75), "bookshelf": (75, 30, 180), "desk": (225, 150, 90), "rug": (135, 15, 120),
-    "plant": (0, 150, 165), "counter": (135, 15, 15), "pillow": (225, 240, 165), "sink": (150, 195, 180),
-    "refrigerator": (90, 135, 195), "toilet": (150, 135, 255), "box": (195, 135, 120), "stool": (75, 0, 210),
-    "bathtub": (75, 120, 120), "mirror": (225, 210, 60), "shower": (180, 195, 255), "dresser": (195, 120, 30),
-    "television": (180, 0, 90), "person": (210, 90, 60), "clothes": (105, 75, 210), "stairs": (90, 60, 45),
-    "towel": (255, 75, 210), "bag": (105, 15, 150), "stove": (150, 30, 255), "book": (225, 180, 75),
-    "bin": (0, 240, 180),
-}  # fmt: skip
-_SAME = {
-    "couch": "sofa", "armchair": "chair", "office chair": "chair", "dining table": "table",
-    "painting": "picture", "poster": "picture", "shelf": "bookshelf", "bookcase": "bookshelf",
-    "shelves": "bookshelf", "drapes": "curtain", "blinds": "curtain", "fridge": "refrigerator",
-    "tv": "television", "monitor": "television", "carpet": "rug", "cupboard": "cabinet",
-    "wardrobe": "cabinet", "potted plant": "plant", "cushion": "pillow", "countertop": "counter",
-    "trash can": "bin", "trash bin": "bin", "dustbin": "bin", "books": "book", "shower curtain": "shower",
-    "night stand": "dresser", "nightstand": "dresser", "people": "person",
-}  # fmt: skip
+_COLORS = json.loads((files("purify3d.data") / "colors.json").read_text())
+_WORDS: dict[str, list[int]] = _COLORS["words"]
+#: Words that have the colour of others.
+_SAME: dict[str, str] = _COLORS["same"]
 _COMMON = 128  # of the palette's colours, those that a word may come upon first: the most different ones
 _PALETTE = 256
 
