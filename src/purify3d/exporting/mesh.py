@@ -12,13 +12,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from purify3d.base.errors import CaptureError, PurifyError
 from purify3d.base.progress import Progress, silent
 from purify3d.features.surface import depth_jumps
-from purify3d.grid.cells import pack_cells, unpack_cells
+from purify3d.grid.cells import components, pack_cells, unpack_cells
 from purify3d.grid.projection import backproject, inverse
 from purify3d.types import Frame
 
@@ -144,8 +142,7 @@ def _rows(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 def _large(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Without small pieces and vertices of no face."""
     count = len(vertices)
-    edges = (np.ones(2 * len(faces), dtype=np.int8), (faces[:, [0, 1]].ravel(), faces[:, [1, 2]].ravel()))
-    _, piece = connected_components(coo_array(edges, shape=(count, count)), directed=False)
+    piece = components(count, faces[:, [0, 1]].ravel(), faces[:, [1, 2]].ravel())
     large = np.bincount(piece, minlength=1)[piece] >= _SMALLEST if count else np.zeros(0, dtype=bool)
     faces = faces[large[faces[:, 0]]]
     kept, number = np.unique(faces, return_inverse=True)

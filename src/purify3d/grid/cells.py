@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 #: Cells along each axis, in bits: three coordinates of 21 bits fill a positive int64.
 BITS = 21
@@ -65,3 +67,9 @@ def touching(cells: np.ndarray) -> np.ndarray:
         here, there = find_keys(keys, keys + step)
         pairs.append(np.stack([order[here], order[there]], axis=1))
     return np.concatenate(pairs)
+
+
+def components(count: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """(count,) int32 the connected component of each of so many things, by pairs (P,), (P,) that touch."""
+    graph = coo_array((np.ones(len(first), dtype=bool), (first, second)), shape=(count, count))
+    return np.asarray(connected_components(graph, directed=False)[1])

@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from purify3d.base.axes import z_up_from_world
-from purify3d.grid.cells import touching
+from purify3d.grid.cells import components, touching
 from purify3d.grid.voxels import voxelize
 from purify3d.labels.config import ObjectConfig
 from purify3d.labels.metrics import BACKGROUND
@@ -171,11 +169,6 @@ class _Cells:
         ground = [np.floor(self.place[part, :2] / self.config.reach).astype(np.int64) for part in (a, b)]
         first, second = ({(x, y) for x, y in cells.tolist()} for cells in ground)
         return len(first & second) >= self.config.stacked * min(len(first), len(second))
-
-
-def components(count: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    graph = coo_array((np.ones(len(first), dtype=bool), (first, second)), shape=(count, count))
-    return np.asarray(connected_components(graph, directed=False)[1])
 
 
 def _boxed(name: str, members: np.ndarray, xyz: np.ndarray, score: np.ndarray, up: np.ndarray) -> Object:

@@ -6,13 +6,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from purify3d.base.devices import crossing
 from purify3d.base.sorting import stable_order
-from purify3d.grid.cells import key_steps, pack_cells
+from purify3d.grid.cells import components, key_steps, pack_cells
 from purify3d.grid.neighbors import spacing
 from purify3d.grid.voxels import voxelize
 from purify3d.types import Voxels
@@ -241,9 +239,7 @@ def _near(
 def _joined(part: np.ndarray, pairs: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     """The number of the part of each cell when the parts of two cells that make a pair are one."""
     one, other = (part.take(np.concatenate([pair[i] for pair in pairs])) for i in (0, 1))
-    graph = coo_array((np.ones(len(one), dtype=bool), (one, other)), shape=(len(part), len(part)))
-    joined: np.ndarray = connected_components(graph, directed=False)[1].take(part)
-    return joined
+    return components(len(part), one, other).take(part)
 
 
 def _boxes(points: np.ndarray, cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
