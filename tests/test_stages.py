@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 import purify3d
+from purify3d.affinities.embeddings import Geometric
 from purify3d.backbones import load_backbone
 from purify3d.base.errors import RunError
 from purify3d.pipeline import run_job
@@ -106,7 +108,7 @@ def test_a_question_never_costs_a_run_its_labels(
     run_job(job(room_folder, LABELS, **QUICK), tmp_path / "run")
     folder = tmp_path / "run"
     whole = (folder / "labels.ply").read_bytes(), (folder / "purified.safetensors").read_bytes()
-    monkeypatch.setattr("purify3d.affinities.embeddings.Geometric.fingerprint", property(lambda _: "other"))
+    monkeypatch.setattr("purify3d.affinities.embeddings.Geometric", partial(Geometric, "other"))
     assert Run.open(folder).query("chair").text == "chair"
     assert ((folder / "labels.ply").read_bytes(), (folder / "purified.safetensors").read_bytes()) == whole
     (folder / "purified.safetensors").unlink()

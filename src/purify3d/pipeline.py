@@ -11,11 +11,12 @@ from typing import Any
 from purify3d.affinities.embeddings import Learned
 from purify3d.backbones import Backbone
 from purify3d.base.errors import RunError
+from purify3d.base.memory import free_memory
 from purify3d.base.progress import Progress, silent
 from purify3d.base.settings import leaves
 from purify3d.captures import CaptureConfig
 from purify3d.labels.config import SegmentConfig
-from purify3d.runs.forecast import forecast_line
+from purify3d.runs.forecast import forecast
 from purify3d.runs.job import Job, changed, job_of
 from purify3d.runs.look import look_before
 from purify3d.runs.run import Run
@@ -137,16 +138,17 @@ def _into_folder(run: Run, overwrite: bool, check: bool, report: Callable[[str],
         look_before(run.capture, run.job.capture)
     run.files.configure(run.job)
 
-    def forecast(scene: Scene) -> None:
+    def estimate(scene: Scene) -> None:
         if report is not None:
             lifted = "lift" in run.reused
-            report(forecast_line(scene, run.job.method, run.backbone, run.embedding, lifted=lifted))
+            made = forecast(scene, run.job.method, run.backbone, run.embedding, lifted=lifted)
+            report(f"estimate: {made.line(free_memory())}")  # where points lie, whatever the device
 
     if not run.reused:
-        forecast(run.capture)
+        estimate(run.capture)
     run.ensure("points")
     if run.capture.points is None and "label" not in run.reused:
-        forecast(run.scene)
+        estimate(run.scene)
     for name in _MADE:
         run.ensure(name)
     run.files.flush()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -20,18 +20,9 @@ from purify3d.base.colors import rgb_to_lab
 from purify3d.base.errors import BackboneError, CheckpointError, LabelError, PurifyWarning
 from purify3d.types import PointCloud, PointFeatures, TextEmbeddings, Voxels
 
-
-@dataclass(frozen=True)
-class GeometricConfig:
-    """Scales of the weights-free embedding: neighbours one scale away weigh e times less.
-
-    Attributes:
-        normal: difference of unit normals; 0.2 is about 11 degrees.
-        color: difference of CIE L*a*b* colours, lightness halved because shade and light change it most.
-    """
-
-    normal: float = 0.2
-    color: float = 3.0
+#: Scales of the weights-free embedding; neighbours one scale away weigh e times less: difference of unit
+#: normals (0.2 is about 11 degrees), and of CIE L*a*b* colours.
+_NORMAL, _COLOR = 0.2, 3.0
 
 
 class Embedding(Protocol):
@@ -69,15 +60,11 @@ class Uniform:
 class Geometric:
     """Normals and colours alone, see `geometric_embedding`."""
 
-    config: GeometricConfig = field(default_factory=GeometricConfig)
+    fingerprint: str = f"geometric {_NORMAL} {_COLOR}"
     sharpness: float = SHARPNESS
 
-    @property
-    def fingerprint(self) -> str:
-        return repr(self.config)
-
     def __call__(self, points: PointCloud, voxels: Voxels, features: PointFeatures) -> Tensor:
-        return geometric_embedding(points, voxels, self.config)
+        return geometric_embedding(points, voxels)
 
 
 @dataclass(frozen=True)
@@ -201,11 +188,10 @@ def words_of(config: StudentConfig, backbone: TextEncoder) -> TextEmbeddings | N
         return None
 
 
-def geometric_embedding(points: PointCloud, voxels: Voxels, config: GeometricConfig | None = None) -> Tensor:
+def geometric_embedding(points: PointCloud, voxels: Voxels) -> Tensor:
     """(V, 6) embedding from normals and colours alone, for the sharpness SHARPNESS."""
-    config = config or GeometricConfig()
     normal = normalize(voxels.mean(points.normal), dim=1)
     lab = rgb_to_lab(voxels.mean(points.rgb) / 255)
-    lab = lab * lab.new_tensor([0.5, 1.0, 1.0])
+    lab = lab * lab.new_tensor([0.5, 1.0, 1.0])  # lightness halved: shade and light change it most
     unit = (2 / SHARPNESS) ** 0.5
-    return torch.cat([normal / config.normal, lab / config.color], dim=1) * unit
+    return torch.cat([normal / _NORMAL, lab / _COLOR], dim=1) * unit

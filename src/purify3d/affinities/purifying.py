@@ -20,7 +20,6 @@ def purify(
     *,
     embedding: Embedding | None = None,
     backbone: TextEncoder | None = None,
-    neighbor: Tensor | None = None,
     progress: Progress = silent,
 ) -> PointFeatures:
     """Features of N points, pooled over the neighbours of their voxels.
@@ -33,7 +32,6 @@ def purify(
         features: of the same points, as from `lift`.
         embedding: see `affinity`.
         backbone: see `affinity`.
-        neighbor: see `affinity`.
 
     Raises:
         CheckpointError: see `affinity`.
@@ -42,15 +40,7 @@ def purify(
     features = features.within(config.fill)
     if config.rounds == 0:
         return features
-    operator = affinity(
-        points,
-        features,
-        config,
-        embedding=embedding,
-        backbone=backbone,
-        neighbor=neighbor,
-        progress=progress,
-    )
+    operator = affinity(points, features, config, embedding=embedding, backbone=backbone, progress=progress)
     return pool_features(features, *operator, config.rounds, progress=progress)
 
 

@@ -155,15 +155,14 @@ class Processes:
 class OnRay:
     """The machines of a Ray cluster. They must see captures and results under the same paths.
 
-    A task gets cores, and a GPU of its own if it computes on `cuda`, or on `auto` and the cluster has any.
+    A task gets a core, and a GPU of its own if it computes on `cuda`, or on `auto` and the cluster has any.
 
     Attributes:
         address: of the cluster's head (HOST:PORT, ray://HOST:PORT, auto), or "local" for this machine alone.
-        cores: of each task.
     """
 
-    def __init__(self, address: str, *, cores: int = 1) -> None:
-        self.address, self.cores = address, cores
+    def __init__(self, address: str) -> None:
+        self.address = address
 
     def __call__(self, tasks: Sequence[T], do: Callable[[T], R]) -> Iterator[Outcome[R]]:
         """See `Workers`.
@@ -199,7 +198,7 @@ class OnRay:
         there = int(ray.cluster_resources().get("GPU", 0))
         gpus = [_gpus(task.device, there) for task in tasks]
         # A task whose process or machine is gone is begun again elsewhere; what it finished is reused.
-        remote = ray.remote(num_cpus=self.cores, max_retries=RETRIES)(attempt)
+        remote = ray.remote(num_cpus=1, max_retries=RETRIES)(attempt)
         name_of = {
             remote.options(num_gpus=count).remote(do, task): task.name
             for task, count in zip(tasks, gpus, strict=True)

@@ -11,7 +11,6 @@ from purify3d.affinities.budget import affinity_bytes, tiled_bytes
 from purify3d.affinities.embeddings import Embedding, Learned
 from purify3d.backbones import Backbone
 from purify3d.base.errors import PurifyError, PurifyWarning
-from purify3d.base.memory import free_memory
 from purify3d.features.config import LiftConfig
 from purify3d.grid.cells import pack_cells
 from purify3d.grid.projection import backproject
@@ -65,14 +64,6 @@ class Forecast:
         if self.tiled <= available:
             return f"{said}, so neighbours are kept in tiles on disk, which takes {tiled}"
         return f"{said}, and {tiled} in tiles do not fit either: give a larger --voxel"
-
-
-def forecast_line(
-    scene: Scene, method: SegmentConfig, backbone: Backbone, embedding: Embedding, *, lifted: bool = False
-) -> str:
-    """What a job will take on this machine, as one line; see `forecast`."""
-    made = forecast(scene, method, backbone, embedding, lifted=lifted)
-    return f"estimate: {made.line(free_memory())}"  # where points and features lie, whatever the device
 
 
 def forecast(

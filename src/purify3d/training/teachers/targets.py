@@ -19,7 +19,7 @@ class Targets:
     Attributes:
         group: (N, S) int64, the group of each point at each of S scales, -1 = nothing is known. Two points
             are together at a scale where their groups are equal and known; numbers of two scales have nothing
-            to do with each other. With features S = 1, each point has a group, and that is a row of `feature`.
+            to do with each other. With features S = 1, and each point has a group: a row of `feature`.
         feature: (G, C) float32 of any length, whose cosine says how alike two groups are; None: two points
             are as alike as the share of scales at which they are together.
 
