@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import ClassVar
 
 from purify3d.base.settings import Group, check, setting
@@ -101,12 +102,6 @@ class StudentConfig:
 #: The network of the paper for X-Decoder's 512 channels: 63.8 M parameters.
 PAPER = StudentConfig(feature_dim=512, width=512, out_channels=128)
 #: Common things and surfaces, that indoor scenes are described with.
-WORDS = (
-    "wall", "floor", "ceiling", "door", "window", "curtain", "blinds", "picture", "poster", "mirror",
-    "whiteboard", "table", "desk", "counter", "chair", "stool", "sofa", "bed", "pillow", "blanket", "cabinet",
-    "wardrobe", "shelf", "bookshelf", "book", "nightstand", "lamp", "plant", "television", "monitor",
-    "computer", "refrigerator", "oven", "sink", "toilet", "bathtub", "shower", "rug", "trash can", "box",
-    "bag", "cup", "clothes", "stairs", "column", "pipe", "machine", "person",
-)  # fmt: skip
+WORDS = tuple((files("purify3d.data") / "student_words.txt").read_text().splitlines())
 #: Geometry and words, 0.3 M parameters: for every 2D model, fast on a CPU.
 COMPACT = StudentConfig(width=32, words=WORDS, sharpness=160.0, geometric=10.0)

@@ -22,6 +22,7 @@ from purify3d.types import NO_LABEL, Frame, PointCloud, Scene
 _HALF_GRID = 1 << 20  # cells are counted from the world's origin, which lies in the middle of the key range
 _MERGE_ROWS = 4_000_000  # partial sums held at least before they are merged: about 200 MB
 _FINEST_NORMALS = 0.01  # metres; across fewer than that, what depth cameras measure is mostly their noise
+_JUMP = 0.05  # of the nearer depth, beyond which two pixels do not show one surface
 _MIN_PIXELS = 2  # a voxel that a single pixel fell into is more often noise at an edge than surface
 
 
@@ -161,18 +162,14 @@ def _summed(number: np.ndarray, order: np.ndarray, columns: np.ndarray) -> tuple
     return order[start], sums
 
 
-def depth_jumps(depth: np.ndarray, share: float = 0.05) -> np.ndarray:
-    """(h, w) bool: pixels whose depth differs from a measured 4-neighbour's by more than `share`."""
+def depth_jumps(depth: np.ndarray) -> np.ndarray:
+    """(h, w) bool: pixels whose depth differs from a measured 4-neighbour's by more than 5 %."""
     jump = np.zeros(depth.shape, dtype=bool)
-    for axis in (0, 1):
-        a, b = (depth[:-1], depth[1:]) if axis == 0 else (depth[:, :-1], depth[:, 1:])
-        step = (a > 0) & (b > 0) & (np.abs(a - b) > share * np.minimum(a, b))
-        if axis == 0:
-            jump[:-1] |= step
-            jump[1:] |= step
-        else:
-            jump[:, :-1] |= step
-            jump[:, 1:] |= step
+    for seen, marked in ((depth, jump), (depth.T, jump.T)):
+        a, b = seen[:-1], seen[1:]
+        step = (a > 0) & (b > 0) & (np.abs(a - b) > _JUMP * np.minimum(a, b))
+        marked[:-1] |= step
+        marked[1:] |= step
     return jump
 
 
