@@ -25,7 +25,7 @@ from purify3d.captures.reading import images
 from purify3d.captures.reading.depths import check_size, measured
 from purify3d.captures.reading.dropped import Dropped
 from purify3d.captures.reading.frame_names import any_case, natural_sort_key
-from purify3d.captures.reading.images import Lens
+from purify3d.captures.reading.images import Intrinsics, Lens
 from purify3d.captures.reading.poses import rigid_pose
 from purify3d.types import Camera, Frame, Scene
 
@@ -45,7 +45,7 @@ def recognises(path: Path) -> bool:
     return _model(path) is not None
 
 
-def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = None) -> Scene:
+def read(path: Path, *, intrinsics: Intrinsics | None = None) -> Scene:
     """Read a workspace, or the folder of a model below one; images stay on disk until asked for.
 
     Args:

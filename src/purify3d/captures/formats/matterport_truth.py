@@ -56,7 +56,10 @@ def read(mesh: Path, points: PointCloud, table: Path, labels: str) -> tuple[Poin
     """
     id_of, names = _mapping(table, labels)
     faces = read_elements(mesh, read_header(mesh), ["face"]).get("face", {})
-    corners = _corners(mesh, faces)
+    corners = next((faces[name] for name in _CORNERS if name in faces), None)
+    if not isinstance(corners, np.ndarray) or corners.ndim != 2 or corners.shape[1] != 3:
+        raise CaptureError(f"{mesh}: found no triangles; expected the mesh of a region. Download it again")
+    corners = corners.astype(np.int64)
     if len(corners) and not (corners.min() >= 0 and corners.max() < len(points)):
         raise CaptureError(
             f"{mesh}: found faces of vertices {corners.min()} to {corners.max()} among {len(points)} "
@@ -108,14 +111,6 @@ def _mapping(table: Path, labels: str) -> tuple[dict[int, int], dict[int, str]]:
     if column == "nyu40id":
         return id_of, dict(NYU40)
     return id_of, {i: name for name, i in of_name.items()}
-
-
-def _corners(mesh: Path, faces: Table) -> np.ndarray:
-    """(F, 3) int64."""
-    found = next((faces[name] for name in _CORNERS if name in faces), None)
-    if not isinstance(found, np.ndarray) or found.ndim != 2 or found.shape[1] != 3:
-        raise CaptureError(f"{mesh}: found no triangles; expected the mesh of a region. Download it again")
-    return found.astype(np.int64)
 
 
 def _column(mesh: Path, faces: Table, names: tuple[str, ...], count: int) -> np.ndarray:

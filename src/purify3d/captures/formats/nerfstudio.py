@@ -42,7 +42,7 @@ from purify3d.captures.reading import images
 from purify3d.captures.reading.depths import DEPTH_SUFFIXES
 from purify3d.captures.reading.dropped import Dropped
 from purify3d.captures.reading.frame_names import unique_frame_names
-from purify3d.captures.reading.images import Lens
+from purify3d.captures.reading.images import Intrinsics, Lens, Size
 from purify3d.captures.reading.keys import find_file, matrix, number, positive, read_json, shown
 from purify3d.captures.reading.poses import rigid_pose
 from purify3d.grid import projection
@@ -72,7 +72,7 @@ def recognises(path: Path) -> bool:
     return path.suffix.lower() == ".json" if path.is_file() else (path / "transforms.json").is_file()
 
 
-def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = None) -> Scene:
+def read(path: Path, *, intrinsics: Intrinsics | None = None) -> Scene:
     """Read transforms.json, or the folder that holds it; images stay on disk until asked for.
 
     Args:
@@ -181,7 +181,7 @@ def _frame(
     keys: Mapping[str, Any],
     folder: Path,
     where: str,
-    intrinsics: tuple[float, float, float, float] | None,
+    intrinsics: Intrinsics | None,
     doubts: _Doubts,
 ) -> Frame | None:
     """One frame from the keys that hold for it; None if its pose is not finite."""
@@ -223,7 +223,7 @@ def _frame(
     )
 
 
-def _camera(keys: Mapping[str, Any], size: tuple[int, int], where: str, doubts: _Doubts | None) -> Camera:
+def _camera(keys: Mapping[str, Any], size: Size, where: str, doubts: _Doubts | None) -> Camera:
     """The camera of images of this size, (width, height), scaled to it if it was made for another one."""
     missing = [key for key in _INTRINSICS if key not in keys]
     if missing:

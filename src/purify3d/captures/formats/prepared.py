@@ -12,6 +12,7 @@ from pathlib import Path
 
 from purify3d.captures.formats import nerfstudio
 from purify3d.captures.formats.nerfstudio import POSES
+from purify3d.captures.reading.images import Intrinsics
 from purify3d.clouds import read_cloud
 from purify3d.types import Scene
 
@@ -30,7 +31,7 @@ def recognises(path: Path) -> bool:
     return all((path / name).is_file() for name in ("transforms.json", CLOUD, MARK))
 
 
-def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = None) -> Scene:
+def read(path: Path, *, intrinsics: Intrinsics | None = None) -> Scene:
     """Read a prepared scene; images stay on disk until asked for.
 
     Args:

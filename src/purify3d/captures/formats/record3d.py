@@ -32,6 +32,7 @@ from PIL import Image
 from purify3d.base.errors import CaptureError, require
 from purify3d.captures.reading import archives, exr, images, phones
 from purify3d.captures.reading.depths import check_size, measured
+from purify3d.captures.reading.images import Intrinsics, Size
 from purify3d.captures.reading.opening import opened_bytes
 from purify3d.grid import projection
 from purify3d.types import Camera, Frame, Scene
@@ -69,7 +70,7 @@ def recognises(path: Path) -> bool:
     return named and (inside / "rgb").is_dir() and (inside / "depth").is_dir() and _layout(path) is not None
 
 
-def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = None) -> Scene:
+def read(path: Path, *, intrinsics: Intrinsics | None = None) -> Scene:
     """Read a recording; images stay in the file until asked for.
 
     Args:
@@ -145,7 +146,7 @@ def _maker(
     meta: Mapping[str, Any],
     layout: _Layout,
     first: int,
-    intrinsics: tuple[float, float, float, float] | None,
+    intrinsics: Intrinsics | None,
 ) -> Callable[[int], Frame | None]:
     """Makes a frame by its number; the images of all have the sizes of the first."""
     with _image(path, layout.color[first]) as image:
@@ -197,9 +198,7 @@ def _image(path: Path, name: str) -> AbstractContextManager[Image.Image]:
     return opened_bytes(archives.read_member(path, name), f"{name} in {path}:")
 
 
-def _depth_size(
-    path: Path, name: str, color: tuple[int, int], given: tuple[int, int] | None
-) -> tuple[int, int]:
+def _depth_size(path: Path, name: str, color: Size, given: Size | None) -> Size:
     """(width, height): an EXR says it itself, else the metadata; else it has the image's proportions."""
     data = archives.read_member(path, name)
     if name.lower().endswith(".exr"):
@@ -232,7 +231,7 @@ def _depth(path: Path, name: str, confidence: str | None, camera: Camera) -> np.
     return phones.confident(metres, _plane(data, "u1", f"{confidence} in {path}", size))
 
 
-def _plane(data: bytes, dtype: str, called: str, size: tuple[int, int]) -> np.ndarray:
+def _plane(data: bytes, dtype: str, called: str, size: Size) -> np.ndarray:
     """(h, w) of numbers compressed with LZFSE."""
     raw = _unpacked(data, called)
     expected = size[0] * size[1] * np.dtype(dtype).itemsize

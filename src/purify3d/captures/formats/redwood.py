@@ -23,6 +23,7 @@ from purify3d.base.errors import CaptureError
 from purify3d.captures.reading import images, layouts
 from purify3d.captures.reading.dropped import Dropped
 from purify3d.captures.reading.frame_names import list_files, natural_sort_key
+from purify3d.captures.reading.images import Intrinsics, Size
 from purify3d.captures.reading.keys import read_json
 from purify3d.captures.reading.poses import rigid_pose
 from purify3d.grid import projection
@@ -38,8 +39,6 @@ _COLORS = ("color", "image", "rgb")
 _SIZE = (640, 480)
 _PRIMESENSE = (525.0, 525.0, 319.5, 239.5)
 
-_Intrinsics = tuple[float, float, float, float]
-
 
 @dataclass(frozen=True)
 class _Record:
@@ -48,8 +47,8 @@ class _Record:
 
     number: int
     pose: np.ndarray | None
-    size: tuple[int, int] | None = None
-    intrinsics: _Intrinsics | None = None
+    size: Size | None = None
+    intrinsics: Intrinsics | None = None
 
 
 def recognises(path: Path) -> bool:
@@ -57,7 +56,7 @@ def recognises(path: Path) -> bool:
     return _color_folder(path) is not None and (path / "depth").is_dir() and len(_trajectories(path)) > 0
 
 
-def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = None) -> Scene:
+def read(path: Path, *, intrinsics: Intrinsics | None = None) -> Scene:
     """Read a folder; images stay on disk until asked for.
 
     Args:
@@ -182,7 +181,7 @@ def _matrix(values: Any, side: int) -> np.ndarray:
     return np.array(values, dtype=np.float64).reshape(side, side).T
 
 
-def _pinhole(keys: Any) -> tuple[_Intrinsics, tuple[int, int]]:
+def _pinhole(keys: Any) -> tuple[Intrinsics, Size]:
     """(fx, fy, cx, cy) and (width, height) of Open3D's PinholeCameraIntrinsic."""
     k = _matrix(keys["intrinsic_matrix"], 3)
     if abs(k[2, 2] - 1) > 1e-6 or np.abs([k[0, 1], k[1, 0], k[2, 0], k[2, 1]]).max() > 1e-6:
@@ -212,7 +211,7 @@ def _read_json(path: Path) -> list[_Record]:
     return records
 
 
-def _intrinsics(path: Path, size: tuple[int, int]) -> tuple[_Intrinsics | None, Path | str]:
+def _intrinsics(path: Path, size: Size) -> tuple[Intrinsics | None, Path | str]:
     """What the folder says for images of this size, else the default, None where there is none."""
     file = path / "camera_intrinsic.json"
     if not file.is_file():

@@ -18,6 +18,7 @@ from purify3d.base.errors import CaptureError
 from purify3d.captures.reading import images, layouts
 from purify3d.captures.reading.dropped import Dropped
 from purify3d.captures.reading.frame_names import list_files
+from purify3d.captures.reading.images import Intrinsics, Size
 from purify3d.captures.reading.keys import read_json
 from purify3d.captures.reading.poses import rigid_pose
 from purify3d.types import Scene
@@ -38,7 +39,7 @@ def recognises(path: Path) -> bool:
     return (path / "traj.txt").is_file() and any((path / "results").glob("frame*.*"))
 
 
-def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = None) -> Scene:
+def read(path: Path, *, intrinsics: Intrinsics | None = None) -> Scene:
     """Read a scene; images stay on disk until asked for.
 
     Args:
@@ -106,7 +107,7 @@ def _lines_of(numbers: list[int], lines: int, trajectory: Path) -> dict[int, int
     )
 
 
-def _cam_params(path: Path, size: tuple[int, int]) -> tuple[tuple[float, float, float, float] | None, float]:
+def _cam_params(path: Path, size: Size) -> tuple[Intrinsics | None, float]:
     """(fx, fy, cx, cy), None if they are unknown, and units of depth per metre."""
     here = path.resolve()
     file = next((f for f in (here / "cam_params.json", here.parent / "cam_params.json") if f.is_file()), None)

@@ -25,7 +25,7 @@ from purify3d.captures.formats import ros_bags, ros_images, tum
 from purify3d.captures.formats.transforms import Transforms
 from purify3d.captures.reading import images
 from purify3d.captures.reading.dropped import Dropped
-from purify3d.captures.reading.images import Lens
+from purify3d.captures.reading.images import Intrinsics, Lens, Size
 from purify3d.types import Camera, Frame, Scene
 
 #: What the path must hold, for people.
@@ -51,7 +51,7 @@ class _Topic:
     kind: str
     encoding: str
     frame: str
-    size: tuple[int, int]
+    size: Size
 
     @property
     def base(self) -> str:
@@ -76,7 +76,7 @@ class _Index:
     """What the one pass over the bag found: of each topic the stamp of each message and when it was
     logged."""
 
-    stamps: defaultdict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
+    stamps: defaultdict[str, list[Size]] = field(default_factory=lambda: defaultdict(list))
     infos: dict[str, Any] = field(default_factory=dict)
     transforms: Transforms = field(default_factory=Transforms)
     unreadable: list[str] = field(default_factory=list)
@@ -87,7 +87,7 @@ def recognises(path: Path) -> bool:
     return ros_bags.find_bag(path) is not None
 
 
-def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = None) -> Scene:
+def read(path: Path, *, intrinsics: Intrinsics | None = None) -> Scene:
     """Read a bag; images stay in it until asked for.
 
     Args:
@@ -234,7 +234,7 @@ def _index(reader: Any, color: _Topic, depth: _Topic) -> _Index:
     return index
 
 
-def _pairs(colors: Sequence[tuple[int, int]], depths: Sequence[tuple[int, int]]) -> dict[int, int]:
+def _pairs(colors: Sequence[Size], depths: Sequence[Size]) -> dict[int, int]:
     """Which depth image belongs to which colour image, by their stamps in ns."""
     if not colors or not depths:
         return {}
@@ -244,11 +244,7 @@ def _pairs(colors: Sequence[tuple[int, int]], depths: Sequence[tuple[int, int]])
 
 
 def _cameras(
-    index: _Index,
-    color: _Topic,
-    depth: _Topic,
-    bag: Path,
-    intrinsics: tuple[float, float, float, float] | None,
+    index: _Index, color: _Topic, depth: _Topic, bag: Path, intrinsics: Intrinsics | None
 ) -> tuple[Camera, Lens | None, Camera, Lens | None]:
     if intrinsics is not None:
         camera, lens = images.make_camera(intrinsics, color.size, "--intrinsics"), None
@@ -340,9 +336,7 @@ def _check_same_place(offset: np.ndarray | None, color: _Topic, depth: _Topic, b
     )
 
 
-def _pixels(
-    bag: Path, topic: str, at: tuple[int, int], camera: Camera, lens: Lens | None, *, depth: bool
-) -> np.ndarray:
+def _pixels(bag: Path, topic: str, at: Size, camera: Camera, lens: Lens | None, *, depth: bool) -> np.ndarray:
     """The image of a message, without distortion."""
     message = ros_bags.read_message(bag, topic, at)
     try:

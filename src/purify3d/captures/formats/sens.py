@@ -30,6 +30,7 @@ from purify3d.captures.formats import scannet_truth
 from purify3d.captures.reading import images
 from purify3d.captures.reading.dropped import Dropped
 from purify3d.captures.reading.frame_names import list_files
+from purify3d.captures.reading.images import Intrinsics, Size
 from purify3d.captures.reading.opening import check_pixels, opened_bytes
 from purify3d.captures.reading.poses import rigid_pose
 from purify3d.clouds import read_cloud
@@ -84,7 +85,7 @@ class Recording:
     path: Path
     matrices: np.ndarray
     kinds: tuple[str, str]
-    sizes: tuple[tuple[int, int], tuple[int, int]]
+    sizes: tuple[Size, Size]
     units_per_metre: float
     frames: tuple[Stored, ...]
     promised: int
@@ -104,12 +105,7 @@ def recognises(path: Path) -> bool:
     return path.suffix.lower() == ".sens" if path.is_file() else bool(list_files(path, (".sens",)))
 
 
-def read(
-    path: Path,
-    *,
-    intrinsics: tuple[float, float, float, float] | None = None,
-    labels: str | None = None,
-) -> Scene:
+def read(path: Path, *, intrinsics: Intrinsics | None = None, labels: str | None = None) -> Scene:
     """Read a .sens file, or the folder of a scene; images stay on disk until asked for.
 
     Args:
@@ -258,7 +254,7 @@ def _apart(extrinsic: np.ndarray) -> float:
     return float(np.abs(extrinsic - np.eye(4)).max())
 
 
-def _pinhole(matrix: np.ndarray) -> tuple[float, float, float, float]:
+def _pinhole(matrix: np.ndarray) -> Intrinsics:
     return float(matrix[0, 0]), float(matrix[1, 1]), float(matrix[0, 2]), float(matrix[1, 2])
 
 

@@ -18,6 +18,7 @@ from purify3d.base.errors import CaptureError
 from purify3d.captures.reading import images, layouts
 from purify3d.captures.reading.dropped import Dropped
 from purify3d.captures.reading.frame_names import any_case, natural_sort_key
+from purify3d.captures.reading.images import Intrinsics
 from purify3d.captures.reading.poses import read_pose
 from purify3d.types import Scene
 
@@ -37,7 +38,7 @@ def recognises(path: Path) -> bool:
     return path.is_dir() and next(_files(path, "color.png"), None) is not None
 
 
-def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = None) -> Scene:
+def read(path: Path, *, intrinsics: Intrinsics | None = None) -> Scene:
     """Read a sequence, or all sequences of a scene; images stay on disk until asked for.
 
     Args:

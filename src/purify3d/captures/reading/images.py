@@ -34,6 +34,11 @@ _CLIPPED = 0.5
 _OFF_CENTRE, _ALIKE, _OTHER_SIZE = 0.2, 0.02, 0.08
 
 
+#: fx, fy, cx, cy in pixels; and width and height.
+Intrinsics = tuple[float, float, float, float]
+Size = tuple[int, int]
+
+
 @dataclass(frozen=True)
 class Lens:
     """Brown-Conrady distortion in OpenCV's names, applied to normalised image coordinates."""
@@ -45,7 +50,7 @@ class Lens:
     k3: float = 0.0
 
 
-def image_size(path: Path) -> tuple[int, int]:
+def image_size(path: Path) -> Size:
     """(width, height) of a colour or depth image; reads only its header.
 
     Raises:
@@ -107,9 +112,7 @@ def read_mask(path: Path, camera: Camera) -> np.ndarray:
     return np.asarray(kept[rows[:, None], columns])
 
 
-def make_camera(
-    intrinsics: Sequence[float], size: tuple[int, int], source: Path | str, *, warn: bool = True
-) -> Camera:
+def make_camera(intrinsics: Sequence[float], size: Size, source: Path | str, *, warn: bool = True) -> Camera:
     """Camera from (fx, fy, cx, cy) in pixels, integer pixel centres, and (width, height).
 
     Args:
@@ -164,7 +167,7 @@ def _made_for(cx: float, cy: float, width: int, height: int) -> str:
     return f" ({round(2 * cx)}x{round(2 * cy)})"
 
 
-def same_view(a: tuple[int, int], b: tuple[int, int]) -> bool:
+def same_view(a: Size, b: Size) -> bool:
     """Whether images of two sizes, (width, height), can show the same: proportions within 1 %, or as far
     apart as rounding a side to whole pixels explains."""
     (w, h), (other_w, other_h) = a, b
@@ -172,7 +175,7 @@ def same_view(a: tuple[int, int], b: tuple[int, int]) -> bool:
     return min(w, h) >= 1 and (rounded or bool(np.isclose(w * other_h, h * other_w, rtol=0.01)))
 
 
-def resized(camera: Camera, size: tuple[int, int], what: str, source: Path | str) -> Camera:
+def resized(camera: Camera, size: Size, what: str, source: Path | str) -> Camera:
     """The camera of the same view in an image of another size, such as the depth beside a colour image.
 
     Args:

@@ -18,6 +18,7 @@ import numpy as np
 from purify3d.base.errors import CaptureError, PurifyWarning
 from purify3d.captures.reading import depths, images
 from purify3d.captures.reading.dropped import Dropped
+from purify3d.captures.reading.images import Intrinsics, Size
 from purify3d.captures.reading.keys import parse_json
 from purify3d.grid import projection
 from purify3d.types import Camera, Frame, Scene
@@ -83,11 +84,7 @@ def confident(metres: np.ndarray, confidence: np.ndarray) -> np.ndarray:
 
 
 def make_camera(
-    intrinsics: tuple[float, float, float, float] | None,
-    arkit: Sequence[float],
-    made_for: tuple[int, int],
-    size: tuple[int, int],
-    source: Path | str,
+    intrinsics: Intrinsics | None, arkit: Sequence[float], made_for: Size, size: Size, source: Path | str
 ) -> Camera:
     """The colour camera of images of `size`.
 
