@@ -9,6 +9,7 @@ What newer versions add in rigs and frames files repeats the poses of the images
 from __future__ import annotations
 
 import mmap
+import os
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -110,74 +111,52 @@ def read_model(folder: Path) -> tuple[dict[int, ModelCamera], list[ModelImage]]:
     return cameras, _text(folder / "images.txt", _image_txt, image, skip=1)
 
 
-class _Bytes:
-    """Reads forward and never beyond the end."""
-
-    def __init__(self, path: Path, data: mmap.mmap) -> None:
-        self.path, self.data, self.at = path, data, 0
-
-    def take(self, layout: str) -> tuple[Any, ...]:
-        size = struct.calcsize("<" + layout)
-        self._check(size)
-        values = struct.unpack_from("<" + layout, self.data, self.at)
-        self.at += size
-        return values
-
-    def count(self, smallest: int) -> int:
-        """A number of records of at least `smallest` bytes, which the rest of the file can hold."""
-        (count,) = self.take("Q")
-        self._check(count * smallest)
-        return int(count)
-
-    def skip(self, size: int) -> None:
-        self._check(size)
-        self.at += size
-
-    def name(self) -> str:
-        end = self.data.find(b"\0", self.at)
-        if end < 0:
-            raise CaptureError(f"{self.path}: found an image name without end at byte {self.at}; re-copy it")
-        name = self.data[self.at : end].decode(errors="replace")
-        self.at = end + 1
-        return name
-
-    def _check(self, size: int) -> None:
-        if size > len(self.data) - self.at:
-            raise CaptureError(
-                f"{self.path}: found {len(self.data)} bytes, but {size} more were announced at byte "
-                f"{self.at}; the file is cut off or not of COLMAP. Re-copy it, or export the model again"
-            )
-
-
-def _binary(path: Path, parse: Callable[[_Bytes], _T]) -> _T:
+def _binary(path: Path, parse: Callable[[mmap.mmap], _T]) -> _T:
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return parse(_Bytes(path, data))
+            return parse(data)
     except (OSError, ValueError) as error:  # mmap takes no empty file
-        raise CaptureError(f"{path}: cannot be read ({error}); re-copy it") from error
+        raise CaptureError(f"{path}: {error}. Re-copy it, or export the model again") from error
 
 
-def _cameras_bin(data: _Bytes) -> dict[int, ModelCamera]:
-    cameras = {}
-    for _ in range(data.count(24)):
-        camera_id, model, width, height = data.take("IiQQ")
+def _need(data: mmap.mmap, size: int) -> int:
+    """So many bytes, which the rest of the file has, so that no number of records is believed unseen."""
+    if size > len(data) - data.tell():
+        raise ValueError(
+            f"found {len(data)} bytes, but {size} more were announced at byte {data.tell()}; the file is cut "
+            "off or not of COLMAP"
+        )
+    return size
+
+
+def _take(data: mmap.mmap, layout: str) -> tuple[Any, ...]:
+    return struct.unpack("<" + layout, data.read(_need(data, struct.calcsize("<" + layout))))
+
+
+def _cameras_bin(data: mmap.mmap) -> dict[int, ModelCamera]:
+    cameras, (count,) = {}, _take(data, "Q")
+    for _ in range(count):
+        camera_id, model, width, height = _take(data, "IiQQ")
         if not 0 <= model < len(_MODELS):
             # Without the number of its parameters what follows cannot be read either.
-            raise CaptureError(
-                f"{data.path}: found camera model number {model}; expected one of {', '.join(_READABLE)}. "
-                "Undistort the images first (colmap image_undistorter writes PINHOLE cameras)"
+            raise ValueError(
+                f"found camera model number {model}; expected one of {', '.join(_READABLE)} (undistort the "
+                "images first: colmap image_undistorter writes PINHOLE cameras)"
             )
-        name, count = _MODELS[model]
-        cameras[camera_id] = ModelCamera(name, width, height, data.take(f"{count}d"))
+        name, count_of = _MODELS[model]
+        cameras[camera_id] = ModelCamera(name, width, height, _take(data, f"{count_of}d"))
     return cameras
 
 
-def _images_bin(data: _Bytes) -> list[ModelImage]:
-    found = []
-    for _ in range(data.count(73)):
-        _, *pose, camera_id = data.take("I7dI")
-        name = data.name()
-        data.skip(data.count(_KEYPOINT) * _KEYPOINT)
+def _images_bin(data: mmap.mmap) -> list[ModelImage]:
+    found, (count,) = [], _take(data, "Q")
+    for _ in range(count):
+        _, *pose, camera_id = _take(data, "I7dI")
+        if (end := data.find(b"\0", data.tell())) < 0:
+            raise ValueError(f"found an image name without end at byte {data.tell()}")
+        name = data.read(end + 1 - data.tell())[:-1].decode(errors="replace")
+        (keypoints,) = _take(data, "Q")
+        data.seek(_need(data, keypoints * _KEYPOINT), os.SEEK_CUR)
         found.append(ModelImage(name, camera_id, tuple(pose)))
     return found
 
