@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -21,20 +22,16 @@ _MERGE_ROWS = 8_000_000  # votes held at least before equal ones are counted: ab
 
 def fuse_labels(frames: Sequence[Frame], points: PointCloud, *, progress: Progress = silent) -> Tensor:
     """(N,) int32 truth ids by majority over the frames that see a point, see `fuse_ids`."""
-    return fuse_ids(frames, points, lambda frame: frame.label, progress=progress)
+    return fuse_ids(frames, points, "label", progress=progress)
 
 
 def fuse_instances(frames: Sequence[Frame], points: PointCloud, *, progress: Progress = silent) -> Tensor:
     """(N,) int32 ids of truth objects by majority over the frames that see a point, see `fuse_ids`."""
-    return fuse_ids(frames, points, lambda frame: frame.instance, progress=progress)
+    return fuse_ids(frames, points, "instance", progress=progress)
 
 
 def fuse_ids(
-    frames: Sequence[Frame],
-    points: PointCloud,
-    image: Callable[[Frame], Callable[[], np.ndarray] | None],
-    *,
-    progress: Progress = silent,
+    frames: Sequence[Frame], points: PointCloud, image: Literal["label", "instance"], *, progress: Progress
 ) -> Tensor:
     """Ids of points by majority over the frames that see them.
 
@@ -42,7 +39,7 @@ def fuse_ids(
     ids that a point was given, not with the number of ids there are.
 
     Args:
-        image: what reads a frame's (h, w) int32 ids in its depth camera, -1 = none.
+        image: of a frame, (h, w) int32 ids in its depth camera, -1 = none.
 
     Returns:
         (N,) int32; -1 where no frame sees the point or most say none.
@@ -51,7 +48,7 @@ def fuse_ids(
     held, room = 0, _MERGE_ROWS
     index: FrustumIndex | None = None
     for frame in progress(frames, name="truth", total=len(frames)):
-        read = image(frame)
+        read = getattr(frame, image)
         if read is None:
             continue
         index = index or FrustumIndex.of(points.xyz)

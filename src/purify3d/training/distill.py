@@ -120,7 +120,11 @@ def mine_targets(
         return mine(targets.feature, neighbor, anchors, config=config, seed=seed, group=group, chunk=chunk)
     points = targets.known.nonzero()[:, 0]
     _check(len(targets), neighbor, config)
-    _check_known(len(points), len(targets), config)
+    if len(points) < (wanted := config.macro + config.micro + 2):
+        raise ValueError(
+            f"found {len(points)} of {len(targets)} points of which the teacher knows something, expected at "
+            f"least {wanted}: an anchor, its positive and all negatives"
+        )
     known = anchors[targets.known[anchors]]
     group, place = targets.group[points], torch.full((len(targets),), -1)
     place[points] = torch.arange(len(points))
@@ -301,15 +305,6 @@ def _micro(
             "micro negatives: give each point more neighbours"
         )
     return found
-
-
-def _check_known(known: int, points: int, config: TrainConfig) -> None:
-    wanted = config.macro + config.micro + 2
-    if known < wanted:
-        raise ValueError(
-            f"found {known} of {points} points of which the teacher knows something, expected at least "
-            f"{wanted}: an anchor, its positive and all negatives"
-        )
 
 
 def _check(points: int, neighbor: Tensor, config: TrainConfig) -> None:

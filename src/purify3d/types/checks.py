@@ -30,3 +30,9 @@ def check(condition: bool, message: str) -> None:
     """
     if not condition:
         raise ValueError(message)
+
+
+def measured(metres: np.ndarray) -> np.ndarray:
+    """Depth of any shape as float32, in which what is not finite or negative becomes 0 = none."""
+    values = np.asarray(metres, dtype=np.float32)
+    return np.where(np.isfinite(values) & (values > 0), values, np.float32(0))

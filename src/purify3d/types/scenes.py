@@ -13,7 +13,7 @@ from torch import Tensor
 
 from purify3d.base.axes import describe_axis, guess_up, parse_direction
 from purify3d.base.devices import Movable
-from purify3d.types.checks import Array, array, check
+from purify3d.types.checks import Array, array, check, measured
 
 #: Label of a point that has none.
 NO_LABEL = -1
@@ -79,11 +79,6 @@ def _check_rigid(poses: np.ndarray) -> None:
         f"world_from_camera[{int(off.argmax())}] is no rigid transform (rotation and translation in metres, "
         "last row 0 0 0 1), found a scale, a mirror or another last row; divide the rotation by its scale",
     )
-
-
-def _depth(metres: np.ndarray) -> np.ndarray:
-    depth = np.asarray(metres, dtype=np.float32)
-    return np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(0))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -341,7 +336,7 @@ class Scene:
                 depth_camera,
                 pose,
                 partial(np.asarray, image),
-                partial(_depth, metres),
+                partial(measured, metres),
             )
             for i, (image, metres, pose) in enumerate(zip(colors, depths, poses, strict=True))
         ]

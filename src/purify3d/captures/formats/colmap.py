@@ -22,12 +22,13 @@ import numpy as np
 from purify3d.base.errors import CaptureError
 from purify3d.captures.formats.colmap_model import ModelImage, read_model
 from purify3d.captures.reading import images
-from purify3d.captures.reading.depths import check_size, measured
+from purify3d.captures.reading.depths import check_size
 from purify3d.captures.reading.dropped import Dropped
 from purify3d.captures.reading.frame_names import any_case, natural_sort_key
 from purify3d.captures.reading.images import Intrinsics, Lens
 from purify3d.captures.reading.poses import rigid_pose
 from purify3d.types import Camera, Frame, Scene
+from purify3d.types.checks import measured
 
 #: What the folder must hold, for people.
 EXPECTS = "sparse/0 with cameras and images (.bin or .txt), images/ and depth/"

@@ -31,11 +31,12 @@ from PIL import Image
 
 from purify3d.base.errors import CaptureError, require
 from purify3d.captures.reading import archives, exr, images, phones
-from purify3d.captures.reading.depths import check_size, measured
+from purify3d.captures.reading.depths import check_size
 from purify3d.captures.reading.images import Intrinsics, Size
 from purify3d.captures.reading.opening import opened_bytes
 from purify3d.grid import projection
 from purify3d.types import Camera, Frame, Scene
+from purify3d.types.checks import measured
 
 #: What the path must hold, for people.
 EXPECTS = "a .r3d file, or metadata.json with rgb/ and depth/*.exr"

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from purify3d.captures.reading.depths import measured
 from purify3d.captures.reading.opening import MOST_PIXELS
+from purify3d.types.checks import measured
 
 #: Channel order of raw colour images.
 _CHANNELS = {"rgb8": [0, 1, 2], "bgr8": [2, 1, 0], "rgba8": [0, 1, 2], "bgra8": [2, 1, 0]}

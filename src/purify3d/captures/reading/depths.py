@@ -23,6 +23,7 @@ from purify3d.base.errors import CaptureError
 from purify3d.base.files import check_file
 from purify3d.captures.reading.opening import BROKEN, check_pixels, opened_image, unreadable
 from purify3d.types import Camera
+from purify3d.types.checks import measured
 
 #: Names of depth files end with one of these.
 DEPTH_SUFFIXES = (".png", ".tif", ".tiff", ".exr", ".npy", ".npz", ".pgm")
@@ -96,12 +97,6 @@ def read_depth(
     if not floats and stored.dtype.itemsize == 2:
         metres[stored == _NO_DEPTH] = 0
     return measured(metres)
-
-
-def measured(metres: np.ndarray) -> np.ndarray:
-    """Depth of any shape as float32, in which what is not finite or negative becomes 0 = none."""
-    values = np.asarray(metres, dtype=np.float32)
-    return np.where(np.isfinite(values) & (values > 0), values, np.float32(0))
 
 
 def check_size(path: Path | str, size: tuple[int, int], camera: Camera, what: str) -> None:

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from purify3d.base.errors import CaptureError, require
-from purify3d.captures.reading.depths import measured
 from purify3d.captures.reading.opening import check_pixels
+from purify3d.types.checks import measured
 
 
 def read_exr(source: str | Path | bytes, name: str | Path | None = None) -> np.ndarray:
