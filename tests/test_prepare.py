@@ -232,7 +232,7 @@ def test_killed_and_resumed(tmp_path: Path) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     ended = subprocess.run([sys.executable, str(script), str(root), str(out)], env=environment, check=False)
     assert ended.returncode == -signal.SIGKILL
-    halves = [entry.name for entry in out.iterdir() if entry.name.endswith(".part")]
+    halves = [entry.name for entry in out.iterdir() if entry.name.startswith(".partial-")]
     assert len(halves) == 1
     assert not (out / "scene0001_00").exists()
     assert list(json.loads((out / "prepared.json").read_text())["scenes"]) == ["scene0000_00"]

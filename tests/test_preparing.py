@@ -102,9 +102,10 @@ def test_names_that_hold_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_what_another_process_writes_is_not_dropped(serially: Path, tmp_path: Path) -> None:
-    writes, left = tmp_path / ".partial-1-a.safetensors", tmp_path / ".partial-2-b.safetensors"
-    for file in (writes, left):
-        file.write_bytes(b"half")
+    writes, left = tmp_path / ".partial-1", tmp_path / ".partial-2"
+    for folder in (writes, left):
+        folder.mkdir()
+        (folder / "a.safetensors").write_bytes(b"half")
     os.utime(left, (1, 1))  # of a process that died long ago
     prepare_all(ROOMS[:1], replace(making(tmp_path), limit=1))
     assert writes.exists()

@@ -1,25 +1,44 @@
-"""Files that are whole or absent, and those that are files at all."""
+"""Files that strangers may have made: what is read is an ordinary file, what is written is whole or absent.
+
+Nothing of ours is written through a link. The folder that a user names may be one; below it, a link, pipe or
+device where a file or folder of ours should be is refused by its name.
+"""
 
 from __future__ import annotations
 
+import codecs
+import errno
 import os
+import shutil
 import stat
-from collections.abc import Callable
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from purify3d.base.errors import CaptureError
 
-#: How the names of files in the making begin.
+#: How the names of folders begin in which files are made.
 PARTIAL = ".partial-"
+#: Bytes of a text file: a transforms.json of 50,000 frames has 50 MB.
+MOST_TEXT = 256_000_000
 
 _SPECIAL = (
+    (stat.S_ISLNK, "a link"),
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a named pipe"),
     (stat.S_ISSOCK, "a socket"),
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
+_SURROGATE = 0x20000000  # of a reparse tag: what stands for another place on Windows, such as a junction
+_LONGEST = 256  # bytes of a name, which no file system has
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+_BY_DESCRIPTOR = os.rename in os.supports_dir_fd and Path("/proc/self/fd").is_dir()
 
 
 def check_file(path: Path) -> int:
@@ -33,34 +52,216 @@ def check_file(path: Path) -> int:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise CaptureError(f"{path}: cannot be opened ({reason}); expected a file. Check the path") from error
-    for test, kind in _SPECIAL:
-        if test(found.st_mode):
-            raise CaptureError(f"{path}: found {kind}; expected a file. Remove it, or re-copy the capture")
+    if (kind := _kind(found)) is not None:
+        raise CaptureError(f"{path}: found {kind}; expected a file. Remove it, or re-copy the capture")
     return found.st_size
 
 
+def read_text(path: Path, most: int = MOST_TEXT) -> str:
+    """Text in UTF-8, or in UTF-16 with a byte order mark, as editors of Windows write it.
+
+    Raises:
+        CaptureError: no ordinary file, larger than `most` bytes, or no text.
+    """
+    size = check_file(path)
+    if size > most:
+        raise CaptureError(
+            f"{path}: found {size / 1e6:.0f} MB; expected a text of at most {most / 1e6:.0f} MB"
+        )
+    try:
+        data = path.read_bytes()
+        wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        return data.decode("utf-16" if wide else "utf-8-sig")
+    except OSError as error:
+        raise CaptureError(f"{path}: cannot be read ({error.strerror}). Check the path") from error
+    except UnicodeDecodeError as error:
+        raise CaptureError(
+            f"{path}: found bytes that are no text (byte {error.start}: {data[error.start]:#04x}); expected "
+            "UTF-8. Save it as UTF-8, or re-copy the capture"
+        ) from error
+
+
+def path_inside(folder: Path, name: str, *, above: bool = False) -> Path:
+    """The path of a name that a file mentions: below the folder, so that no file of a stranger can draw
+    private ones into results. Links are followed: whoever made them has the files.
+
+    Args:
+        above: the folder around this one will do, too.
+
+    Raises:
+        ValueError: the name leads out, is that of an address, or of no file; the message says which.
+    """
+    shown = ascii(name if len(name) <= 60 else f"{name[:57]}...")
+    try:
+        parts = os.fsencode(name).split(b"/")
+    except UnicodeEncodeError:
+        parts = []
+    if not name.strip() or "\0" in name or max(map(len, parts), default=_LONGEST) >= _LONGEST:
+        raise ValueError(f"found {shown}, which is the name of no file")
+    home = Path(os.path.abspath(folder))
+    roof = home.parent if above and home.parent.parent != home.parent else home
+    if not Path(os.path.abspath(home / name)).is_relative_to(roof):
+        raise ValueError(f"found {shown}, which is outside {roof}")
+    return folder / name
+
+
+def is_own(path: Path) -> bool:
+    """Whether an ordinary file lies there, and not at the other end of a link."""
+    try:
+        return _kind(path.lstat()) is None
+    except (OSError, ValueError):
+        return False
+
+
+def check_place(path: Path) -> None:
+    """Whether a file of ours may be written, or replaced, there.
+
+    Raises:
+        OSError: a link, a folder, pipe or device is there, or it cannot be looked at.
+    """
+    try:
+        kind = _kind(path.lstat())
+    except FileNotFoundError:
+        return
+    if kind is not None:
+        raise OSError(errno.EEXIST, f"found {kind}; expected a file of ours or nothing. Remove it", str(path))
+
+
+def make_folders(root: Path, *names: str) -> Path:
+    """The folder root/name/name, made as far as it is not there; the root may be a link, none below it.
+
+    Raises:
+        OSError: it cannot be made, or something else is there.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        root = root / name
+        with suppress(FileExistsError):
+            root.mkdir()
+        check_folder(root)
+    return root
+
+
+def check_folder(path: Path) -> None:
+    """Whether a folder of ours may be written to, or made, there.
+
+    Raises:
+        OSError: a link or anything else is there.
+    """
+    if os.path.lexists(path) and _kind(path.lstat()) != "a folder":
+        raise OSError(errno.EEXIST, "found no folder of ours; expected one. Remove it", str(path))
+
+
 def write_whole(path: Path, writer: Callable[[Path], Any]) -> Path:
-    """Let `writer` fill a temporary file beside `path`, then move it there; on any error nothing is left.
+    """Let `writer` fill a file beside `path`, then move it there; on any error nothing is left.
 
     The file has the permissions that the user gives to new files, whatever the writer gave it.
 
     Raises:
-        OSError: and whatever the writer raises.
+        OSError: see `check_place`; and whatever the writer raises.
     """
-    # The suffix stays: image writers choose the format by it.
-    temporary = path.parent / f"{PARTIAL}{os.getpid()}-{path.name}"
-    try:
-        writer(temporary)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    check_place(path)
+    with _beside(path) as (place, move):
+        writer(place)
+        os.chmod(place, 0o666 & ~_umask())
+        check_place(path)
+        move()
     return path
 
 
 def write_text(path: Path, text: str) -> Path:
     """`write_whole` of UTF-8 text."""
-    return write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    return write_whole(path, lambda place: place.write_text(text, encoding="utf-8"))
+
+
+def write_folder(path: Path, writer: Callable[[Path], Any]) -> Path:
+    """`write_whole` of a folder: it takes the place of the folder that is there.
+
+    Raises:
+        OSError: a link or file is there; and whatever the writer raises.
+    """
+    with _beside(path) as (place, move):
+        place.mkdir()
+        writer(place)
+        check_folder(path)
+        if path.exists():
+            os.rename(path, place.parent / f"{PARTIAL}before")
+        move()
+    return path
+
+
+def append_text(path: Path, text: str) -> None:
+    """Add UTF-8 text to the end of a file.
+
+    Raises:
+        OSError: see `check_place`, or it cannot be written.
+    """
+    check_place(path)
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NO_LINK
+    with os.fdopen(os.open(path, flags, 0o666), "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def locked(path: Path, *, patience: float = 0.0) -> FileLock:
+    """A lock, taken; to be released, or used as a context.
+
+    Args:
+        patience: seconds to wait for another process.
+
+    Raises:
+        filelock.Timeout: another process holds it.
+        OSError: see `check_place`, or it cannot be made.
+    """
+    check_place(path)
+    lock = FileLock(path, timeout=patience)
+    lock.acquire()
+    return lock
+
+
+def clear_partial(folder: Path, *, older: float = 0.0) -> None:
+    """Remove what writers have left that were killed.
+
+    Args:
+        older: seconds; younger ones may be in the making.
+    """
+    for left in folder.glob(f"{PARTIAL}*"):
+        with suppress(OSError):
+            if left.lstat().st_mtime <= time.time() - older:
+                shutil.rmtree(left) if _kind(left.lstat()) == "a folder" else left.unlink()
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[tuple[Path, Callable[[], None]]]:
+    """Where to make what shall be at `path`, under its own name (writers choose the format by the suffix),
+    and what moves it there.
+
+    The place is a new folder that only this user may enter. Where the system can, both ends are held by
+    descriptor, so that nobody who may write to the folder swaps one of them for a link meanwhile.
+    """
+    made = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=path.parent))
+    try:
+        if not _BY_DESCRIPTOR:
+            yield made / path.name, lambda: os.replace(made / path.name, path)
+            return
+        held = [os.open(made, os.O_RDONLY | os.O_DIRECTORY | _NO_LINK)]
+        try:
+            held.append(os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY))
+            if os.fstat(held[0]).st_uid != os.geteuid():
+                raise OSError(errno.EPERM, "found a folder of another user; expected our own", str(made))
+            place = Path(f"/proc/self/fd/{held[0]}") / path.name
+            yield place, lambda: os.replace(path.name, path.name, src_dir_fd=held[0], dst_dir_fd=held[1])
+        finally:
+            for descriptor in held:
+                os.close(descriptor)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def _kind(found: os.stat_result) -> str | None:
+    """What is no ordinary file, in words."""
+    if getattr(found, "st_reparse_tag", 0) & _SURROGATE:
+        return "a link"
+    return next((kind for test, kind in _SPECIAL if test(found.st_mode)), None)
 
 
 def _umask() -> int:

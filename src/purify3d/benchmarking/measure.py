@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from purify3d import __version__
 from purify3d.base.errors import RunError
-from purify3d.base.files import write_text
+from purify3d.base.files import check_folder, locked, make_folders, write_text
 from purify3d.base.progress import Progress, silent
 from purify3d.base.settings import to_plain
 from purify3d.base.workers import Outcome, Workers, serial
@@ -77,8 +77,10 @@ def benchmark(
     folder = Path(folder)
     shown = job_of(job, shown_of(methods))
     try:
-        (folder / _SCORES).mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / _LOCK, timeout=0):
+        make_folders(folder, _SCORES)
+        for name in captures:
+            check_folder(make_folders(folder, _SCENES) / name)
+        with locked(folder / _LOCK):
             tasks = [
                 SceneTask(
                     name,

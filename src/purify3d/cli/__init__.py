@@ -68,9 +68,18 @@ def program() -> None:
     callback=flags.within(-1, 1),
     help="Mean cosine of the hottest points, -1 to 1, from which TEXT counts as found.",
 )
+@flags.beside
 @flags.device
 @flags.json
-def query(run: Path, text: str, top: int, threshold: float | None, device: str, as_json: bool) -> None:
+def query(
+    run: Path,
+    text: str,
+    top: int,
+    threshold: float | None,
+    output: str | None,
+    device: str,
+    as_json: bool,
+) -> None:
     """Where in a finished RUN is TEXT?
 
     The answer is heat per point, and the regions that stand out. TEXT is held against common words: where it
@@ -92,7 +101,9 @@ def query(run: Path, text: str, top: int, threshold: float | None, device: str, 
             "the first question pools the features and keeps them; further ones only compare", err=True
         )
     answer = finished.query(text, limit=top, threshold=threshold)
-    files = write_answer(finished, text, answer)
+    place = flags.folder(output, None)
+    kept = place is not None or finished.files.writable or show.unwritable(run)
+    files = write_answer(finished, text, answer, output=place) if kept else ()
     if as_json:
         facts = {
             "text": text,

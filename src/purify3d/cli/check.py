@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from purify3d.base.files import name_of
+from purify3d.base.files import name_of, write_whole
 from purify3d.captures import CaptureConfig
 from purify3d.cli import flags, show
 
@@ -43,7 +43,7 @@ def check(
     report = checking.check(**vars(config))
     picture = Path(output) if output else Path("runs") / f"{name_of(path)}-check.png"
     picture.parent.mkdir(parents=True, exist_ok=True)
-    report.picture().save(picture)
+    write_whole(picture, report.picture().save)
     written = None if fix is None else report.write_fixed(fix)
     if as_json:
         facts = report.facts | {

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 
-from purify3d.base.files import name_of
 from purify3d.cli import flags, show
 from purify3d.exporting import COLORS, FORMATS, Wishes
 
@@ -63,9 +62,7 @@ def export(
         lambda: Wishes(shown, text, mesh, features, limit)  # type: ignore[arg-type]
     )
     finished = Run.open(run, device=device, progress=show.progress)
-    name = name_of(finished.scene.name) if FORMATS[to].suffix else to
-    path = flags.folder(output, run / "export" / f"{name}{FORMATS[to].suffix}")
-    made = finished.export(to, path, wishes, overwrite=overwrite)
+    made = finished.export(to, flags.folder(output, None), wishes, overwrite=overwrite)
     if as_json:
         return click.echo(json.dumps({"format": to, "path": str(made), "points": len(finished.points)}))
     click.echo(f"wrote {made}")

@@ -105,6 +105,7 @@ _HELP_ALL = click.Option(
 output = click.option("-o", "--output", help="Folder for the results [default: runs/NAME].")
 overwrite = click.option("--overwrite", is_flag=True, help="Do everything again; replace what is there.")
 json = click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
+beside = click.option("-o", "--output", help="Folder for the files, made anew there [default: RUN].")
 device = click.option(
     "--device",
     default="auto",
@@ -236,7 +237,7 @@ def changed(config: T, given: dict[str, Any]) -> T:
     return checked(lambda: dataclasses.replace(config, **values))  # type: ignore[type-var]
 
 
-def folder(text: str | None, otherwise: Path) -> Path:
+def folder(text: str | None, otherwise: T) -> Path | T:
     """Where `--output` points to.
 
     Raises:

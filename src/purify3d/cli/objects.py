@@ -22,11 +22,18 @@ if TYPE_CHECKING:
 @click.option(
     "--top", type=click.IntRange(min=1), help="List at most so many; the files hold all [default: all]."
 )
+@flags.beside
 @flags.device
 @flags.json
 @flags.of(ObjectConfig())
 def objects(
-    run: Path, text: str | None, top: int | None, device: str, as_json: bool, **settings: Any
+    run: Path,
+    text: str | None,
+    top: int | None,
+    output: str | None,
+    device: str,
+    as_json: bool,
+    **settings: Any,
 ) -> None:
     """The single objects of a finished RUN, in upright boxes.
 
@@ -40,15 +47,14 @@ def objects(
     """
     from purify3d.runs import Run
     from purify3d.runs.objects import as_json as detections
-    from purify3d.runs.objects import write_fitting
+    from purify3d.runs.objects import write_found
 
     config = flags.changed(ObjectConfig(), settings)
     finished = Run.open(run, device=device, progress=show.progress)
     found = finished.objects(text, config)
-    if text is None:
-        files = [finished.files.path / name for name in finished.files.stages["objects"]["files"]]
-    else:
-        files = write_fitting(finished, text, found)
+    place = flags.folder(output, None)
+    kept = place is not None or finished.files.writable or show.unwritable(run)
+    files = write_found(finished, found, text, output=place) if kept else []
     if as_json:
         facts = detections(found[:top], finished.scene.name) | {"files": [str(file) for file in files]}
         return click.echo(json.dumps(facts))

@@ -56,6 +56,12 @@ def pairs(facts: dict[str, Any], as_json: bool = False) -> None:
         click.echo(f"{name:<{width}}  {', '.join(map(str, value)) if isinstance(value, list) else value}")
 
 
+def unwritable(run: Path) -> bool:
+    """Say that a run of somebody else is asked; False: it keeps nothing."""
+    click.echo(f"{run} cannot be written, so nothing is kept; -o FOLDER writes the files there", err=True)
+    return False
+
+
 def wrote(files: Iterable[Path]) -> None:
     """One file a line."""
     for file in files:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from importlib import import_module
 from pathlib import Path
 
 from purify3d.base.errors import RunError
-from purify3d.base.files import PARTIAL, write_whole
+from purify3d.base.files import write_folder, write_whole
 from purify3d.exporting.content import Content
 from purify3d.exporting.formats import FORMATS
 
@@ -49,18 +47,12 @@ def export(content: Content, to: str, path: Path, *, overwrite: bool = False) ->
             raise RunError(
                 f"{path} holds files that no export wrote; nothing was changed. Name another --output"
             )
-        temporary = path.parent / f"{PARTIAL}{os.getpid()}-{path.name}"
-        shutil.rmtree(temporary, ignore_errors=True)  # of a process that died
-        try:
-            temporary.mkdir()
-            (temporary / MARK).touch()
-            write(temporary, content)
-            if path.exists():
-                shutil.rmtree(path)
-            os.replace(temporary, path)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-        return path
+
+        def fill(place: Path) -> None:
+            (place / MARK).touch()
+            write(place, content)
+
+        return write_folder(path, fill)
     except OSError as error:
         raise RunError(
             f"cannot write {path} ({error}); nothing of it was kept. Free some space or name another --output"

@@ -13,11 +13,14 @@ from purify3d.runs.folder import StageWriter, fingerprint
 from purify3d.runs.run import Run
 
 
-def write_answer(run: Run, text: str, answer: Answer) -> tuple[Path, Path]:
+def write_answer(run: Run, text: str, answer: Answer, *, output: Path | None = None) -> tuple[Path, Path]:
     """What `run.query(text)` gave: a PLY with the heat as colour and the cosine as score, and a picture.
 
+    Args:
+        output: a folder; None: the run's.
+
     Raises:
-        RunError: the run lives in memory, or its folder cannot be written.
+        RunError: the run lives in memory, or the folder cannot be written.
     """
     scene, name = run.scene, name_with_words("query", text)
     (figure,) = (heat_figure(scene, answer) for _ in run.progress([0], name="picture", total=1))
@@ -30,4 +33,4 @@ def write_answer(run: Run, text: str, answer: Answer) -> tuple[Path, Path]:
         )
         return cloud, making.write(f"{name}.png", figure.save)
 
-    return run.keep(name, fingerprint(run.fingerprint("purify"), text), ("purify",), write)
+    return run.keep(name, fingerprint(run.fingerprint("purify"), text), ("purify",), write, output=output)

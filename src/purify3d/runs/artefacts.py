@@ -129,7 +129,7 @@ def read_picture(folder: Folder) -> Image.Image:
     Raises:
         RunError: it is missing or damaged.
     """
-    file = folder.path / PICTURE
+    file = folder.file(PICTURE)
     try:
         with Image.open(file) as image:
             return image.convert("RGB")
@@ -156,7 +156,7 @@ def read_features(folder: Folder, name: str, points: PointCloud) -> PointFeature
     Raises:
         RunError: missing, not what `write_features` writes, or of another number of points.
     """
-    path = folder.path / name
+    path = folder.file(name)
     try:
         tensors = load_file(path)
         with safe_open(path, framework="pt") as file:
@@ -195,6 +195,6 @@ def name_with_words(kind: str, text: str) -> str:
 
 def _written(folder: Folder, name: str, origin: np.ndarray) -> WrittenCloud:
     try:
-        return read_written(folder.path / name, origin=origin)
+        return read_written(folder.file(name), origin=origin)
     except (CaptureError, OSError, ValueError) as error:
         raise RunError(f"{error}; or repeat the run with --overwrite") from error

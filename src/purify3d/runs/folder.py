@@ -13,15 +13,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from safetensors import SafetensorError
 
-from purify3d.base.errors import RunError
-from purify3d.base.files import PARTIAL, write_whole
+from purify3d.base.errors import CaptureError, RunError
+from purify3d.base.files import clear_partial, is_own, locked, read_text, write_text, write_whole
 from purify3d.runs.job import Job
 
 CONFIG, RECORD = "config.json", "stages.json"
 _LOCK, _HOLDER = ".lock", ".writer"
+_SHORT = 1000  # bytes
 #: Part of every fingerprint: raised when a stage's numbers change, so that old results are not reused.
 _REVISION = 5
 
@@ -61,8 +62,8 @@ class Folder:
             return
         if not self.path.is_dir():
             raise RunError(f"{self.path} is a file; expected a folder for the results. Name another --output")
-        if (self.path / RECORD).is_file():
-            self.stages = _record(self.path / RECORD)
+        if (self.path / RECORD).exists():
+            self.stages = _record(self.file(RECORD))
         elif any(not entry.name.startswith(".") and entry.name != CONFIG for entry in self.path.iterdir()):
             raise RunError(
                 f"{self.path} holds files but no {RECORD}, so it is not a run folder of this version; "
@@ -76,7 +77,7 @@ class Folder:
         Raises:
             RunError: there is no run, or it was stopped before its features were written.
         """
-        if not (Path(path) / RECORD).is_file():
+        if not (Path(path) / RECORD).exists():
             raise RunError(
                 f"found no run in {path} (no {RECORD}); expected the --output of 'purify3d segment'"
             )
@@ -94,7 +95,7 @@ class Folder:
         Raises:
             RunError: `config.json` is missing or no job.
         """
-        return Job.read(self.path / CONFIG)
+        return Job.read(self.file(CONFIG))
 
     def fingerprint_of(self, stage: str) -> str | None:
         """The fingerprint a stage was finished with."""
@@ -128,8 +129,7 @@ class Folder:
         made = not self.path.exists()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.path / _LOCK, timeout=patience)
-            lock.acquire()
+            lock = locked(self.path / _LOCK, patience=patience)
         except Timeout as error:
             raise RunError(
                 f"{self.path} is being written by {self._holder()}; wait until it is done, or name another "
@@ -141,10 +141,8 @@ class Folder:
         try:
             self._read()
             with suppress(OSError):  # who writes is only said to others: nothing depends on it
-                (self.path / _HOLDER).write_text(f"process {os.getpid()} on {socket.gethostname()}")
-            for leftover in self.path.glob(f"{PARTIAL}*"):  # the lock is ours: whoever left it is gone
-                with suppress(OSError):
-                    leftover.unlink(missing_ok=True)
+                write_text(self.path / _HOLDER, f"process {os.getpid()} on {socket.gethostname()}")
+            clear_partial(self.path)  # the lock is ours: whoever left it is gone
             yield
         finally:
             self._writers = 0
@@ -158,8 +156,8 @@ class Folder:
 
     def _holder(self) -> str:
         try:
-            return (self.path / _HOLDER).read_text() or "another process"
-        except OSError:
+            return read_text(self.path / _HOLDER, _SHORT) or "another process"
+        except CaptureError:
             return "another process"
 
     @contextmanager
@@ -182,7 +180,7 @@ class Folder:
         was = self.stages.pop(stage, {"files": {}})
         dropped = [self.stages.pop(name) for name in self._stale(stage, fingerprint) if name not in spared]
         self._save()
-        making = StageWriter(self)
+        making = StageWriter(self.path)
         yield making
         for name in {name for entry in (was, *dropped) for name in entry["files"]} - making.files.keys():
             (self.path / name).unlink(missing_ok=True)
@@ -222,8 +220,25 @@ class Folder:
     def flush(self) -> None:
         """Write the job that was configured."""
         if (job := self._new_job) is not None:
-            self._write(CONFIG, lambda path: path.write_text(job.to_json(), encoding="utf-8"))
+            _write(self.path / CONFIG, lambda path: path.write_text(job.to_json(), encoding="utf-8"))
             self._new_job = None
+
+    @property
+    def writable(self) -> bool:
+        """Whether this user may write there; what others have made can be asked all the same."""
+        return os.access(self.path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+
+    def file(self, name: str) -> Path:
+        """The path of a file of the run.
+
+        Raises:
+            RunError: it is missing, or no file of its own: a link could show any file of its reader.
+        """
+        path = self.path / name
+        if not is_own(path):
+            found = "no such file" if not os.path.lexists(path) else "a link, a folder or something else"
+            raise RunError(f"{path}: found {found}; expected a file. Repeat the run with --overwrite")
+        return path
 
     def read_json(self, name: str) -> Any:
         """
@@ -231,37 +246,28 @@ class Folder:
             RunError: missing or not JSON.
         """
         try:
-            return json.loads((self.path / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
+            return json.loads(read_text(self.file(name)))
+        except (CaptureError, ValueError, RecursionError) as error:
             raise RunError(
                 f"cannot read {self.path / name} ({error}); repeat the run with --overwrite"
             ) from error
 
     def _save(self) -> None:
         text = json.dumps(self.stages, indent=1, allow_nan=False) + "\n"
-        self._write(RECORD, lambda path: path.write_text(text, encoding="utf-8"))
-
-    def _write(self, name: str, writer: Callable[[Path], Any]) -> Path:
-        """`write_whole` a file of the folder."""
-        try:
-            return write_whole(self.path / name, writer)
-        except (OSError, SafetensorError) as error:
-            raise RunError(
-                f"cannot write {self.path / name} ({error}); nothing of it was kept. Free some space or "
-                "name another --output, and repeat the command: finished stages are not repeated"
-            ) from error
+        _write(self.path / RECORD, lambda path: path.write_text(text, encoding="utf-8"))
 
 
 class StageWriter:
-    """A stage in the making.
+    """A stage in the making, or files of a run beside it.
 
     Attributes:
+        folder: where they are written.
         files: name -> bytes, of what was written.
         notes: what else is recorded with the stage.
     """
 
-    def __init__(self, folder: Folder) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.files: dict[str, int] = {}
         self.notes: dict[str, Any] = {}
 
@@ -271,13 +277,28 @@ class StageWriter:
         Raises:
             RunError: it cannot be written.
         """
-        path = self._folder._write(name, writer)
+        path = _write(self.folder / name, writer)
         self.files[name] = path.stat().st_size
         return path
 
     def write_json(self, name: str, value: Any) -> Path:
         text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         return self.write(name, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def _write(path: Path, writer: Callable[[Path], Any]) -> Path:
+    """`write_whole`.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    try:
+        return write_whole(path, writer)
+    except (OSError, SafetensorError) as error:
+        raise RunError(
+            f"cannot write {path} ({error}); nothing of it was kept. Free some space or name another "
+            "--output, and repeat the command: finished stages are not repeated"
+        ) from error
 
 
 def check_writable(folder: Path) -> None:
@@ -303,8 +324,8 @@ def _record(path: Path) -> dict[str, dict[str, Any]]:
         RunError: it cannot be read, or is no record.
     """
     try:
-        stages = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        stages = json.loads(read_text(path))
+    except (CaptureError, ValueError, RecursionError) as error:
         raise RunError(f"cannot read {path} ({error}); restore it, or remove the folder") from error
     for entry in stages.values() if isinstance(stages, dict) else [stages]:
         if isinstance(entry, dict) and "files" in entry and "made_from" not in entry:
@@ -320,8 +341,8 @@ def _record(path: Path) -> dict[str, dict[str, Any]]:
 def _again(folder: Path) -> str:
     """The command that makes a run of an older version anew, as far as its configuration can be read."""
     capture, labels, backbone = "CAPTURE", "...", ""
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        plain = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    with suppress(CaptureError, ValueError, KeyError, TypeError, RecursionError):
+        plain = json.loads(read_text(folder / CONFIG))
         capture, labels = plain["capture"]["path"], plain["labels"]
         labels = labels if isinstance(labels, str) else ", ".join(labels)
         backbone = f" --backbone {plain['backbone']}"
@@ -334,4 +355,4 @@ def _is_plain(name: str) -> bool:
 
 
 def _size(path: Path) -> int | None:
-    return path.stat().st_size if path.is_file() else None
+    return path.stat().st_size if is_own(path) else None

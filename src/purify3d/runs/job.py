@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from purify3d.affinities.config import NAMES, PurifyConfig
-from purify3d.base.errors import LabelError, RunError
+from purify3d.base.errors import CaptureError, LabelError, RunError
+from purify3d.base.files import read_text
 from purify3d.base.settings import Leaf, check, from_plain, leaves, setting, to_plain
 from purify3d.captures import CaptureConfig, is_procedural
 from purify3d.features.config import LiftConfig
@@ -114,13 +115,13 @@ class Job:
             ValueError: a setting that was given cannot be.
         """
         try:
-            plain = json.loads(file.read_text(encoding="utf-8-sig"))
+            plain = json.loads(read_text(file))
             if isinstance(plain, dict) and isinstance(plain.setdefault("capture", {}), dict):
                 plain["capture"] |= {"path": given["path"]} if "path" in given else {}
                 plain |= {"labels": given["labels"]} if "labels" in given else {}
             base = from_plain(cls, plain)
-        except OSError as error:
-            raise RunError(f"cannot read {file} ({error.strerror}); expected config.json of a run") from error
+        except CaptureError as error:
+            raise RunError(f"cannot read {error}; expected config.json of a run") from error
         except (ValueError, RecursionError, LabelError) as error:
             raise RunError(f"{file} cannot be used: {error}") from error
         return changed(base, given)

@@ -75,15 +75,23 @@ def write(making: StageWriter, run: Run, found: Sequence[Found], name: str = "ob
     ]
 
 
-def write_fitting(run: Run, text: str, found: Sequence[Found]) -> list[Path]:
+def write_found(
+    run: Run, found: Sequence[Found], text: str | None = None, *, output: Path | None = None
+) -> list[Path]:
     """What `run.objects(text)` gave, as files with the words in their names.
 
+    Args:
+        output: a folder; None: the run's, where those of no text are already.
+
     Raises:
-        RunError: the run lives in memory, or its folder cannot be written.
+        RunError: the run lives in memory, or the folder cannot be written.
     """
-    name = name_with_words("objects", text)
-    digest = fingerprint(run.fingerprint("objects"), run.fingerprint("purify"), text)
-    return run.keep(name, digest, ("objects", "purify"), lambda making: write(making, run, found, name))
+    if text is None and output is None:
+        return [run.files.path / name for name in run.files.stages["objects"]["files"]]
+    name = "objects" if text is None else name_with_words("objects", text)
+    before = ("objects",) if text is None else ("objects", "purify")
+    digest = fingerprint(*map(run.fingerprint, before), text)
+    return run.keep(name, digest, before, lambda making: write(making, run, found, name), output=output)
 
 
 def _named_things(

@@ -12,15 +12,16 @@ from torch import Tensor
 
 from purify3d.backbones import Backbone
 from purify3d.base.errors import RunError
+from purify3d.base.files import make_folders, name_of
 from purify3d.base.progress import Progress, silent
 from purify3d.base.stopwatch import Stopwatch
-from purify3d.exporting import Content, Wishes, export
+from purify3d.exporting import FORMATS, Content, Wishes, export
 from purify3d.labels.config import ObjectConfig
 from purify3d.labels.objects import Found
 from purify3d.labels.questions import Answer, answer
 from purify3d.labels.segmentation import Segmentation
 from purify3d.runs import artefacts, html, objects
-from purify3d.runs.folder import Folder, StageWriter, fingerprint
+from purify3d.runs.folder import Folder, StageWriter, check_writable, fingerprint
 from purify3d.runs.inputs import RunInputs
 from purify3d.runs.job import Job
 from purify3d.runs.stages import STAGES
@@ -188,6 +189,9 @@ class Run(RunInputs):
             stage, watch = STAGES[name], Stopwatch()
             if self.folder is None:
                 return stage.make(self, watch)
+            if self.complete and not self.files.writable:
+                self._values[name] = stage.make(self, watch)
+                return self._values[name]
             with self.files.writing(patience=_PATIENCE):
                 if self.finished(name):  # another process was faster
                     return None
@@ -201,7 +205,7 @@ class Run(RunInputs):
 
     def finished(self, name: str) -> bool:
         """Whether a stage need not be made."""
-        if self.folder is None:
+        if self.folder is None or name in self._values:
             return name in self._values
         if self.complete and name in _COMPLETE:
             return True  # reading says what is wrong
@@ -218,17 +222,29 @@ class Run(RunInputs):
             self._fingerprints[name] = fingerprint(before, self.job.settings_of(name), inputs)
         return self._fingerprints[name]
 
-    def keep(self, key: str, digest: str, made_from: Iterable[str], write: Callable[[StageWriter], T]) -> T:
-        """Write something that the run has made into its folder, and record it.
+    def keep(
+        self,
+        key: str,
+        digest: str,
+        made_from: Iterable[str],
+        write: Callable[[StageWriter], T],
+        *,
+        output: Path | None = None,
+    ) -> T:
+        """Write something that the run has made into its folder, and record it; or into another one.
 
         Args:
             key: of the record.
             digest: its fingerprint.
             made_from: names of stages.
+            output: the other folder, in which nothing is recorded.
 
         Raises:
             RunError: it cannot be written.
         """
+        if output is not None:
+            check_writable(output)
+            return write(StageWriter(make_folders(output)))
         before = {name: self.fingerprint(name) for name in made_from}
         spared = _COMPLETE if self.complete else ()  # a question never costs a run its labels
         with (
@@ -270,17 +286,32 @@ class Run(RunInputs):
         return metrics
 
     def export(
-        self, to: str, path: str | Path, wishes: Wishes | None = None, *, overwrite: bool = False
+        self,
+        to: str,
+        path: str | Path | None = None,
+        wishes: Wishes | None = None,
+        *,
+        overwrite: bool = False,
     ) -> Path:
         """Write the run as a file of another program; see `exporting.export`.
 
         Args:
             to: ply, las, laz, glb, rrd, npz, scannet or coco.
+            path: None: one in the folder `export` of the run.
 
         Raises:
             RunError, CaptureError, MissingPackageError: see `exporting.export`.
         """
-        return export(Content(self, wishes or Wishes()), to, Path(path), overwrite=overwrite)
+        place = self._exported(to) if path is None else Path(path)
+        return export(Content(self, wishes or Wishes()), to, place, overwrite=overwrite)
+
+    def _exported(self, to: str) -> Path:
+        suffix = FORMATS[to].suffix if to in FORMATS else ""
+        try:
+            folder = make_folders(self.files.path, "export")
+        except OSError as error:
+            raise RunError(f"cannot write to {self.folder} ({error}); name another --output") from error
+        return folder / (f"{name_of(self.scene.name)}{suffix}" if suffix else to)
 
     def show(self) -> Image.Image:
         """picture.png: photo, raw, purified, and ground truth if any.

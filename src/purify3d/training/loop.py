@@ -20,7 +20,7 @@ from purify3d.affinities.student import Student
 from purify3d.backbones.precision import product_dtype
 from purify3d.base.checkpoints import digest_of, read_checkpoint
 from purify3d.base.errors import CheckpointError
-from purify3d.base.files import write_text, write_whole
+from purify3d.base.files import append_text, write_text, write_whole
 from purify3d.base.progress import Progress, silent
 from purify3d.base.settings import to_plain
 from purify3d.grid.convolution import KernelMap
@@ -324,8 +324,7 @@ class _Log:
     def __call__(self, entry: dict[str, Any]) -> None:
         self._remember(entry)
         if parallel.rank() == 0:
-            with self._path.open("a") as file:
-                file.write(json.dumps(entry) + "\n")
+            append_text(self._path, json.dumps(entry) + "\n")
 
     def _remember(self, entry: dict[str, Any]) -> None:
         self.last |= {name: value for name, value in entry.items() if name not in ("step", "lr")}

@@ -9,7 +9,7 @@ from typing import Any
 
 from purify3d.affinities.config import StudentConfig
 from purify3d.base.errors import require
-from purify3d.base.files import write_text
+from purify3d.base.files import write_text, write_whole
 
 FACTS, CARD, PLOT = "training.json", "README.md", "training.png"
 
@@ -25,7 +25,7 @@ def write_report(folder: Path, student: StudentConfig, facts: dict[str, Any], lo
     write_text(written[0], json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
     write_text(written[1], card(student, facts))
     if find_spec("matplotlib") is not None:
-        written.append(plot(log, folder / PLOT))
+        written.append(write_whole(folder / PLOT, lambda place: plot(log, place)))
     return written
 
 
@@ -68,7 +68,7 @@ def card(student: StudentConfig, facts: dict[str, Any]) -> str:
     )
 
 
-def plot(log: Path, path: Path) -> Path:
+def plot(log: Path, path: Path) -> None:
     """Loss of each step, and the figures of held-out scenes, over the steps.
 
     Raises:
@@ -88,7 +88,6 @@ def plot(log: Path, path: Path) -> Path:
     if right.lines:
         right.legend()
     figure.savefig(path, dpi=110)
-    return path
 
 
 def facts_of(folder: Path) -> dict[str, Any]:

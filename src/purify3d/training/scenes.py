@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, replace
@@ -19,7 +18,7 @@ from purify3d.affinities.student import student_input
 from purify3d.backbones import Backbone, StoredBackbone
 from purify3d.base.checkpoints import digest_of
 from purify3d.base.errors import CaptureError
-from purify3d.base.files import PARTIAL, write_whole
+from purify3d.base.files import clear_partial, write_whole
 from purify3d.base.progress import Progress, silent
 from purify3d.features.config import LiftConfig
 from purify3d.features.labels_from_frames import fuse_instances
@@ -184,12 +183,11 @@ class Cache:
             ) from error
 
     def _shrink(self, but: set[Path]) -> None:
+        clear_partial(self.folder, older=_WRITING)
         known = []
         for file in self.folder.glob("*.safetensors"):
             with suppress(FileNotFoundError):  # another process dropped it
                 facts = file.stat()
-                if file.name.startswith(PARTIAL) and time.time() - facts.st_mtime < _WRITING:
-                    continue  # another process writes it
                 known.append((facts.st_mtime, facts.st_size, file))
         total = sum(size for _, size, _ in known)
         for _, size, file in sorted(known):

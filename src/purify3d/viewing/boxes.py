@@ -35,7 +35,7 @@ def boxes(run: Run, offset: np.ndarray) -> list[Box]:
     Raises:
         RunError: the file is not what `purify3d objects` writes.
     """
-    if not (run.files.path / FILE).is_file():
+    if not (run.files.path / FILE).exists():
         return []
     written = run.files.read_json(FILE)
     try:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from purify3d.base.errors import CaptureError
-from purify3d.base.files import write_text
+from purify3d.base.files import clear_partial, locked, write_text
 from purify3d.base.progress import Progress, silent
 from purify3d.base.workers import Workers, serial
 from purify3d.benchmarking.datasets import writing
@@ -104,9 +103,8 @@ def prepare(
     done = Prepared({"benchmark": kind, "labels": labels, "every": every})
     done.skipped = {name: f"not in {root}" for name in wanted if name not in found}
     try:
-        with FileLock(folder / _LOCK, timeout=0):
-            for left in folder.glob(f".*{writing.PART}"):  # of a process that was killed: nobody else is here
-                shutil.rmtree(left, ignore_errors=True)
+        with locked(folder / _LOCK):
+            clear_partial(folder)  # of a process that was killed: nobody else is here
             tasks = []
             for name in wanted:
                 target = folder / name

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import warnings
 from dataclasses import dataclass
 from importlib import import_module
@@ -15,15 +13,13 @@ import numpy as np
 from PIL import Image
 
 from purify3d.base.errors import CaptureError, PurifyWarning
+from purify3d.base.files import write_folder
 from purify3d.base.workers import Task
 from purify3d.captures.formats import prepared
 from purify3d.captures.formats.exchange import frame_entry, write_transforms
 from purify3d.clouds.ply import write_ply
 from purify3d.pictures.encoding import encoded
 from purify3d.types import Frame, Scene
-
-#: How the names of folders in the making end.
-PART = ".part"
 
 
 @dataclass(frozen=True)
@@ -62,20 +58,17 @@ def make(task: PrepareTask) -> dict[str, Any]:
         CaptureError: the scene cannot be used.
         OSError: the folder cannot be written.
     """
-    building = task.target.parent / f".{task.name}.{os.getpid()}{PART}"
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir()
-    try:
+    facts: dict[str, Any] = {"made_with": task.made_with}
+
+    def write(building: Path) -> None:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", PurifyWarning)
-            facts = _write(task, building)
-        said = [str(w.message) for w in caught if issubclass(w.category, PurifyWarning)]
-        facts = {"made_with": task.made_with, **facts, "warnings": said}
+            facts.update(_write(task, building))
+        facts["warnings"] = [str(w.message) for w in caught if issubclass(w.category, PurifyWarning)]
         (building / prepared.MARK).write_text(json.dumps(facts, indent=1), encoding="utf-8")
-        building.rename(task.target)
-        return facts
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+
+    write_folder(task.target, write)
+    return facts
 
 
 def _write(task: PrepareTask, folder: Path) -> dict[str, Any]:

@@ -19,10 +19,10 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from purify3d.base.errors import CaptureError
+from purify3d.base.files import MOST_TEXT
 from purify3d.captures.formats import tum
 from purify3d.captures.reading import images, phones
 from purify3d.captures.reading.frame_names import list_files
-from purify3d.captures.reading.opening import MOST_TEXT
 from purify3d.captures.reading.poses import read_numbers
 from purify3d.grid import projection
 from purify3d.types import Frame, Scene

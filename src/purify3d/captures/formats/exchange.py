@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import astuple
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
 
 from purify3d.base.errors import CaptureError
+from purify3d.base.files import write_folder
 from purify3d.captures.conventions import moved
 from purify3d.grid import projection
 from purify3d.types import Camera, Frame, Scene
@@ -42,14 +42,7 @@ def write_nerfstudio(scene: Scene, folder: str | Path, *, color: Literal["jpg", 
             f"{folder}: expected a new or empty folder to write to. Name another, or remove it"
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part") as beside:
-        building = Path(beside) / "capture"
-        building.mkdir()
-        _write(scene, building, color)
-        if folder.exists():
-            folder.rmdir()
-        building.rename(folder)
-    return folder
+    return write_folder(folder, lambda building: _write(scene, building, color))
 
 
 def _write(scene: Scene, folder: Path, suffix: str) -> None:

@@ -25,11 +25,11 @@ from typing import Any
 import numpy as np
 
 from purify3d.base.errors import CaptureError, PurifyWarning
+from purify3d.base.files import read_text
 from purify3d.captures.formats import matterport_truth
 from purify3d.captures.reading import images, layouts
 from purify3d.captures.reading.dropped import Dropped
 from purify3d.captures.reading.frame_names import any_case, list_files, natural_sort_key
-from purify3d.captures.reading.opening import read_text
 from purify3d.captures.reading.poses import rigid_pose
 from purify3d.clouds import read_cloud
 from purify3d.grid import projection

@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from purify3d.base.errors import CaptureError, PurifyWarning
+from purify3d.base.files import read_text
 from purify3d.captures.reading import images, phones
 from purify3d.captures.reading.frame_names import list_files
-from purify3d.captures.reading.opening import read_text
 from purify3d.captures.reading.poses import rigid_pose
 from purify3d.grid import projection
 from purify3d.types import Frame, Scene

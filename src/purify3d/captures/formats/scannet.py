@@ -24,11 +24,11 @@ from pathlib import Path
 import numpy as np
 
 from purify3d.base.errors import CaptureError, PurifyWarning
+from purify3d.base.files import read_text
 from purify3d.captures.reading import images
 from purify3d.captures.reading.depths import DEPTH_SUFFIXES
 from purify3d.captures.reading.dropped import Dropped
 from purify3d.captures.reading.frame_names import list_files, match_frame_names, natural_sort_key
-from purify3d.captures.reading.opening import read_text
 from purify3d.captures.reading.poses import read_numbers, read_pose
 from purify3d.clouds import read_cloud
 from purify3d.types import NO_LABEL, Camera, Scene

@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 
 from purify3d.base.errors import CaptureError, PurifyWarning
+from purify3d.base.files import read_text
 from purify3d.captures.reading import phones, video
 from purify3d.captures.reading.frame_names import list_files
-from purify3d.captures.reading.opening import read_text
 from purify3d.types import Frame, Scene
 
 #: What the folder must hold, for people.

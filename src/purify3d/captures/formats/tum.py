@@ -16,12 +16,12 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from purify3d.base.errors import CaptureError, PurifyWarning
+from purify3d.base.files import read_text
 from purify3d.captures.reading import images, layouts
 from purify3d.captures.reading.depths import check_size
 from purify3d.captures.reading.dropped import Dropped
 from purify3d.captures.reading.frame_names import any_case, unique_frame_names
 from purify3d.captures.reading.images import Lens
-from purify3d.captures.reading.opening import read_text
 from purify3d.grid import projection
 from purify3d.types import Scene
 

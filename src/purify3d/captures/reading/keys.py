@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from purify3d.base.errors import CaptureError
+from purify3d.base.files import path_inside, read_text
 from purify3d.captures.reading.frame_names import any_case
-from purify3d.captures.reading.opening import read_text
 
 
 def read_json(path: Path) -> Any:
@@ -96,22 +96,21 @@ def find_file(folder: Path, value: Any, key: str, where: str, suffixes: Sequence
     """
     if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise CaptureError(f"{where}: found {key} = {shown(value)}; expected the name of a file")
-    home = Path(os.path.abspath(folder))
-    roof = home.parent if home.parent.parent != home.parent else home
     first = None
     for name in dict.fromkeys((value, value.replace("\\", "/"))):
-        path = Path(os.path.abspath(home / name))
-        if not path.is_relative_to(roof):
+        try:
+            path = path_inside(folder, name, above=True)
+        except ValueError as error:
             raise CaptureError(
-                f"{where}: found {key} = {shown(value)}, which is outside {roof}; expected a path relative "
-                "to the capture's folder. Copy the file there and correct the path"
-            )
+                f"{where}: {key}: {error}; expected a path relative to the capture's folder. Copy the file "
+                "there and correct the path"
+            ) from error
         endings = [""] if path.suffix.lower() in suffixes else ["", *suffixes]
         for candidate in (folder / (name + ending) for ending in endings):
             found = any_case(candidate)
             if os.path.isfile(found):
                 return found
-        first = folder / name
+        first = first or path
     assert first is not None
     return first
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from purify3d.base.files import read_text
 from purify3d.captures.reading import images
 from purify3d.captures.reading.dropped import Dropped
-from purify3d.captures.reading.opening import read_text
 from purify3d.types import Camera, Scene
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import io
 import struct
 import zipfile
@@ -18,8 +17,6 @@ from purify3d.base.files import check_file
 
 #: A picture of 64 megapixels takes 192 MB once decoded; more is no frame of a scan.
 MOST_PIXELS = 64_000_000
-#: Bytes of the text files of a capture: a transforms.json of 50,000 frames has 50 MB.
-MOST_TEXT = 256_000_000
 
 #: What Pillow, numpy and zipfile raise for data that are no images, cut off, damaged, or far too large.
 BROKEN = (
@@ -108,27 +105,3 @@ def unreadable(path: Path, error: Exception) -> CaptureError:
             f"found a file that is no image, or of a kind that cannot be read; it begins with {head[:16]!r}"
         )
     return CaptureError(f"{path}: {cause}; re-copy the capture, or delete this frame's files")
-
-
-def read_text(path: Path, most: int = MOST_TEXT) -> str:
-    """Text in UTF-8, or in UTF-16 with a byte order mark, as editors of Windows write it.
-
-    Raises:
-        CaptureError: no ordinary file, larger than `most` bytes, or no text.
-    """
-    size = check_file(path)
-    if size > most:
-        raise CaptureError(
-            f"{path}: found {size / 1e6:.0f} MB; expected a text of at most {most / 1e6:.0f} MB"
-        )
-    try:
-        data = path.read_bytes()
-        wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        return data.decode("utf-16" if wide else "utf-8-sig")
-    except OSError as error:
-        raise CaptureError(f"{path}: cannot be read ({error.strerror}). Check the path") from error
-    except UnicodeDecodeError as error:
-        raise CaptureError(
-            f"{path}: found bytes that are no text (byte {error.start}: {data[error.start]:#04x}); expected "
-            "UTF-8. Save it as UTF-8, or re-copy the capture"
-        ) from error

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from purify3d.base.errors import CaptureError
-from purify3d.base.files import check_file
-from purify3d.captures.reading.opening import read_text, unreadable
+from purify3d.base.files import check_file, read_text
+from purify3d.captures.reading.opening import unreadable
 
 #: A camera is lost beyond this many metres from where the others are, and this many times their own spread.
 _FAR_METRES = 100.0

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from purify3d.base.errors import CaptureError
-from purify3d.captures.reading.opening import read_text
+from purify3d.base.files import read_text
 
 _MOST_BYTES = 50_000_000
 

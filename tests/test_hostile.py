@@ -1,0 +1,348 @@
+"""What strangers put into a run or a capture reads, writes and runs nothing beyond it."""
+
+from __future__ import annotations
+
+import ast
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from filelock import Timeout
+
+from purify3d.base import files
+from purify3d.base.errors import CaptureError
+from purify3d.base.files import append_text, locked, make_folders, path_inside, write_folder, write_whole
+from purify3d.runs import Run
+from purify3d.runs.folder import Folder
+
+Program = Callable[..., tuple[int, str, str]]
+SOURCE = Path(__file__).resolve().parents[1] / "src" / "purify3d"
+SECRET = "secret of the user"
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Iterator[Path]:
+    """A file of the user, which is as it was after the test."""
+    file = tmp_path / "private.txt"
+    file.write_text(SECRET)
+    yield file
+    assert file.read_text() == SECRET
+    assert stat.S_ISREG(file.lstat().st_mode)
+
+
+# -------------------------------------------------------------------------------------------- one place
+
+
+@pytest.mark.parametrize("kind", ["link", "broken link", "folder", "pipe"])
+@pytest.mark.parametrize("write", ["whole", "folder", "append", "lock"])
+def test_nothing_is_written_through_what_is_no_file(
+    kind: str, write: str, secret: Path, tmp_path: Path
+) -> None:
+    place, target = tmp_path / "place", secret if kind == "link" else tmp_path / "beyond"
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "folder":
+        place.mkdir()
+    else:
+        place.symlink_to(target)
+    writers: dict[str, Callable[[], Any]] = {
+        "whole": lambda: write_whole(place, lambda path: path.write_text("ours")),
+        "folder": lambda: write_folder(place, lambda path: (path / "ours").touch()),
+        "append": lambda: append_text(place, "ours"),
+        "lock": lambda: locked(place),
+    }
+    if kind == write:  # the one thing that a folder may replace
+        return
+    with pytest.raises(OSError, match=r"expected (a file of ours or nothing|one)") as raised:
+        writers[write]()
+    assert str(place) in str(raised.value)
+    assert not (tmp_path / "beyond").exists()
+    assert not list(tmp_path.glob(".partial-*"))
+
+
+def test_a_folder_of_ours_is_no_link(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "named").symlink_to(tmp_path / "elsewhere")  # by the user
+    assert make_folders(tmp_path / "named", "a", "b").is_dir()
+    (tmp_path / "elsewhere" / "c").symlink_to(tmp_path)
+    with pytest.raises(OSError, match="found no folder of ours"):
+        make_folders(tmp_path / "named", "c", "d")
+    assert not (tmp_path / "d").exists()
+
+
+def test_a_link_that_appears_while_a_file_is_made(secret: Path, tmp_path: Path) -> None:
+    """At its place, or in place of the folder in which it is made."""
+    place = tmp_path / "ours"
+
+    def swapped(path: Path) -> None:
+        (made,) = tmp_path.glob(".partial-*")
+        made.rename(tmp_path / "moved")
+        (tmp_path / "trap").mkdir(exist_ok=True)
+        (tmp_path / "trap" / "ours").symlink_to(secret)
+        made.symlink_to(tmp_path / "trap")
+        path.write_text("ours")
+        place.symlink_to(secret)
+
+    with pytest.raises(OSError, match="found a link"):
+        write_whole(place, swapped)
+
+
+def test_junctions_of_windows_are_links() -> None:
+    """By their reparse tag; what a cloud drive keeps elsewhere has one too, and is a file."""
+    junction = SimpleNamespace(st_mode=stat.S_IFDIR | 0o755, st_reparse_tag=0xA0000003)
+    in_the_cloud = SimpleNamespace(st_mode=stat.S_IFREG | 0o644, st_reparse_tag=0x9000001A)
+    assert files._kind(junction) == "a link"  # type: ignore[arg-type]
+    assert files._kind(in_the_cloud) is None  # type: ignore[arg-type]
+
+
+def test_a_failed_folder_leaves_the_old_one(tmp_path: Path) -> None:
+    write_folder(tmp_path / "out", lambda path: (path / "a").write_text("1"))
+    with pytest.raises(ZeroDivisionError):
+        write_folder(tmp_path / "out", lambda path: 1 / 0)
+    assert [file.name for file in tmp_path.rglob("*")] == ["out", "a"]
+    write_folder(tmp_path / "out", lambda path: (path / "b").write_text("2"))
+    assert sorted(file.name for file in tmp_path.rglob("*")) == ["b", "out"]
+
+
+def test_a_lock_is_held_once(tmp_path: Path) -> None:
+    with locked(tmp_path / ".lock"), pytest.raises(Timeout):
+        locked(tmp_path / ".lock")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../a", "/etc/passwd", "b/../../a", "", " ", "a\0b", "x" * 1000, "\ud800", "..", "b/" + "y" * 300],
+)
+def test_names_that_lead_out(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"outside|the name of no file"):
+        path_inside(tmp_path / "c" / "d", name)
+
+
+@pytest.mark.parametrize("name", ["a.png", "b/../a.png", "./a b.png", "ä/ö.jpg", "a:b.png"])
+def test_names_that_stay_inside(name: str, tmp_path: Path) -> None:
+    assert path_inside(tmp_path, name) == tmp_path / name
+
+
+#: Calls that write or make files and folders, by the last part of their name.
+WRITES = {
+    *("write_text", "write_bytes", "mkdir", "touch", "save", "savefig", "savez_compressed", "save_file"),
+    *("rename", "replace_file", "makedirs", "copyfile", "copytree", "symlink_to", "mkdtemp", "rmtree"),
+    *("TemporaryFile", "NamedTemporaryFile", "TemporaryDirectory", "FileLock", "imwrite", "tofile"),
+}
+#: Those of `base/files.py` that have the name of one.
+OURS = {"write_text"}
+#: All functions of the package that do so, and why each may: it is given a place by `base/files.py`, makes
+#: only the folder that the user names, or a temporary file of the system.
+WRITERS = {
+    "base/files.py": "the one home of writing",
+    "base/stopwatch.py": "/proc/self of this process",
+    "affinities/student.py:save_pretrained": "the folder that the user names; write_whole",
+    "affinities/tiles.py:__init__": "a temporary file without a name",
+    "benchmarking/datasets/prepare.py:prepare": "the folder that the user names",
+    "benchmarking/datasets/writing.py": "in write_folder",
+    "captures/formats/exchange.py": "in write_folder, and the folder around what the user names",
+    "cli/check.py:check": "the folder around what the user names",
+    "cli/view.py:view": "the picture that the user names",
+    "clouds/las.py": "given a place",
+    "clouds/ply.py:write_ply": "given a place",
+    "exporting/coco.py": "in write_folder",
+    "exporting/glb.py": "given a place",
+    "exporting/npz.py": "given a place",
+    "exporting/rrd.py": "given a place",
+    "exporting/scannet.py": "in write_folder",
+    "exporting/writing.py:export": "the folder around what the user names",
+    "pictures/encoding.py": "into memory",
+    "runs/artefacts.py": "in StageWriter.write",
+    "runs/folder.py:writing": "the folder that the user names",
+    "runs/folder.py:_save": "in write_whole",
+    "runs/folder.py:flush": "in write_whole",
+    "runs/folder.py:write_json": "in write_whole",
+    "runs/folder.py:check_writable": "a temporary file without a name",
+    "runs/objects.py": "in StageWriter.write",
+    "training/loop.py": "the folder that the user names; write_whole",
+    "training/report.py:plot": "in write_whole",
+    "training/scenes.py:_keep": "the folder that the user names; write_whole",
+    "viewing/share/single_file.py:write_page": "the folder around what the user names; write_whole",
+    "viewing/state.py": "a temporary folder of the system",
+}
+
+
+def writers_of(file: Path) -> set[str]:
+    """Functions of a file in which something is written."""
+    found = set()
+
+    def visit(node: ast.AST, function: str) -> None:
+        if isinstance(node, ast.FunctionDef):
+            function = function or node.name
+        if isinstance(node, ast.Call):
+            called = node.func
+            name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+            name = "" if ast.unparse(called) in OURS else name
+            words = [
+                a.value
+                for a in (*node.args, *(k.value for k in node.keywords))
+                if isinstance(a, ast.Constant)
+            ]
+            opens = name == "open" and any(
+                isinstance(w, str) and set(w) & set("wax+") and len(w) < 4 for w in words
+            )
+            if name in WRITES or opens or ast.unparse(called) == "las.write":
+                found.add(f"{file.relative_to(SOURCE).as_posix()}:{function}")
+        for child in ast.iter_child_nodes(node):
+            visit(child, function)
+
+    visit(ast.parse(file.read_text()), "")
+    return found
+
+
+def test_every_writer_is_known() -> None:
+    """Whoever adds one says in WRITERS why no link can lead it elsewhere."""
+    found = set[str]().union(*(writers_of(file) for file in SOURCE.rglob("*.py")))
+    unknown = {each for each in found if each not in WRITERS and each.partition(":")[0] not in WRITERS}
+    gone = {each for each in WRITERS if not any(f == each or f.startswith(f"{each}:") for f in found)}
+    assert (unknown, gone) == (set(), set())
+
+
+# -------------------------------------------------------------------------------------------------- runs
+
+#: Whatever a question, objects, an export or a repeated run might write.
+WRITTEN = (".writer", ".lock", "query-bed.ply", "query-bed.png", "objects.json", "objects.csv", "objects.ply")
+COMMANDS = (
+    ("query", "RUN", "bed"),
+    ("objects", "RUN"),
+    ("export", "RUN", "--to", "ply"),
+)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_run_writes_through_no_link(name: str, run: Path, secret: Path, purify3d: Program) -> None:
+    (run / name).unlink(missing_ok=True)
+    (run / name).symlink_to(secret)
+    for command in COMMANDS:
+        code, _, err = purify3d(*(str(run) if word == "RUN" else word for word in command))
+        assert code == 0 or (name in err and "found a link" in err)
+
+
+@pytest.mark.parametrize(
+    "name", [*WRITTEN, "config.json", "stages.json", "labels.ply", "features.safetensors"]
+)
+def test_no_pipe_makes_a_run_wait(name: str, run: Path, purify3d: Program) -> None:
+    (run / name).unlink(missing_ok=True)
+    os.mkfifo(run / name)
+    for command in COMMANDS:
+        code, _, err = purify3d(*(str(run) if word == "RUN" else word for word in command))
+        assert code == 0 or "expected" in err or "a file is missing" in err
+
+
+@pytest.mark.parametrize("name", ["export", "export/room.ply"])
+def test_an_export_stays_in_the_run(name: str, run: Path, tmp_path: Path, purify3d: Program) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    if name == "export":
+        (run / "export").symlink_to(tmp_path / "elsewhere")
+    else:
+        (run / "export").mkdir()
+        name = f"{Run.open(run).scene.name}.ply"
+        (run / "export" / name).symlink_to(tmp_path / "elsewhere" / "made")
+    code, _, err = purify3d("export", run, "--to", "ply", "--overwrite")
+    assert code == 1
+    assert "found no folder of ours" in err or "found a link" in err
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "labels.ply", "features.safetensors", "points.ply", "stages.json"]
+)
+def test_a_run_reads_no_file_of_its_reader(name: str, run: Path, tmp_path: Path, purify3d: Program) -> None:
+    """What lies at the other end of a link may be private."""
+    (run / name).rename(tmp_path / "other")
+    (run / name).symlink_to(tmp_path / "other")
+    code, _, err = purify3d(
+        *(("export", run, "--to", "ply") if name == "labels.ply" else ("query", run, "bed"))
+    )
+    assert code == 1
+    assert name in err or "no whole features" in err or "no whole labels" in err
+
+
+@pytest.mark.parametrize("endless", ["config.json", "stages.json"])
+def test_endless_files_end(endless: str, run: Path, purify3d: Program) -> None:
+    (run / endless).unlink()
+    (run / endless).symlink_to("/dev/zero")
+    code, _, err = purify3d("query", run, "bed")
+    assert code == 1
+    assert endless in err
+
+
+def test_endless_settings_end(purify3d: Program, tmp_path: Path) -> None:
+    code, _, err = purify3d(
+        "segment", "synthetic:7?frames=2", "--config", "/dev/zero", "-o", tmp_path / "run"
+    )
+    assert code != 0
+    assert "found a device" in err
+
+
+# ------------------------------------------------------------------------------------- runs of others
+
+
+@pytest.fixture
+def read_only(run: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run of somebody else: any writing there is an error."""
+    monkeypatch.setattr(Folder, "writable", False)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a run that cannot be written is written")
+
+    monkeypatch.setattr(Folder, "writing", refuse)
+    return run
+
+
+def test_a_read_only_run_answers(read_only: Path, tmp_path: Path, purify3d: Program) -> None:
+    before = contents(read_only)
+    code, out, err = purify3d("query", read_only, "bed")
+    assert (code, "cannot be written, so nothing is kept; -o FOLDER" in err) == (0, True)
+    assert "wrote" not in out
+    code, out, _ = purify3d("query", read_only, "bed", "-o", tmp_path / "answers")
+    assert code == 0
+    assert {"query-bed.ply", "query-bed.png"} == contents(tmp_path / "answers").keys()
+    code, out, _ = purify3d("objects", read_only, "--text", "bed", "-o", tmp_path / "objects")
+    assert {f"objects-bed.{suffix}" for suffix in ("json", "csv", "ply")} == contents(
+        tmp_path / "objects"
+    ).keys()
+    assert purify3d("objects", read_only, "-o", tmp_path / "all")[0] == 0
+    assert {f"objects.{suffix}" for suffix in ("json", "csv", "ply")} == contents(tmp_path / "all").keys()
+    assert purify3d("export", read_only, "--to", "ply", "-o", tmp_path / "room.ply")[0] == 0
+    assert contents(read_only) == before
+
+
+def test_a_read_only_run_answers_as_another(run: Path, tmp_path: Path, purify3d: Program) -> None:
+    """The same files with -o as in the run."""
+    assert purify3d("query", run, "bed")[0] == 0
+    assert purify3d("query", run, "bed", "-o", tmp_path / "out")[0] == 0
+    for name, data in contents(tmp_path / "out").items():
+        assert (run / name).read_bytes() == data
+
+
+def test_who_may_write_is_asked_of_the_system() -> None:
+    """In a process of a user who may not."""
+    ask = (
+        "import os, tempfile; from purify3d.runs.folder import Folder\n"
+        "home = tempfile.mkdtemp(); os.chmod(home, 0o555); folder = Folder(home)\n"
+        "os.geteuid() or os.seteuid(65534)\n"
+        "print(folder.writable)"
+    )
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CaptureError, match="cannot be opened"):
+        files.read_text(tmp_path / "none")
