@@ -478,12 +478,12 @@ def test_a_killed_run_is_completed(
 ) -> None:
     """The process dies in the middle of writing a file: no warning, no clean-up."""
     dying = (
-        "import os, sys; from purify3d.runs import folder; write = folder.Folder._write\n"
-        "def half(self, name, writer):\n"
-        f"    if name != {stop_at!r}: return write(self, name, writer)\n"
+        "import os, sys; from purify3d.runs import folder; write = folder._write\n"
+        "def half(place, writer):\n"
+        f"    if place.name != {stop_at!r}: return write(place, writer)\n"
         "    def partly(path): writer(path); os.truncate(path, path.stat().st_size // 2); os._exit(137)\n"
-        "    write(self, name, partly)\n"
-        "folder.Folder._write = half; from purify3d.cli import main; main()"
+        "    write(place, partly)\n"
+        "folder._write = half; from purify3d.cli import main; main()"
     )
     output = tmp_path / "run"
     arguments = ["segment", str(room_folder), "--labels", LABELS, "-o", str(output)]
