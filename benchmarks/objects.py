@@ -1,6 +1,6 @@
 """How well single objects are found, beside plain connected components, on rooms whose objects are known.
 
-    python benchmarks/objects.py --cache DIR [--captures synthetic:300..319] [--truth] [--set least=100 ...]
+    python benchmarks/objects.py --cache DIR [--captures synthetic:val] [--truth] [--set least=100 ...]
 
 Rooms are lifted, labelled (`--affinity NAME`, all else the default settings) and given their true objects
 once and cached. Both methods get the same labels and points. The measure is that of the ScanNet
@@ -69,7 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--captures", nargs="+", default=["synthetic:300..319"])
+    parser.add_argument("--captures", nargs="+", default=["synthetic:val"])
     parser.add_argument("--cache", type=Path, required=True, help="folder of labelled rooms")
     parser.add_argument("--lifted", type=Path, help="folder of rooms lifted by students.py")
     parser.add_argument("--truth", action="store_true", help="group the true labels")

@@ -1,6 +1,6 @@
 """What students are worth beside hand-made affinities, on scenes with truth.
 
-    python benchmarks/students.py --cache DIR --captures synthetic:200..219 --student NAME=FOLDER ...
+    python benchmarks/students.py --cache DIR --captures synthetic:val --student NAME=FOLDER ...
         [--backbone NAME] [--labels A,B] [--scales 160/10 ...] [--sharpness 10 20 40] [--teacher 20]
         [--rounds 19]
 
@@ -87,7 +87,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--captures", nargs="+", default=["synthetic:200..219"])
+    parser.add_argument("--captures", nargs="+", default=["synthetic:val"])
     parser.add_argument("--backbone", default="segmenter:lite")
     parser.add_argument("--labels", default=", ".join(CLASSES))
     parser.add_argument("--over", help="mean over these labels only, of all that are asked for")

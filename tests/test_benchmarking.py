@@ -173,7 +173,8 @@ def test_names_of_many_captures(tmp_path: Path) -> None:
         "synthetic:5?frames=2",
     ]
     assert expanded(["synthetic:val"])[::19] == ["synthetic:200", "synthetic:219"]
-    assert expanded(["synthetic:test"])[::19] == ["synthetic:300", "synthetic:319"]
+    assert expanded(["synthetic:test"])[::39] == ["synthetic:320", "synthetic:359"]
+    assert len(expanded(["synthetic:300..319"])) == 20
     assert expanded(["synthetic:stress?frames=2"])[::9] == [
         "synthetic:700?stress=1&frames=2",
         "synthetic:709?stress=1&frames=2",
