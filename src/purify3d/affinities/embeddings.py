@@ -42,7 +42,6 @@ class Embedding(Protocol):
 
     def __call__(self, points: PointCloud, voxels: Voxels, features: PointFeatures) -> Tensor:
         """(V, E) float32: one vector per voxel, compared by distance."""
-        ...
 
 
 @dataclass(frozen=True)

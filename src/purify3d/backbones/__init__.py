@@ -45,7 +45,6 @@ class TextEncoder(Protocol):
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """(T,) names such as "chair" -> (T, D) float32 unit rows; the model adds its own prompt."""
-        ...
 
 
 class ImageBackbone(TextEncoder, Protocol):
@@ -70,7 +69,6 @@ class ImageBackbone(TextEncoder, Protocol):
         A model looks at `frame.color()`, (H, W, 3) uint8 RGB. `text_embeddings` are those of the labels:
         dense models ignore them; mask-type models score their masks with them.
         """
-        ...
 
 
 @runtime_checkable
@@ -79,7 +77,6 @@ class PointBackbone(TextEncoder, Protocol):
 
     def point_features(self, points: PointCloud, scene_name: str) -> PointFeatures:
         """One feature for each point of the scene of this name."""
-        ...
 
 
 @runtime_checkable

@@ -131,33 +131,19 @@ class _Cells:
 
     def objects(self, *, joined: bool) -> list[np.ndarray]:
         """Numbers of the points of each object; `joined`: parts that belong together are one."""
-        pieces = [np.nonzero(self.part == i)[0] for i in range(self.part.max() + 1)]
-        if joined:
-            pieces = self._joined(pieces)
-        owner = np.empty(len(self.count), dtype=np.int64)
-        for i, piece in enumerate(pieces):
-            owner[piece] = i
-        of_point = owner[self.of_point]
+        of_point = (self._joined() if joined else self.part)[self.of_point]
         order = np.argsort(of_point, kind="stable")
-        return np.split(order, np.searchsorted(of_point[order], np.arange(1, len(pieces))))
+        return np.split(order, np.searchsorted(of_point[order], np.arange(1, of_point.max() + 1)))
 
-    def _joined(self, pieces: list[np.ndarray]) -> list[np.ndarray]:
-        """Pieces with those that stand over or under them, or are mere crumbs of them, across the gap."""
+    def _joined(self) -> np.ndarray:
+        """`part`, where a part is one with those over or under it, and with its crumbs, across the gap."""
+        pieces = [np.nonzero(self.part == i)[0] for i in range(self.part.max() + 1)]
         if len(pieces) < 2 or self.config.gap == 0:
-            return pieces
-        owner = np.empty(len(self.count), dtype=np.int64)
-        for i, piece in enumerate(pieces):
-            owner[piece] = i
+            return self.part
         pairs = cKDTree(self.place).query_pairs(self.config.gap, output_type="ndarray")
-        pairs = np.unique(np.sort(owner[pairs], axis=1), axis=0)
+        pairs = np.unique(np.sort(self.part[pairs], axis=1), axis=0)
         joins = [(a, b) for a, b in pairs[pairs[:, 0] != pairs[:, 1]] if self._is_part(pieces[a], pieces[b])]
-        if not joins:
-            return pieces
-        first, second = np.array(joins).T
-        group = components(len(pieces), first, second)
-        return [
-            np.concatenate([pieces[i] for i in np.nonzero(group == g)[0]]) for g in range(group.max() + 1)
-        ]
+        return components(len(pieces), *np.array(joins, dtype=np.int64).reshape(-1, 2).T)[self.part]
 
     def _is_part(self, a: np.ndarray, b: np.ndarray) -> bool:
         """Whether one of two pieces is a crumb, or a part of the other over or under it."""

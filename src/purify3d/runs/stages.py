@@ -23,7 +23,7 @@ from purify3d.base.checkpoints import file_digest
 from purify3d.base.errors import PurifyWarning
 from purify3d.base.settings import to_plain
 from purify3d.base.stopwatch import Stopwatch
-from purify3d.features.codec import BUDGET, EncodedFeatures
+from purify3d.features.codec import BUDGET
 from purify3d.features.labels_from_frames import fuse_labels
 from purify3d.features.lifting import lift
 from purify3d.features.surface import with_points
@@ -44,10 +44,6 @@ _SAME = 0.99  # of the labels of single points, what is stored must keep
 _SAMPLED = 20_000  # points that are looked at for it
 
 
-def _nothing(run: Run) -> None:
-    return None
-
-
 @dataclass(frozen=True)
 class Stage:
     """One row.
@@ -66,7 +62,7 @@ class Stage:
     make: Callable[[Run, Stopwatch], Any]
     write: Callable[[StageWriter, Run, Any], Any]
     read: Callable[[Run], Any] | None
-    inputs: Callable[[Run], Any] = _nothing
+    inputs: Callable[[Run], Any]
     long: bool = False
     held: bool = False
 
@@ -154,15 +150,11 @@ def _make_features(run: Run, watch: Stopwatch) -> PointFeatures:
 
 
 def _write_features(making: StageWriter, run: Run, features: PointFeatures) -> None:
-    kept = artefacts.write_features(making, artefacts.FEATURES, features)
-    _say_what_is_lost(run, features, kept)
-
-
-def _say_what_is_lost(run: Run, features: PointFeatures, kept: EncodedFeatures) -> None:
     """
     Warns:
         PurifyWarning: features are too diverse for what is stored of them, so that labels differ.
     """
+    kept = artefacts.write_features(making, artefacts.FEATURES, features)
     some = slice(None, None, max(1, len(features) // _SAMPLED))
     before, after = (
         classify(scores(each, run.text), run.text).label for each in (features.at(some), kept.features(some))
@@ -174,7 +166,7 @@ def _say_what_is_lost(run: Run, features: PointFeatures, kept: EncodedFeatures) 
             f"their energy by it: before pooling {1 - same:.1%} of the points change their label. Questions "
             "are as coarse; --no-query keeps the scores of the labels alone, which loses less",
             PurifyWarning,
-            stacklevel=3,
+            stacklevel=2,
         )
 
 

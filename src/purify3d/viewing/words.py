@@ -12,7 +12,7 @@ from torch import Tensor
 from purify3d.backbones import Backbone, embed_vocabulary
 from purify3d.types import TextEmbeddings
 
-_KEPT = 256  # lists of words whose embeddings are kept
+_KEPT = 256  # questions whose embeddings are kept
 
 
 class Words:
@@ -22,7 +22,6 @@ class Words:
         self._backbone = backbone
         self.space, self.facts = backbone.space, backbone.facts
         self._lock = threading.RLock()
-        self._encoded = lru_cache(maxsize=_KEPT)(self._encode)
         self._embedded = lru_cache(maxsize=_KEPT)(lambda text: embed_vocabulary(self, [text]))
 
     def encode(self, words: Sequence[str]) -> Tensor:
@@ -31,12 +30,8 @@ class Words:
         Raises:
             LabelError, BackboneError: as the model's own `encode`.
         """
-        with self._lock:
-            return self._encoded(tuple(words))
-
-    def _encode(self, words: tuple[str, ...]) -> Tensor:
-        with torch.no_grad():
-            return self._backbone.encode(list(words))
+        with self._lock, torch.no_grad():
+            return self._backbone.encode(words)
 
     def embed(self, text: str, wanted: Callable[[], bool] = lambda: True) -> TextEmbeddings | None:
         """A question as words of the model; the same text gives the same text_embeddings.

@@ -77,17 +77,14 @@ class Teacher(Protocol):
     @property
     def name(self) -> str:
         """What it is called by `load_teacher`, without weights."""
-        ...
 
     @property
     def fingerprint(self) -> str:
         """Changes when what it says of a scene does."""
-        ...
 
     @property
     def licence(self) -> str:
         """Under which what it says may be used, as an SPDX name where there is one."""
-        ...
 
     def teach(self, points: PointCloud, *, up: np.ndarray) -> Targets:
         """What it says of one scene; the same on every call.
@@ -99,4 +96,3 @@ class Teacher(Protocol):
         Returns:
             A targets of N points, on the CPU.
         """
-        ...
