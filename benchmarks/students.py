@@ -5,8 +5,9 @@
         [--rounds 19]
 
 Scenes are fused, lifted and given their truth once and cached. Reported is the mean over scenes of the
-scene's mIoU over the classes present, mean and spread over scenes of the gain over raw, on how many scenes a
-row beats raw, and the largest mean loss of a class that has 2,000 points over all scenes. `NAME A/B` is the
+scene's mIoU over the classes present, the mean over scenes of the gain over raw, ± its standard error, on how
+many scenes a row beats raw, the largest mean loss of a class that has 2,000 points over all scenes, and the
+same differences of all other rows to those of normals and colours. `NAME A/B` is the
 student at sharpness A joined with normals and colours at sharpness B (0: alone); every point is labelled
 (`--fill inf`). `geometric teacher A` weighs neighbours by the share of the teacher's scales at which they
 lie in one region, at sharpness A.
@@ -23,6 +24,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,6 +36,8 @@ from purify3d.affinities.student import Student
 from purify3d.backbones import Backbone, embed_vocabulary, load_backbone
 from purify3d.base.checkpoints import digest_of
 from purify3d.benchmarking.datasets.listing import expanded
+from purify3d.benchmarking.report import plus_minus
+from purify3d.benchmarking.table import paired
 from purify3d.benchmarking.votes import label_by_regions, voxel_regions
 from purify3d.captures import open_capture
 from purify3d.features.labels_from_frames import fuse_labels, in_vocabulary
@@ -249,22 +253,20 @@ def mean_iou(confusion: Confusion, over: tuple[str, ...]) -> float:
 
 
 def report(table: dict[str, list[Confusion]], names: tuple[str, ...], over: tuple[str, ...]) -> None:
-    """One line a row."""
+    """A line for each row, and one for each difference."""
+    scores = {name: np.array([mean_iou(c, over) for c in confusions]) for name, confusions in table.items()}
 
-    def percent(confusion: Confusion) -> float:
-        return 100 * mean_iou(confusion, over)
+    def gained(name: str, against: str) -> str:
+        gain = paired(scores[against], scores[name])
+        return f"{plus_minus(gain['mean'], gain['error']):>14s}  {gain['better']:2d} of {gain['scenes']:2d}"
 
-    raw = [percent(confusion) for confusion in table["raw"]]
-    print(f"{'mIoU, %':36s} {'mean':>5s} {'gain':>6s} {'+-':>5s}  {'better on':12s} worst class")
+    print(f"{'mIoU, %':36s} {'mean':>5s} {'gain ± error':>14s}  {'better on':12s} worst class")
     for name, confusions in table.items():
-        values = [percent(confusion) for confusion in confusions]
-        gains = [value - before for value, before in zip(values, raw, strict=True)]
-        spread = statistics.stdev(gains) if len(gains) > 1 else 0.0
-        better, worst = sum(gain > 0 for gain in gains), _worst(table["raw"], confusions, names)
-        print(
-            f"{name:36s} {statistics.mean(values):5.1f} {statistics.mean(gains):+6.2f} {spread:5.2f}  "
-            f"{better:2d} of {len(gains):2d}     {worst}"
-        )
+        worst = _worst(table["raw"], confusions, names)
+        print(f"{name:36s} {100 * scores[name].mean():5.1f} {gained(name, 'raw')}     {worst}")
+    for against in (name for name in table if name.startswith("normals")):
+        for name in (name for name in table if name not in ("raw", against)):
+            print(f"{f'{name} - {against}':42s} {gained(name, against)}")
 
 
 def _worst(raw: list[Confusion], confusions: list[Confusion], names: tuple[str, ...]) -> str:

@@ -26,6 +26,7 @@ from purify3d.base.workers import Outcome, Processes, R, T, attempt
 from purify3d.benchmarking import benchmark, read_results, table
 from purify3d.benchmarking.compare import Column, compare
 from purify3d.benchmarking.datasets.listing import captures_of, expanded
+from purify3d.benchmarking.report import caution, plus_minus
 from purify3d.benchmarking.scene import dense, sparse
 from purify3d.captures.formats.nerfstudio import write_nerfstudio
 from purify3d.captures.formats.nyu40 import NYU40
@@ -129,6 +130,42 @@ def test_numbers_in_full() -> None:
     # The first class is absent from the second scene, where a point is wrongly given to it.
     assert found["scene_mean"]["miou"]["mean"] == pytest.approx(((3 / 4 + 2 / 5) / 2 + 5 / 6) / 2)
     assert found["scene_mean"]["miou"]["interval"] == pytest.approx([(3 / 4 + 2 / 5) / 2, 5 / 6])
+
+
+def test_absent_classes_are_left_out_or_zero() -> None:
+    """Of three classes the last is in no scene, the second in the first scene alone."""
+    scenes = np.array([[[3, 1, 0], [4, 2, 0], [4, 2, 0]], [[2, 0, 0], [2, 0, 0], [2, 0, 0]]], dtype=float)
+    iou = [5 / 7, 1 / 3]
+    groups = {"f": [1, 2], "base": [0, 1], "novel": [2]}
+    skipped, zero = (table.summary(scenes, groups, 0, absent) for absent in ("skip", "zero"))
+    assert skipped["miou"] == pytest.approx(sum(iou) / 2)
+    assert zero["miou"] == pytest.approx(sum(iou) / 3)
+    assert zero["macc"] == pytest.approx((5 / 6 + 1 / 2) / 3)
+    assert (skipped["fmiou"], zero["fmiou"]) == pytest.approx((1 / 3, 1 / 6))
+    assert (skipped["novel_miou"], zero["novel_miou"], zero["hiou"]) == (None, 0, 0)
+    assert zero["iou"] == skipped["iou"] == [pytest.approx(5 / 7), pytest.approx(1 / 3), None]
+    # Draws are the first twice, the second twice (where the second class is 0 too: 1 / 3), or both.
+    assert zero["interval"]["miou"] == pytest.approx([(3 / 5 + 1 / 3) / 3, (5 / 7 + 1 / 3) / 3])
+    assert zero["scene_mean"] == skipped["scene_mean"]
+
+
+def test_paired_differences_by_hand() -> None:
+    before, after = np.array([0.1, 0.2, np.nan, 0.6]), np.array([0.3, 0.2, 0.5, 0.5])
+    found = table.paired(before, after)  # gains of 0.2, 0 and -0.1: mean 1 / 30, variance 7 / 300
+    assert found == {
+        "mean": pytest.approx(1 / 30),
+        "error": pytest.approx(np.sqrt(7 / 300 / 3)),
+        "better": 1,
+        "scenes": 3,
+    }
+    assert plus_minus(found["mean"], found["error"]) == "+3.33 ± 8.82"
+    one = table.paired(before[:1], after[:1])
+    assert plus_minus(one["mean"], one["error"]) == "+20.00 ± -"
+    none = table.paired(before[:0], after[:0])
+    assert none == {"mean": None, "error": None, "better": 0, "scenes": 0}
+    assert plus_minus(none["mean"], none["error"]) == "-"
+    assert caution(10) == ""
+    assert "of 9, fewer than 10, they are too narrow" in caution(9)
 
 
 def test_intervals_hold_what_they_say() -> None:
@@ -383,6 +420,16 @@ def test_the_page_has_the_numbers_of_the_file(measured: Path) -> None:
             low, high = overall["interval"][keys[title]]
             assert cell == f"{shown(overall[keys[title]])} [{shown(low)}, {shown(high)}]"
     assert [row[0] for row in rows] == results["methods"]
+    head, *rows = found.tables["differences"]
+    assert [row[0] for row in rows] == ["uniform - raw", "geometric - raw", "geometric - uniform"]
+    first, second = (
+        [100 * scene["methods"][m]["miou"] for m in METHODS] for scene in results["scenes"].values()
+    )
+    for row, (a, b) in zip(rows, [(0, 1), (0, 2), (1, 2)], strict=True):
+        gains = first[b] - first[a], second[b] - second[a]
+        assert row[1] == f"{sum(gains) / 2:+.2f} ± {abs(gains[0] - gains[1]) / 2:.2f}"
+        assert row[2] == f"{sum(gain > 0 for gain in gains)} of 2"
+    assert "of 2, fewer than 10, they are too narrow" in text
     head, *rows = found.tables["classes"]
     assert [row[0] for row in rows] == results["labels"]
     for i, row in enumerate(rows):
@@ -423,6 +470,7 @@ def made(scenes: dict[str, list[list[int]]], **changed: Any) -> dict[str, Any]:
         "labels": ["wall", "chair"],
         "label_set": None,
         "groups": {"f": [1]},
+        "absent": "skip",
         "settings": {"backbone": "b", "method": {"purify": {"rounds": 19}}},
         "methods": ["m"],
         "shown": "m",
@@ -449,7 +497,34 @@ def test_differences_in_full() -> None:
         ("a", pytest.approx((1 + 1) / 2 - (1 / 2 + 2 / 3) / 2)),
         ("b", pytest.approx(-1 / 4)),
     ]
-    assert column["better"] == 1
+    gains = (1 + 1) / 2 - (1 / 2 + 2 / 3) / 2, -1 / 4
+    assert column["paired"] == {
+        "mean": pytest.approx(sum(gains) / 2),
+        "error": pytest.approx(abs(gains[0] - gains[1]) / 2),
+        "better": 1,
+        "scenes": 2,
+    }
+
+
+def test_a_result_against_itself_has_no_width() -> None:
+    """Draws are the same for both."""
+    rng = np.random.default_rng(0)
+    rows = {
+        f"room {i}": [[r, c, int(rng.integers(1, 50))] for r in (0, 1) for c in (0, 1, 2)] for i in range(12)
+    }
+    one = made(rows)
+    (column,) = compare([Column("one", one, "m"), Column("again", one, "m")])["columns"]
+    for row in (*column["means"].values(), *column["classes"].values()):
+        assert (row["difference"], row["interval"]) == (0, [0, 0])
+    assert column["paired"] == {"mean": 0, "error": 0, "better": 0, "scenes": 12}
+
+
+def test_absent_classes_count_as_they_did_in_the_first() -> None:
+    one = made({"a": [[0, 0, 4]]}, absent="zero")
+    two = made({"a": [[0, 0, 3], [0, 1, 1]]})
+    found = compare([Column("one", one, "m"), Column("two", two, "m")])
+    assert found["notes"] == ["two: absent is skip, was zero"]
+    assert found["columns"][0]["means"]["miou"]["after"] == 3 / 4 / 2
 
 
 def test_what_is_no_pair_is_refused() -> None:
@@ -474,6 +549,8 @@ def test_compare_as_a_command(purify3d: Program, measured: Path, tmp_path: Path)
     assert code == 0
     assert "uniform against raw" in out
     assert "geometric against raw" in out
+    assert "of 2, fewer than 10, they are too narrow" in out
+    assert re.search(r"mIoU of a scene [+-]\d+\.\d\d ± \d+\.\d\d, better on [012] of 2 scenes", out)
     code, out, _ = purify3d("compare", f"{measured}@raw", f"{measured}@geometric", "--json")
     assert code == 0
     (column,) = json.loads(out)["columns"]
@@ -498,10 +575,14 @@ def test_the_commands_of_the_page(purify3d: Program, tmp_path: Path, monkeypatch
     (block, *_) = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
     monkeypatch.chdir(tmp_path)
     smaller = re.sub(r"\?frames=\d+", TINY, block)
+    said = []
     for command in smaller.replace("\\\n", " ").splitlines():
         code, out, err = purify3d(*shlex.split(command)[1:])
         assert code == 0, err
+        said.append(out)
         assert "uniform" in out
+        assert "of 2, fewer than 10, they are too narrow" in out
+    assert re.search(r"geometric - uniform +[+-]\d+\.\d\d ± \d+\.\d\d +[012] of 2", said[0])
 
 
 # ------------------------------------------------------------------------------------- the paper's commands

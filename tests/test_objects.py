@@ -77,6 +77,14 @@ def test_what_stands_over_another_part_is_one_thing_with_it() -> None:
     assert len(found([seat, cuboid((0.4, 0.4, 0.1), (0, 0, 0))])) == 2
 
 
+@pytest.mark.parametrize("step", [(1, 1, 0), (1, 1, 1)], ids=["edge", "corner"])
+def test_cells_that_share_an_edge_or_a_corner_are_one_thing(step: tuple[int, int, int]) -> None:
+    near, far = (cuboid((0, 0, 0), (0.02 + cells * np.array(step)).tolist()) for cells in (0.06, 0.11))
+    one = cuboid((0, 0, 0), (0.02, 0.02, 0.02))
+    assert len(found([one, near], least=1, gap=0)) == 1
+    assert len(found([one, far], least=1, gap=0)) == 2
+
+
 def test_small_gaps_and_crumbs_are_merged() -> None:
     left, right = cuboid((0.3, 0.3, 0.3), (0, 0, 0)), cuboid((0.3, 0.3, 0.3), (0.33, 0, 0))
     (both,) = found([left, right])

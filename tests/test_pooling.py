@@ -12,6 +12,7 @@ from recorded import Recorded, pair
 from purify3d.affinities import pooling, softmax
 from purify3d.affinities.building import affinity, agreement
 from purify3d.affinities.config import PurifyConfig
+from purify3d.affinities.embeddings import geometric_embedding
 from purify3d.affinities.pooling import pool, pool_features
 from purify3d.affinities.softmax import softmax_plain
 from purify3d.base.colors import rgb_to_lab
@@ -48,6 +49,16 @@ def test_affinity_of_unit_embeddings_is_softmax_of_cosines() -> None:
     neighbor = torch.randint(50, (50, 7), generator=generator)
     expected = (20 * (embedding[neighbor] * embedding[:, None]).sum(2)).softmax(1)
     torch.testing.assert_close(softmax_affinity(embedding, neighbor).weight, expected)
+
+
+def test_lightness_counts_half() -> None:
+    """Distances of embeddings are those of colours whose lightness is halved, times one number."""
+    rgb = np.array([[40, 40, 40], [200, 200, 200], [180, 60, 60], [60, 150, 70], [30, 40, 160]], np.uint8)
+    points = PointCloud.from_arrays(np.arange(15).reshape(5, 3), rgb=rgb, normal=np.tile([0, 0, 1], (5, 1)))
+    found = torch.pdist(geometric_embedding(points, voxelize(points.xyz, 0.02)).double())
+    half = rgb_to_lab(torch.from_numpy(rgb / 255)) * torch.tensor([0.5, 1, 1])
+    ratio = found / torch.pdist(half.double())
+    torch.testing.assert_close(ratio, ratio[:1].expand(10), rtol=1e-4, atol=0)
 
 
 def test_affinity_prefers_the_alike_at_any_length() -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import itertools
 import json
 import math
 import os
@@ -135,6 +136,26 @@ def no_flip() -> None:
     swap(old, old * 0 + [[float(i == j) for j in range(4)] for i in range(4)])
 
 
+def unpaired_draws() -> None:
+    old, seeds = module("benchmarking.table").resampled, itertools.count()
+    module("benchmarking.table").resampled = lambda scenes, seed: old(scenes, next(seeds))
+
+
+def only_faces_touch() -> None:
+    old = module("grid.cells").touching
+
+    def across_faces(cells: Any) -> Any:
+        pairs = old(cells)
+        return pairs[abs(cells[pairs[:, 0]] - cells[pairs[:, 1]]).sum(1) == 1]
+
+    swap(old, across_faces)
+
+
+def whole_lightness() -> None:
+    embeddings, old = module("affinities.embeddings"), module("base.colors").rgb_to_lab
+    embeddings.rgb_to_lab = lambda rgb: old(rgb) * rgb.new_tensor([2.0, 1.0, 1.0])
+
+
 @dataclass(frozen=True)
 class Mutant:
     """What is broken, and the tests that each must notice."""
@@ -189,6 +210,20 @@ MUTANTS = {
     ),
     "resized images are shifted by half a pixel": Mutant(
         corners_are_centres, (f"{CAMERAS}test_half_an_image_shows_the_same_rays",)
+    ),
+    "draws of compared methods are unpaired": Mutant(
+        unpaired_draws, ("tests/test_benchmarking.py::test_a_result_against_itself_has_no_width",)
+    ),
+    "cells touch only across faces": Mutant(
+        only_faces_touch,
+        (
+            "tests/test_objects.py::test_cells_that_share_an_edge_or_a_corner_are_one_thing[edge]",
+            "tests/test_objects.py::test_cells_that_share_an_edge_or_a_corner_are_one_thing[corner]",
+        ),
+    ),
+    "lightness is not halved": Mutant(
+        whole_lightness,
+        ("tests/test_pooling.py::test_lightness_counts_half",),
     ),
     "OpenGL poses are not flipped": Mutant(
         no_flip, (f"{CAMERAS}test_opengl_cameras_look_along_minus_z_with_y_up",)

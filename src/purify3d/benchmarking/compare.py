@@ -41,7 +41,8 @@ def compare(columns: Sequence[Column], *, seed: int = 0) -> dict[str, Any]:
         `scenes`: the common ones; `left_out`: those that a column lacks; `notes`: what else differs, in
         words; `columns`: of each but the first `title`, `against`, `means` and `classes` (name ->
         `before`, `after`, `difference`, `interval` of 95 %; None where a class is absent or there is but one
-        scene), and `changed` (scenes by the size of their difference of mIoU, largest first).
+        scene), `paired` (of the scenes' mIoU, see `table.paired`), and `changed` (scenes by the size of their
+        difference of mIoU, largest first). Absent classes count as in the first.
 
     Raises:
         RunError: fewer than two columns, other labels, or no common scene.
@@ -82,10 +83,9 @@ def _against(
 ) -> dict[str, Any]:
     """What (S, 3, C) scenes called `names` have gained; see `compare`."""
     groups = results["groups"]
-    drawn = table.draws(len(names), seed)  # the same for both: scenes are paired
     totals = [scenes.sum(0) for scenes in (before, after)]
-    sums = [np.tensordot(drawn, scenes, 1) for scenes in (before, after)]
-    was, now, low, high = (table.means(values, groups) for values in (*totals, *sums))
+    sums = [table.resampled(scenes, seed) for scenes in (before, after)]
+    was, now, low, high = (table.means(values, groups, results["absent"]) for values in (*totals, *sums))
     iou = [per_class(values)[0] for values in (*totals, *sums)]
     own = [table.means(scenes, groups)["miou"] for scenes in (before, after)]
     change = own[1] - own[0]
@@ -101,7 +101,7 @@ def _against(
             name: row(iou[0][i], iou[1][i], iou[3][:, i] - iou[2][:, i])
             for i, name in enumerate(results["labels"])
         },
-        "better": int((change > 0).sum()),
+        "paired": table.paired(*own),
         "changed": [
             {"scene": names[i], **_difference(own[0][i], own[1][i])} for i in order if np.isfinite(change[i])
         ],
@@ -121,14 +121,14 @@ def _notes(columns: Sequence[Column], each: Sequence[np.ndarray], common: Sequen
     """Why a comparison may not be of like with like."""
     notes = []
     first = columns[0]
-    settings = _flat(first.results["settings"])
+    settings = _flat(first.results["settings"] | {"absent": first.results["absent"]})
     for column, scenes in zip(columns[1:], each[1:], strict=True):
         if odd := int((scenes[:, 1] != each[0][:, 1]).any(1).sum()):
             notes.append(
                 f"{column.title}: the truth of {odd} of {len(common)} scenes has other points than in "
                 f"{first.title}"
             )
-        other = _flat(column.results["settings"])
+        other = _flat(column.results["settings"] | {"absent": column.results["absent"]})
         differing = [key for key in settings.keys() | other.keys() if settings.get(key) != other.get(key)]
         notes += [
             f"{column.title}: {key} is {other.get(key)}, was {settings.get(key)}"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from filelock import Timeout
 
@@ -44,6 +46,7 @@ def benchmark(
     *,
     workers: Workers = serial,
     pictures: int = 12,
+    absent: table.Absent = "skip",
     check: bool = True,
     overwrite: bool = False,
     command: Sequence[str] = (),
@@ -61,6 +64,7 @@ def benchmark(
         methods: `raw`, `region-vote`, or values of `affinity`.
         workers: that measure the scenes.
         pictures: of how many scenes the page has pictures, worst first.
+        absent: what classes in no scene are to the means over all scenes.
 
     Returns:
         What FOLDER/results.json holds, see docs/benchmarks.md.
@@ -106,7 +110,7 @@ def benchmark(
             if not done:
                 name, why = next(iter(failed.items()))
                 raise RunError(f"{folder}: none of {len(failed)} scenes could be measured; {name}: {why}")
-            results = _results(done, failed, job, shown, methods, command)
+            results = _results(done, failed, job, shown, methods, absent, command)
             text = json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False)
             write_text(folder / RESULTS, text + "\n")
             write_text(folder / PAGE, report.page(results, folder / _SCENES, pictures=pictures))
@@ -127,6 +131,7 @@ def _results(
     job: Job,
     shown: Job,
     methods: tuple[str, ...],
+    absent: table.Absent,
     command: Sequence[str],
 ) -> dict[str, Any]:
     scenes = {name: facts.values for name, facts in done.items()}
@@ -134,11 +139,12 @@ def _results(
     label_set = set_name(job.labels)
     groups = table.groups_of(label_set, names)
     overall: dict[str, Any] = {}
+    own: dict[str, np.ndarray] = {}
     for method in methods:
         each = parts_of(scenes.values(), method, len(names))
-        overall[method] = table.summary(each, groups, job.seed)
-        own = table.means(each, groups)["miou"]
-        for scene, value in zip(scenes.values(), own, strict=True):
+        overall[method] = table.summary(each, groups, job.seed, absent)
+        own[method] = table.means(each, groups)["miou"]
+        for scene, value in zip(scenes.values(), own[method], strict=True):
             scene["methods"][method]["miou"] = table.number(value)
     settings = to_plain(shown)
     del settings["capture"]["path"], settings["method"]["purify"]["affinity"]
@@ -153,7 +159,12 @@ def _results(
         "methods": list(methods),
         "shown": shown_of(methods),
         "resamples": table.RESAMPLES,
+        "absent": absent,
         "overall": overall,
+        "differences": [
+            {"method": after, "against": before, **table.paired(own[before], own[after])}
+            for before, after in combinations(methods, 2)
+        ],
         "scenes": scenes,
         "failed": dict(failed),
         "reused": [name for name, facts in done.items() if facts.reused],
@@ -172,6 +183,7 @@ def read_results(path: str | Path) -> dict[str, Any]:
         for method in results["methods"]:
             parts_of(results["scenes"].values(), method, len(results["labels"]))
         results["groups"], results["label_set"], results["shown"], results["settings"]
+        results["absent"], results["differences"]
     except OSError as error:
         raise RunError(
             f"{file}: cannot be read ({error.strerror}); expected the --output of 'purify3d benchmark'"

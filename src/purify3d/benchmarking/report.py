@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from purify3d.benchmarking.scene import RAW, dense
+from purify3d.benchmarking.table import ENOUGH
 from purify3d.pictures.encoding import encoded
 
 _STYLE = """
@@ -42,6 +43,9 @@ MEANS = {
     "tail_miou": "tail mIoU",
 }
 
+#: What becomes of absent classes.
+ABSENT = {"skip": "in no mean", "zero": "0 in every mean"}
+
 #: Of each method, scores and the ends of their intervals, None where there is none.
 MeanScores = dict[str, list[tuple[float | None, list[float] | None]]]
 
@@ -64,10 +68,11 @@ def page(results: Mapping[str, Any], scenes: Path, *, pictures: int = 12) -> str
         "<h2>All scenes together</h2>",
         _means(results, "overall", together),
         "<p><small>Percent, over the confusion matrix of all scenes; in brackets 95 % of "
-        f"{results['resamples']} draws of as many scenes with replacement. A class without a true point is "
-        "absent and in no mean.</small></p>",
+        f"{results['resamples']} draws of as many scenes with replacement{caution(count)}. A class without "
+        f"a true point is absent and {ABSENT[results['absent']]}.</small></p>",
         "<h2>Mean over scenes</h2>",
         _means(results, "scene-means", apart),
+        *_differences(results),
         "<h2>Classes</h2>",
         _bars(results),
         _classes(results),
@@ -84,6 +89,30 @@ def page(results: Mapping[str, Any], scenes: Path, *, pictures: int = 12) -> str
 def percent(value: float | None) -> str:
     """A share as tables have it; "-" where there is none."""
     return "-" if value is None else f"{100 * value:.1f}"
+
+
+def plus_minus(mean: float | None, error: float | None) -> str:
+    """A difference and its standard error in percentage points; "-" where there is none."""
+    if mean is None:
+        return "-"
+    return f"{100 * mean:+.2f} ± " + ("-" if error is None else f"{100 * error:.2f}")
+
+
+def difference_rows(results: Mapping[str, Any]) -> list[list[str]]:
+    """Of each two methods, the later minus the earlier: which, how much, on how many scenes it is better."""
+    return [
+        [
+            f"{row['method']} - {row['against']}",
+            plus_minus(row["mean"], row["error"]),
+            f"{row['better']} of {row['scenes']}",
+        ]
+        for row in results["differences"]
+    ]
+
+
+def caution(scenes: int) -> str:
+    """What is to be said beside intervals of so many scenes; empty for enough of them."""
+    return "" if scenes >= ENOUGH else f"; of {scenes}, fewer than {ENOUGH}, they are too narrow"
 
 
 def shown_means(results: Mapping[str, Any]) -> dict[str, str]:
@@ -148,6 +177,16 @@ def _with_interval(value: float | None, ends: Sequence[float] | None) -> str:
 def _means(results: Mapping[str, Any], name: str, scores: MeanScores) -> str:
     rows = [[method, *starmap(_with_interval, found)] for method, found in scores.items()]
     return _table(name, ["method", *shown_means(results).values()], rows)
+
+
+def _differences(results: Mapping[str, Any]) -> Iterable[str]:
+    if results["differences"]:
+        yield "<h2>Differences, scene by scene</h2>"
+        yield _table("differences", ["methods", "mIoU", "better on"], difference_rows(results))
+        yield (
+            "<p><small>Percentage points: the mean over scenes of the difference in a scene's mIoU, ± its "
+            "standard error.</small></p>"
+        )
 
 
 def _classes(results: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -37,6 +37,13 @@ _OTHER = "otherfurniture|other furniture"
     default=12,
     help="Of how many scenes the page has pictures, the worst first.",
 )
+@click.option(
+    "--absent",
+    type=click.Choice(["skip", "zero"]),
+    default="skip",
+    help="What classes in no scene are to the means: left out (skip), or 0 (zero), as in OpenScene's and "
+    "GeoPurify's code.",
+)
 @flags.preset
 @flags.no_check
 @flags.overwrite
@@ -50,6 +57,7 @@ def benchmark(
     jobs: int,
     ray: str | None,
     pictures: int,
+    absent: Literal["skip", "zero"],
     preset: str | None,
     no_check: bool,
     overwrite: bool,
@@ -92,6 +100,7 @@ def benchmark(
             folder,
             workers=chosen,
             pictures=pictures,
+            absent=absent,
             check=not no_check,
             overwrite=overwrite,
             command=["purify3d", *sys.argv[1:]],
@@ -182,7 +191,15 @@ def _columns(text: str, alone: bool) -> list[Any]:
 
 
 def _show(results: Mapping[str, Any]) -> None:
-    from purify3d.benchmarking.report import cost, mean_scores, shown_means, worst_first
+    from purify3d.benchmarking.report import (
+        ABSENT,
+        caution,
+        cost,
+        difference_rows,
+        mean_scores,
+        shown_means,
+        worst_first,
+    )
 
     means, methods = shown_means(results), results["methods"]
     overall, scenes = results["overall"], results["scenes"]
@@ -194,13 +211,20 @@ def _show(results: Mapping[str, Any]) -> None:
     show.table(["IoU, %", *methods], rows)
     absent = len(results["labels"]) - len(rows)
     click.echo(
-        f"{absent} of {len(results['labels'])} classes are in no scene, so in no mean" if absent else ""
+        f"{absent} of {len(results['labels'])} classes are in no scene, so {ABSENT[results['absent']]}"
+        if absent
+        else ""
     )
     for title, rows_of in zip(("all scenes", "mean of scenes"), mean_scores(results), strict=True):
         show.table(
             [title, *means.values(), "mIoU, 95 %"],
             [[m, *(show.percent(v) for v, _ in row), _ends(row[0][1])] for m, row in rows_of.items()],
         )
+        click.echo()
+    if said := caution(len(scenes)):
+        click.echo(f"95 % of draws of as many scenes{said}\n")
+    if results["differences"]:
+        show.table(["mean of scenes", "mIoU ± standard error", "better on"], difference_rows(results))
         click.echo()
     costs = {name: cost(scene, methods) for name, scene in scenes.items()}
     show.table(
@@ -223,7 +247,7 @@ def _show(results: Mapping[str, Any]) -> None:
 
 
 def _show_comparison(found: Mapping[str, Any]) -> None:
-    from purify3d.benchmarking.report import MEANS
+    from purify3d.benchmarking.report import MEANS, caution, plus_minus
 
     left = f"; {len(found['left_out'])} are not in all results and left out" if found["left_out"] else ""
     click.echo(f"{len(found['scenes'])} common scenes{left}")
@@ -241,7 +265,13 @@ def _show_comparison(found: Mapping[str, Any]) -> None:
                 if row["difference"] is not None
             ],
         )
-        click.echo(f"better on {column['better']} of {len(found['scenes'])} scenes; those that changed most:")
+        if said := caution(len(found["scenes"])):
+            click.echo(f"95 % of draws of as many scenes{said}")
+        paired = column["paired"]
+        click.echo(
+            f"mIoU of a scene {plus_minus(paired['mean'], paired['error'])}, better on {paired['better']} of "
+            f"{paired['scenes']} scenes; those that changed most:"
+        )
         most = [_gained(row["scene"], row) for row in column["changed"]]
         show.table(["scene", "before", "after", "difference"], most)
 

@@ -14,7 +14,7 @@ from purify3d.base.errors import CaptureError, PurifyWarning
 from purify3d.base.files import name_of
 from purify3d.captures import FORMATS, is_procedural
 
-#: Procedural rooms that have a name, first and last. What is chosen is chosen by `val`; the others only measure.
+#: Procedural rooms that have a name, first and last: `val` is for choosing, the others only measure.
 ROOMS = {"val": (200, 219), "test": (320, 359), "stress": (700, 709)}
 _QUERY = {"stress": "stress=1"}
 
