@@ -56,9 +56,8 @@ def noise(rng: np.random.Generator, smooth: float = 1.0, stretch: float = 1.0) -
 
 
 def _paint(color: Color, shade: np.ndarray) -> np.ndarray:
-    """Colour times (1 + shade (TILE, TILE) or (TILE, TILE, 3))."""
-    shade = shade if shade.ndim == 3 else shade[..., None]
-    return np.clip(color * (1 + shade), 0, 255).astype(np.uint8)
+    """Colour, one or one for each texel, times (1 + shade (TILE, TILE))."""
+    return np.clip(color * (1 + shade[..., None]), 0, 255).astype(np.uint8)
 
 
 def paint(rng: np.random.Generator, color: Color) -> Material:
@@ -122,8 +121,7 @@ def stripes(rng: np.random.Generator, color: Color) -> Material:
     other = shift(rng, color, 60)
     n = int(rng.integers(2, 7))
     mask = ((_x * n) % 1 < rng.uniform(0.25, 0.6))[..., None]
-    shade = 1 + noise(rng, 0.6)[..., None] * 0.03
-    tile = np.clip(np.where(mask, color, other) * shade, 0, 255).astype(np.uint8)
+    tile = _paint(np.where(mask, color, other), noise(rng, 0.6) * 0.03)
     return Material(tile, (0.5, 0.5), upright=True, kind="stripes")
 
 
@@ -131,9 +129,8 @@ def checks(rng: np.random.Generator, color: Color) -> Material:
     """A blanket's or tablecloth's checks."""
     n = int(rng.integers(2, 5))
     level = ((_x * n) % 1 < 0.5).astype(float) + ((_y * n) % 1 < 0.5)
-    tile = color + (shift(rng, color, 70) - color) * level[..., None] / 2
-    tile = np.clip(tile * (1 + noise(rng, 0.5)[..., None] * 0.04), 0, 255).astype(np.uint8)
-    return Material(tile, (0.5, 0.5), kind="checks")
+    mixed = color + (shift(rng, color, 70) - color) * level[..., None] / 2
+    return Material(_paint(mixed, noise(rng, 0.5) * 0.04), (0.5, 0.5), kind="checks")
 
 
 def speckle(rng: np.random.Generator, color: Color) -> Material:
@@ -158,8 +155,7 @@ def rug(rng: np.random.Generator, color: Color) -> Material:
     field = field + field[:, ::-1] + field[::-1] + field[::-1, ::-1]
     bands = np.digitize(field, np.quantile(field, [0.4, 0.75]))
     colors = np.stack([color, shift(rng, color, 50), shift(rng, color, 90)])
-    tile = np.clip(colors[bands] * (1 + noise(rng, 0.2)[..., None] * 0.06), 0, 255).astype(np.uint8)
-    return Material(tile, (0.8, 0.8), kind="rug")
+    return Material(_paint(colors[bands], noise(rng, 0.2) * 0.06), (0.8, 0.8), kind="rug")
 
 
 def brick(rng: np.random.Generator, color: Color) -> Material:
