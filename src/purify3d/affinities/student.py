@@ -101,19 +101,18 @@ def word_evidence(features: PointFeatures, text_embeddings: TextEmbeddings) -> T
     return torch.where((features.known & (length > 0))[:, None], evidence, 0)
 
 
-def _draw(weights: Tensor, std: float) -> None:
-    """Random weights, unless they are to be filled in: on meta PyTorch would import 800 modules for it."""
-    if not weights.is_meta:
-        nn.init.normal_(weights, std=std)
+class _Kernel(nn.Module):
+    """Weights of a 3x3x3 convolution, (27, Cin, Cout), or of the last, linear layer, (Cin, Cout)."""
 
-
-class _Conv(nn.Module):
-    """Weights of a 3x3x3 convolution, (27, Cin, Cout)."""
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, *shape: int, std: float) -> None:
         super().__init__()
-        self.kernel = nn.Parameter(torch.empty(len(OFFSETS), in_channels, out_channels))
-        _draw(self.kernel, (2 / (len(OFFSETS) * in_channels)) ** 0.5)
+        self.kernel = nn.Parameter(torch.empty(shape))
+        if not self.kernel.is_meta:  # there they are to be filled in, and PyTorch would import 800 modules
+            nn.init.normal_(self.kernel, std=std)
+
+
+def _conv(in_channels: int, out_channels: int) -> _Kernel:
+    return _Kernel(len(OFFSETS), in_channels, out_channels, std=(2 / (len(OFFSETS) * in_channels)) ** 0.5)
 
 
 class _Norm(nn.Module):
@@ -124,27 +123,18 @@ class _Norm(nn.Module):
         self.bn = nn.BatchNorm1d(channels)
 
 
-class _Output(nn.Module):
-    """Weights of the last, linear layer, (Cin, Cout)."""
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__()
-        self.kernel = nn.Parameter(torch.empty(in_channels, out_channels))
-        _draw(self.kernel, in_channels**-0.5)
-
-
 class _Block(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.conv1, self.norm1 = _Conv(width, width), _Norm(width)
-        self.conv2, self.norm2 = _Conv(width, width), _Norm(width)
+        self.conv1, self.norm1 = _conv(width, width), _Norm(width)
+        self.conv2, self.norm2 = _conv(width, width), _Norm(width)
 
     def forward(self, x: Tensor, kernel_map: KernelMap) -> Tensor:
         inner = _conv_norm(x, self.conv1, self.norm1, kernel_map).relu_()
         return _conv_norm(inner, self.conv2, self.norm2, kernel_map).add_(x).relu_()
 
 
-def _conv_norm(x: Tensor, conv: _Conv, norm: _Norm, kernel_map: KernelMap) -> Tensor:
+def _conv_norm(x: Tensor, conv: _Kernel, norm: _Norm, kernel_map: KernelMap) -> Tensor:
     bn = norm.bn
     if bn.training:
         return cast(Tensor, bn(submanifold_conv(x, conv.kernel.to(x.dtype), kernel_map)))
@@ -162,9 +152,9 @@ class Student(nn.Module):
     def __init__(self, config: StudentConfig = COMPACT) -> None:
         super().__init__()
         self.config = config
-        self.input_layer = nn.ModuleList([_Conv(config.in_channels, config.width), _Norm(config.width)])
+        self.input_layer = nn.ModuleList([_conv(config.in_channels, config.width), _Norm(config.width)])
         self.res_blocks = nn.ModuleList([_Block(config.width) for _ in range(config.blocks)])
-        self.output_layer = _Output(config.width, config.out_channels)
+        self.output_layer = _Kernel(config.width, config.out_channels, std=config.width**-0.5)
 
     def forward(self, inputs: Tensor, kernel_map: KernelMap) -> Tensor:
         """(V, D + 6) from `student_input` -> (V, E) embeddings, not normalised, in the dtype of the inputs.
@@ -172,7 +162,7 @@ class Student(nn.Module):
         In eval mode batch norm is folded into the convolutions.
         """
         conv, norm = self.input_layer
-        x = _conv_norm(inputs, cast(_Conv, conv), cast(_Norm, norm), kernel_map).relu_()
+        x = _conv_norm(inputs, cast(_Kernel, conv), cast(_Norm, norm), kernel_map).relu_()
         for block in self.res_blocks:
             x = block(x, kernel_map)
         return x @ self.output_layer.kernel.to(x.dtype)
