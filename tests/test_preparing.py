@@ -12,12 +12,11 @@ import pytest
 from purify3d.affinities.config import COMPACT
 from purify3d.base.errors import PurifyWarning
 from purify3d.base.workers import Processes, attempt
+from purify3d.runs.job import capture_anywhere, model_anywhere
 from purify3d.training.preparing import (
     CaptureTask,
     Making,
-    capture_anywhere,
     make,
-    model_anywhere,
     prepare_all,
 )
 

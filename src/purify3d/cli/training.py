@@ -112,9 +112,10 @@ def train(
     from purify3d.affinities.embeddings import words_of
     from purify3d.base.devices import find_device
     from purify3d.base.workers import workers
+    from purify3d.runs.job import model_anywhere
     from purify3d.training import parallel, train, write_report
     from purify3d.training.loop import LOG, STATE
-    from purify3d.training.preparing import Making, loaded, model_anywhere
+    from purify3d.training.preparing import Making, loaded
 
     chosen = flags.checked(lambda: workers(jobs, ray))
     folder = flags.folder(output, Path("student"))
@@ -144,7 +145,8 @@ def train(
                 err=True,
             )
         kept = Path(cache or folder / "scenes").absolute()
-        making = Making(network, model_anywhere(teacher), known, kept, cache_limit * 1e9, device)
+        taught = model_anywhere(teacher) if ":" in teacher else teacher  # a bare one is a name, no path
+        making = Making(network, taught, known, kept, cache_limit * 1e9, device)
         recipe = making.recipe()  # a model that is not there is said once, and not of every capture
         if ray is not None:  # which gives each capture a GPU of its own
             making = replace(making, device=device.partition(":")[0])
@@ -287,8 +289,9 @@ def _prepared(names: list[str], making: Making, workers: Workers) -> list[Path]:
     """
     from purify3d.base.errors import CaptureError
     from purify3d.captures import open_capture
+    from purify3d.runs.job import capture_anywhere
     from purify3d.training import parallel
-    from purify3d.training.preparing import capture_anywhere, prepare_all
+    from purify3d.training.preparing import prepare_all
 
     found = [capture_anywhere(name) for name in names]
     mine = found[parallel.rank() :: parallel.size()]

@@ -85,13 +85,13 @@ class Job:
             self,
             capture=replace(
                 capture,
-                path=capture.path if is_procedural(capture.path) else _absolute(capture.path),
+                path=capture_anywhere(capture.path),
                 onto=None if capture.onto is None else _absolute(capture.onto),
             ),
-            backbone=_argument_resolved(self.backbone),
+            backbone=model_anywhere(self.backbone),
             method=replace(
                 self.method,
-                purify=replace(self.method.purify, affinity=_argument_resolved(self.method.purify.affinity)),
+                purify=replace(self.method.purify, affinity=model_anywhere(self.method.purify.affinity)),
             ),
         )
 
@@ -183,7 +183,12 @@ def _absolute(path: str) -> str:
     return str(Path(path).expanduser().absolute())
 
 
-def _argument_resolved(name: str) -> str:
+def capture_anywhere(path: str) -> str:
+    """A capture as it is found from any working directory."""
+    return path if is_procedural(path) else _absolute(path)
+
+
+def model_anywhere(name: str) -> str:
     """`family:argument` or a bare argument, absolute where it is something that exists here."""
     family, colon, argument = name.rpartition(":")
     if not argument or argument in _BUILT_IN:  # an empty path would be the working directory

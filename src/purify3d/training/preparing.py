@@ -113,18 +113,6 @@ def make(task: CaptureTask) -> Path:
     return task.making.cache().get(scene, recipe)
 
 
-def capture_anywhere(name: str) -> str:
-    """A capture as it is found from any working directory."""
-    return name if is_procedural(name) else str(Path(name).expanduser().absolute())
-
-
-def model_anywhere(name: str) -> str:
-    """`family:argument`, absolute where the argument is something that exists here."""
-    family, colon, argument = name.partition(":")
-    there = bool(colon and argument) and Path(argument).expanduser().exists()
-    return f"{family}:{Path(argument).expanduser().absolute()}" if there else name
-
-
 @lru_cache(maxsize=1)
 def loaded(backbone: str, device: str) -> Backbone:
     """The 2D model that this process made captures ready with last, or another."""
