@@ -19,7 +19,6 @@ from purify3d.backbones import Backbone, StoredBackbone
 from purify3d.base.checkpoints import digest_of
 from purify3d.base.errors import CaptureError
 from purify3d.base.files import clear_partial, write_whole
-from purify3d.base.progress import Progress, silent
 from purify3d.features.config import LiftConfig
 from purify3d.features.labels_from_frames import fuse_instances
 from purify3d.features.lifting import lift
@@ -83,9 +82,7 @@ class Recipe:
         return digest_of(_REVISION, scene.name, views, scene.up.tolist(), stats, model, stored, shape)
 
 
-def prepare(
-    scene: Scene, recipe: Recipe, *, progress: Progress = silent
-) -> tuple[PointCloud, Voxels, Tensor]:
+def prepare(scene: Scene, recipe: Recipe) -> tuple[PointCloud, Voxels, Tensor]:
     """Fuse, lift and voxelise one scene.
 
     Returns:
@@ -95,10 +92,10 @@ def prepare(
         CaptureError, BackboneError, CheckpointError: see the stages.
     """
     config, backbone = recipe.student, recipe.backbone
-    scene = with_points(scene, voxel=config.voxel_size, progress=progress)
+    scene = with_points(scene, voxel=config.voxel_size)
     points = scene.cloud()
     if any(frame.instance is not None for frame in scene.frames):
-        points = replace(points, instance=fuse_instances(scene.frames, points, progress=progress))
+        points = replace(points, instance=fuse_instances(scene.frames, points))
     scene = replace(scene, points=points)
     features, text_embeddings = None, None
     if backbone is not None and (config.feature_dim or config.words):
@@ -106,7 +103,7 @@ def prepare(
         # A model that looks for words has to be given some, also by a student that reads features alone.
         told = text_embeddings is not None or not getattr(backbone, "reads_words", False)
         asked = text_embeddings if told else WORDS
-        features = lift(scene, backbone, asked, LiftConfig(), progress=progress)
+        features = lift(scene, backbone, asked, LiftConfig())
         features = features.within(0) if config.words else features
     voxels = voxelize(points.xyz, config.voxel_size)
     inputs = student_input(points, voxels, features, config=config, text_embeddings=text_embeddings)
@@ -132,7 +129,7 @@ class Cache:
         targets = digest_of(recipe.teacher.name, recipe.teacher.fingerprint)
         return self.folder / f"{recipe.fingerprint(scene)}-{targets}.safetensors"
 
-    def get(self, scene: Scene, recipe: Recipe, *, progress: Progress = silent) -> Path:
+    def get(self, scene: Scene, recipe: Recipe) -> Path:
         """The file of a scene's targets, made if it is not there, as is the scene's.
 
         Raises:
@@ -141,7 +138,7 @@ class Cache:
         path = self.path_of(scene, recipe)
         scene_file = _scene_of(path)
         if not scene_file.is_file():
-            points, voxels, inputs = prepare(scene, recipe, progress=progress)
+            points, voxels, inputs = prepare(scene, recipe)
             fields = {name: getattr(points, name) for name in _CLOUD}
             grid = {"index": voxels.index, "of_point": voxels.of_point.int(), "inputs": inputs.half()}
             self._keep(scene_file, fields | grid, scene.name)
