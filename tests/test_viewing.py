@@ -158,10 +158,9 @@ def test_legend_counts_all_points(finished: Path, viewed: ViewedScene) -> None:
 
 def test_hidden_and_isolated(viewed: ViewedScene) -> None:
     said = state.assigned(viewed, Look())
-    look = state.toggled(Look(), 1, False)
-    assert np.array_equal(state.kept(viewed, look), said != 1)
-    assert state.kept(viewed, state.toggled(look, 1, True)).all()
-    alone = state.isolated(viewed, look, -1)
+    assert state.kept(viewed, Look()).all()
+    assert np.array_equal(state.kept(viewed, Look(hidden=frozenset({1}))), said != 1)
+    alone = Look(hidden=frozenset(range(len(viewed.vocabulary))))
     assert np.array_equal(state.kept(viewed, alone), said == -1)
     assert state.legend(viewed, alone) == state.legend(viewed, Look())  # counts stay
 
@@ -263,7 +262,8 @@ def test_more_like_this(viewed: ViewedScene) -> None:
 
 
 def test_what_is_shown_is_exported(viewed: ViewedScene, words: Words, tmp_path: Path) -> None:
-    look = replace(state.isolated(viewed, Look(), 1), coloring="heat", question=words.embed("floor"))
+    others = frozenset(range(-1, len(viewed.vocabulary))) - {1}
+    look = Look(hidden=others, coloring="heat", question=words.embed("floor"))
     (tmp_path / "shown.ply").write_bytes(state.as_ply(viewed, look))
     written = read_written(tmp_path / "shown.ply")
     rows = np.nonzero(state.assigned(viewed, look) == 1)[0]

@@ -208,12 +208,11 @@ class Client:
 
         def tick(_: Any) -> None:
             if box.value == (index in self.look.hidden):  # set by the visitor, not by us
-                self.change(hidden=state.toggled(self.look, index, box.value).hidden)
+                self.change(hidden=self.look.hidden ^ {index})
 
         box.on_update(self._guarded(tick))
-        only.on_click(
-            self._guarded(lambda _: self.change(hidden=state.isolated(self.viewed, self.look, index).hidden))
-        )
+        others = frozenset(range(-1, len(self.viewed.vocabulary))) - {index}
+        only.on_click(self._guarded(lambda _: self.change(hidden=others)))
 
     # --------------------------------------------------------------------------------------------- words
 

@@ -87,16 +87,6 @@ def legend(viewed: ViewedScene, look: Look) -> list[Row]:
     return [*rows, Row(-1, "(no label)", NO_LABEL_COLOR, int(count[0]))] if count[0] else rows
 
 
-def toggled(look: Look, index: int, shown: bool) -> Look:
-    """With a label hidden, or shown again."""
-    return replace(look, hidden=look.hidden - {index} if shown else look.hidden | {index})
-
-
-def isolated(viewed: ViewedScene, look: Look, index: int) -> Look:
-    """With every other label hidden."""
-    return replace(look, hidden=frozenset(range(-1, len(viewed.vocabulary))) - {index})
-
-
 def colors(viewed: ViewedScene, look: Look, index: np.ndarray) -> np.ndarray:
     """(n, 3) uint8 colours of the points `index`, (n,) int."""
     version = viewed.version(look.purified)
