@@ -3,6 +3,7 @@
 import json
 import pickle
 import struct
+from collections import Counter
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from PIL import Image
 
 from purify3d.base.errors import CaptureError, PurifyWarning
 from purify3d.captures import FORMATS, open_capture
-from purify3d.captures.formats import matterport
+from purify3d.captures.formats import matterport, matterport_truth
+from purify3d.captures.formats.nyu40 import NYU40
 from purify3d.features.labels_from_frames import in_vocabulary
+from purify3d.types import PointCloud
 from purify3d.types.labelsets import load_label_set
 
 SIZE = (80, 64)
@@ -121,7 +124,7 @@ def test_region(tmp_path: Path) -> None:
     points = scene.cloud()
     np.testing.assert_array_equal(points.xyz.numpy(), VERTICES)
     assert points.rgb[0].tolist() == [5, 6, 7]
-    # Ties go to the smaller: sofa is 2 and stool 3 of the names in order.
+    # Ties go to the smaller: of no benchmark, sofa is 2 and stool 3 of the names in order.
     assert points.label.tolist() == [2, 2, 3, 3]
     assert points.instance.tolist() == [10, 10, 11, 11]
     assert scene.truth == {1: "wall", 2: "sofa", 3: "stool", 4: "ceiling"}
@@ -130,16 +133,62 @@ def test_region(tmp_path: Path) -> None:
 def test_matterport21(tmp_path: Path) -> None:
     region = write_house(tmp_path)
     scene = matterport.read(region, labels="matterport21")
-    assert scene.cloud().label.tolist() == [6, 6, 40, 40]
     vocabulary = load_label_set("matterport21").vocabulary
-    assert in_vocabulary(scene.cloud().label, scene.truth, vocabulary).tolist() == [5, 5, -1, -1]
-    # All of its classes are names of NYU40.
-    words = {word for synonyms in vocabulary.synonyms for word in synonyms}
-    assert words <= set(scene.truth.values())
+    assert list(scene.truth.values()) == list(vocabulary.names)
+    # A stool is of no class, and none wins a tie.
+    assert in_vocabulary(scene.cloud().label, scene.truth, vocabulary).tolist() == [-1, -1, -1, -1]
+    assert scene.cloud().instance.tolist() == [10, 10, 11, 11]
+    assert set(vocabulary.names) <= set(NYU40.values())
+
+
+#: nyu40id of the 21 classes in order.
+OF_21 = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 16, 24, 28, 33, 34, 36, 39, 22]
+
+
+@pytest.mark.parametrize("labels", matterport_truth.BENCHMARKS)
+def test_faces_are_of_a_class_before_vertices_are_asked(tmp_path: Path, labels: str) -> None:
+    """Vertices of a random mesh, asked one by one; a third of the categories or more is of no class."""
+    rng = np.random.default_rng(len(labels))
+    names = list(load_label_set("matterport160").vocabulary.names)
+    kinds = [*names[:4], "void", "heap of hay", *names[50:53], *names[100:103]]
+    columns = list(zip([1, 2, 3, 0, 21, 13, 40, 22, 39, 28, 36, 4], kinds, strict=True))
+    table = tmp_path / "category_mapping.tsv"
+    rows = [f"{i}\t{nyu}\t{name}" for i, (nyu, name) in enumerate(columns, start=1)]
+    table.write_text("\n".join(["index\tnyu40id\tnyuClass", *rows]) + "\n")
+    thing = rng.integers(0, 10, 150)  # has four vertices and, by half of its faces, one category
+    faces = 4 * thing[:, None] + rng.integers(0, 4, (150, 3))
+    category = np.where(rng.random(150) < 0.5, thing + 1, rng.integers(-1, 13, 150))
+    category[category == 0] = -1
+    data = [f"property int {name}" for name in ("category_id", "segment_id")]
+    head = ["ply", "format binary_little_endian 1.0", "element vertex 40"]
+    head += [f"property float {axis}" for axis in "xyz"] + ["element face 150"]
+    head += ["property list uchar int vertex_indices", *data, "end_header", ""]
+    mesh, xyz = tmp_path / "region0.ply", rng.random((40, 3)).astype("<f4")
+    mesh.write_bytes(
+        "\n".join(head).encode()
+        + xyz.tobytes()
+        + b"".join(struct.pack("<B5i", 3, *f, c, 7) for f, c in zip(faces.tolist(), category, strict=True))
+    )
+    points, truth = matterport_truth.read(mesh, PointCloud.from_arrays(xyz), table, labels)
+    count = int(labels.removeprefix("matterport"))
+
+    def class_of(c: int) -> int:
+        nyu, name = columns[c - 1] if c > 0 else (0, "")
+        if labels == "matterport21":
+            return OF_21.index(nyu) if nyu in OF_21 else -1
+        return names[:count].index(name) if name in names[:count] else -1
+
+    expected = []
+    for vertex in range(40):
+        votes = Counter(class_of(c) for f, c in zip(faces, category, strict=True) for v in f if v == vertex)
+        expected.append(min(votes, key=lambda one: (-votes[one], one)) if votes else -1)
+    found = in_vocabulary(points.label, truth, load_label_set(labels).vocabulary)
+    assert found.tolist() == expected
+    assert len(set(expected)) > 4
 
 
 @pytest.mark.parametrize("benchmark", ["matterport40", "matterport80", "matterport160"])
-def test_one_truth_for_the_long_lists(tmp_path: Path, benchmark: str) -> None:
+def test_the_long_lists(tmp_path: Path, benchmark: str) -> None:
     scene = matterport.read(write_house(tmp_path), labels=benchmark)
     vocabulary = load_label_set(benchmark).vocabulary
     found = in_vocabulary(scene.cloud().label, scene.truth, vocabulary).tolist()
@@ -295,7 +344,7 @@ def test_damaged_table(tmp_path: Path, text: str, message: str) -> None:
 
 
 def test_the_lists_of_the_release_are_names_in_order() -> None:
-    """One truth serves 40, 80 and 160 because each is the beginning of the next."""
+    """Each of 40, 80 and 160 is the beginning of the next."""
     lists = [load_label_set(f"matterport{count}").vocabulary.synonyms for count in (40, 80, 160)]
     assert json.dumps(lists[2][:80]) == json.dumps(lists[1])
     assert json.dumps(lists[1][:40]) == json.dumps(lists[0])

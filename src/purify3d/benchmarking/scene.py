@@ -32,12 +32,8 @@ from purify3d.types.labelsets import set_name
 #: The method that does not pool.
 RAW = "raw"
 
-#: Label sets whose classes have the same names, so that the truth of one serves the others.
-_ALIKE = (
-    {"scannet20", "matterport21"},
-    {"scannet200"},
-    {"matterport40", "matterport80", "matterport160"},
-)
+#: Label sets whose classes have the same names, so that the truth of one serves the other.
+_ALIKE = {"scannet20", "matterport21"}
 
 
 @dataclass(frozen=True)
@@ -260,7 +256,7 @@ def _check_truth_fits(job: Job) -> None:
     wanted = set_name(job.labels)
     facts = None if is_procedural(job.capture.path) else writing.facts_of(Path(job.capture.path))
     made_for = None if facts is None else facts["made_with"].get("labels")
-    if wanted is None or made_for is None or any({wanted, made_for} <= names for names in _ALIKE):
+    if wanted is None or made_for in (None, wanted) or {wanted, made_for} == _ALIKE:
         return
     raise CaptureError(
         f"{job.capture.path} was prepared with the truth of {made_for}; found --labels {wanted}. Prepare it "

@@ -2,10 +2,12 @@
 
 A region's mesh has for each face `category_id`, which is the column `index` of category_mapping.tsv (rows
 from 1; -1 = none), and `segment_id`, the object; the description of the release calls them face_category and
-face_segment. A vertex takes what most of its faces say, of equally many the smaller id.
+face_segment. A face is of a class of the benchmark, or of none, before its vertices are asked: by the column
+`nyu40id` for matterport21, by `nyuClass` for matterport40, 80 and 160. A vertex takes what most of its faces
+say, none included; of equally many none, else the class that comes first. Reference, in scripts/preprocess of
+OpenScene: preprocess_3d_matterport.py and preprocess_3d_matterport_K_num_classes.py.
 
-matterport21 takes the column `nyu40id`; matterport40, 80 and 160 the column `nyuClass`, whose different names
-but void and unknown get ids from 1 in the order of the file, so that one truth serves all three.
+For no benchmark all names of `nyuClass` but void and unknown are classes, in the order of the file.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from purify3d.captures.formats.nyu40 import NYU40
 from purify3d.captures.reading.tables import read_table
 from purify3d.clouds.ply_format import Table, read_elements, read_header
 from purify3d.types import NO_LABEL, PointCloud
+from purify3d.types.labelsets import load_label_set
 
 #: The table of categories, in one of the folders of a region or in `metadata` in one of them.
 TABLE = "category_mapping.tsv"
@@ -41,12 +44,14 @@ def find_table(path: Path) -> Path | None:
     return next((home / TABLE for home in homes if (home / TABLE).is_file()), None)
 
 
-def read(mesh: Path, points: PointCloud, table: Path, labels: str) -> tuple[PointCloud, dict[int, str]]:
+def read(
+    mesh: Path, points: PointCloud, table: Path, labels: str | None
+) -> tuple[PointCloud, dict[int, str]]:
     """The vertices of a region with truth, and the names of its ids.
 
     Args:
         points: all vertices of the mesh, in its order.
-        labels: one of `BENCHMARKS`.
+        labels: one of `BENCHMARKS`, or None.
 
     Raises:
         CaptureError: faces without categories, of vertices that are not there, or a table that is none.
@@ -87,30 +92,26 @@ def read(mesh: Path, points: PointCloud, table: Path, labels: str) -> tuple[Poin
     )
 
 
-def _mapping(table: Path, labels: str) -> tuple[dict[int, int], dict[int, str]]:
-    """Truth id of each category that has one, and names of the truth ids."""
-    if labels not in BENCHMARKS:
+def _mapping(table: Path, labels: str | None) -> tuple[dict[int, int], dict[int, str]]:
+    """Truth id of each category, -1 where it is of no class, and names of the truth ids, from 1 in order."""
+    if labels is not None and labels not in BENCHMARKS:
         raise CaptureError(f"found labels {labels!r}; expected one of {', '.join(BENCHMARKS)}")
+    names = [] if labels is None else list(load_label_set(labels).vocabulary.names)
     column = "nyu40id" if labels == "matterport21" else "nyuClass"
     id_of: dict[int, int] = {}
-    of_name: dict[str, int] = {}
-    for number, row in enumerate(read_table(table, ("index", column)), start=2):
+    of_name = {name: number for number, name in enumerate(names, start=1)}
+    for line, row in enumerate(read_table(table, ("index", column)), start=2):
         value = row[column]
         if not row["index"].isdecimal() or (column == "nyu40id" and not (value or "0").isdecimal()):
             raise CaptureError(
-                f"{table}: line {number} has index {row['index'][:20]!r} and {column} {value[:20]!r}; "
+                f"{table}: line {line} has index {row['index'][:20]!r} and {column} {value[:20]!r}; "
                 "expected whole numbers. Download it again"
             )
-        index = int(row["index"])
-        if column == "nyu40id":
-            id_of[index] = int(value or 0) if int(value or 0) in NYU40 else NO_LABEL
-        elif value.lower() in _NOTHING:
-            id_of[index] = NO_LABEL
-        else:
-            id_of[index] = of_name.setdefault(value, len(of_name) + 1)
-    if column == "nyu40id":
-        return id_of, dict(NYU40)
-    return id_of, {i: name for name, i in of_name.items()}
+        name = NYU40.get(int(value or 0), "") if column == "nyu40id" else value
+        if labels is None and name.lower() not in _NOTHING:
+            of_name.setdefault(name, len(of_name) + 1)
+        id_of[int(row["index"])] = of_name.get(name, NO_LABEL)
+    return id_of, {number: name for name, number in of_name.items()}
 
 
 def _column(mesh: Path, faces: Table, names: tuple[str, ...], count: int) -> np.ndarray:
