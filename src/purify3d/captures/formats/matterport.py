@@ -83,8 +83,8 @@ def read(
 
     Args:
         intrinsics: (fx, fy, cx, cy) of the colour images, counted from the top, in place of the file's.
-        labels: the truth of which benchmark, one of `matterport_truth.BENCHMARKS`; None: matterport160, whose
-            truth matterport40 and 80 share.
+        labels: the truth of which benchmark, one of `matterport_truth.BENCHMARKS`; None: of none, every
+            name of the column `nyuClass` is a class.
         table: category_mapping.tsv; None: see `matterport_truth.find_table`.
 
     Returns:
@@ -112,7 +112,7 @@ def read(
     names: dict[int, str] = {}
     table = table or matterport_truth.find_table(path)
     if table is not None:
-        points, names = matterport_truth.read(path, points, table, labels or "matterport160")
+        points, names = matterport_truth.read(path, points, table, labels)
         used += (table,)
     elif labels is not None:
         raise CaptureError(
