@@ -501,6 +501,19 @@ def test_scenes_that_show_much_and_differ_are_chosen() -> None:
         choose(rows, 33)
 
 
+def test_entropy_and_richness_are_compared_by_their_ranges() -> None:
+    """The third of four scenes has the most classes, 12 of 4 to 12, the fourth the highest entropy: in nats and
+    classes the third is ahead, by their ranges the fourth is."""
+    few, flat = np.eye(16)[:4].mean(0), np.eye(16)[:10].mean(0)
+    many = 0.9 * np.eye(16)[:4].mean(0) + 0.1 * np.eye(16)[4:12].mean(0)
+    rows = np.stack([few, few, many, flat])
+    assert richness(rows).tolist() == [4, 4, 12, 10]
+    assert choose(rows, 1) == [3]
+    disorder, classes = entropy(rows), richness(rows)
+    assert (disorder + 0.5 * classes).argmax() == 2
+    assert choose(np.stack([few, few]), 1) == [0]  # nothing to tell them by
+
+
 def test_entropy_and_richness_by_hand() -> None:
     rows = np.array([[0.5, 0.5, 0, 0], [1, 0, 0, 0], [0.25, 0.25, 0.25, 0.25]])
     assert entropy(rows).tolist() == pytest.approx([np.log(2), 0, np.log(4)])

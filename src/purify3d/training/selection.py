@@ -2,7 +2,8 @@
 
 GeoPurify trains on about 1.5 % of a data set (arXiv 2510.02186): scenes below the median number of classes or
 the median label entropy are dropped, the others are clustered by their label histograms, and of each cluster
-the scene of highest entropy + 0.5 * richness is taken. That reads ground truth. Here the histogram may also
+the scene of highest entropy + 0.5 * richness is taken, each brought to 0..1 over the scenes by its lowest and
+highest. That reads ground truth. Here the histogram may also
 come from what a 2D model sees, or from geometry alone, so that no label is needed.
 """
 
@@ -80,6 +81,11 @@ def richness(histograms: np.ndarray) -> np.ndarray:
     return (histograms >= _PRESENT).sum(axis=1)
 
 
+def _unit(values: np.ndarray) -> np.ndarray:
+    """(n,) -> 0 for the lowest to 1 for the highest; 0 where all are the same."""
+    return (values - values.min()) / max(float(np.ptp(values)), 1e-12)
+
+
 def choose(histograms: np.ndarray, count: int, *, seed: int = 0) -> list[int]:
     """The paper's rule: indices of `count` scenes, ascending; the same for the same input and seed.
 
@@ -92,7 +98,7 @@ def choose(histograms: np.ndarray, count: int, *, seed: int = 0) -> list[int]:
     if not 1 <= count <= n:
         raise ValueError(f"found {n} scenes and count = {count}; expected 1 to {n}")
     disorder, classes = entropy(histograms), richness(histograms)
-    score = disorder + 0.5 * classes
+    score = _unit(disorder) + 0.5 * _unit(classes)
     good = np.flatnonzero((disorder >= np.median(disorder)) & (classes >= np.median(classes)))
     if len(good) < count:
         rest = np.setdiff1d(np.argsort(-score, kind="stable"), good, assume_unique=True)
