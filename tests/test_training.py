@@ -502,8 +502,8 @@ def test_scenes_that_show_much_and_differ_are_chosen() -> None:
 
 
 def test_entropy_and_richness_are_compared_by_their_ranges() -> None:
-    """The third of four scenes has the most classes, 12 of 4 to 12, the fourth the highest entropy: in nats and
-    classes the third is ahead, by their ranges the fourth is."""
+    """The third of four scenes has the most classes, 12 of 4 to 12, the fourth the highest entropy: in nats
+    and classes the third is ahead, by their ranges the fourth is."""
     few, flat = np.eye(16)[:4].mean(0), np.eye(16)[:10].mean(0)
     many = 0.9 * np.eye(16)[:4].mean(0) + 0.1 * np.eye(16)[4:12].mean(0)
     rows = np.stack([few, few, many, flat])
