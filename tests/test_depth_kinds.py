@@ -118,7 +118,7 @@ def test_nothing_is_opened_or_decoded_that_cannot_be_an_image(tmp_path: Path) ->
     header = np.lib.format
     with (tmp_path / "large.npy").open("wb") as file:
         header.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (10**6, 10**6)})
-    with pytest.raises(CaptureError, match="1000000x1000000 pixels"):
+    with pytest.raises(CaptureError, match=r"float32 of shape \(1000000, 1000000\) in 128 bytes"):
         images.image_size(tmp_path / "large.npy")
 
 

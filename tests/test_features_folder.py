@@ -297,7 +297,7 @@ def test_tables_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
         ({"names": np.array(NAMES, dtype=object), "embeddings": EMBEDDINGS}, "not of objects"),
         ({"names": names[:2], "embeddings": EMBEDDINGS}, r"2 names and embeddings of \(3, 5\)"),
         ({"names": names, "embeddings": EMBEDDINGS[:, :4]}, r"\(3, 4\); expected a row of 5"),
-        ({"names": np.arange(3), "embeddings": EMBEDDINGS}, "3 names"),
+        ({"names": np.arange(3), "embeddings": EMBEDDINGS}, "no list of texts"),
         ({"names": names, "embeddings": EMBEDDINGS * 0}, "zero or not finite"),
     ):
         np.savez(path / "text.npz", **arrays)

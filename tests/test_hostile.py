@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
+import re
 import stat
+import struct
 import subprocess
 import sys
+import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from filelock import Timeout
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
+from purify3d.backbones.pretrained import source_of
 from purify3d.base import files
-from purify3d.base.errors import CaptureError
+from purify3d.base.arrays import array_headers, load_array
+from purify3d.base.errors import CaptureError, PurifyWarning, RunError
 from purify3d.base.files import append_text, locked, make_folders, path_inside, write_folder, write_whole
+from purify3d.captures import open_capture
+from purify3d.captures.formats.nerfstudio import write_nerfstudio
+from purify3d.clouds import read_cloud
 from purify3d.runs import Run
 from purify3d.runs.folder import Folder
+from purify3d.types import Scene
 
 Program = Callable[..., tuple[int, str, str]]
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "purify3d"
@@ -346,3 +361,253 @@ def test_who_may_write_is_asked_of_the_system() -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(CaptureError, match="cannot be opened"):
         files.read_text(tmp_path / "none")
+
+
+# ------------------------------------------------------------------------------------------- code in models
+
+
+@pytest.mark.parametrize("name", ["segmenter:FOLDER", "clip:FOLDER", "siglip:FOLDER"])
+@pytest.mark.parametrize("place", ["config", "tokenizer", "processor"])
+def test_no_code_of_a_model_is_run(
+    name: str, place: str, tmp_path: Path, purify3d: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where somebody says yes to whatever is asked."""
+    pytest.importorskip("transformers")
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\nclass Any: pass\n")
+    kinds = (
+        "AutoConfig",
+        "AutoModelForSemanticSegmentation",
+        "AutoModel",
+        "AutoTokenizer",
+        "AutoImageProcessor",
+    )
+    mapped = {"auto_map": {kind: "code.Any" for kind in kinds}, "model_type": "own"}
+    known = {"model_type": {"segmenter": "segformer"}.get(name.partition(":")[0], name.partition(":")[0])}
+    processor = {"image_processor_type": "SegformerImageProcessor"}
+    files = {
+        "config.json": mapped if place == "config" else known,
+        "tokenizer_config.json": mapped if place == "tokenizer" else {},
+        "preprocessor_config.json": mapped if place == "processor" else processor,
+    }
+    for file, content in files.items():
+        (folder / file).write_text(json.dumps(content))
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    code, _, err = purify3d("info", name.replace("FOLDER", str(folder)))
+    assert code == 1
+    assert str(folder) in err
+    assert not (tmp_path / "ran").exists()
+
+
+def test_every_call_of_the_library_refuses_code() -> None:
+    """Each takes the options of `source_of`, which say no."""
+    calls = [
+        (file.name, ast.unparse(node))
+        for file in (SOURCE / "backbones").rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("from_pretrained")
+    ]
+    assert len(calls) >= 5
+    assert [call for call in calls if "**options" not in call[1]] == []
+
+
+def test_options_refuse_code(tmp_path: Path) -> None:
+    for name in (str(tmp_path), "some/model", "some/model@v1"):
+        assert source_of(name)[1]["trust_remote_code"] is False
+
+
+# ------------------------------------------------------------------------------ names that a file mentions
+
+
+def triangle(uri: str) -> dict[str, Any]:
+    """A glTF whose three positions lie in a file of that name."""
+    return {
+        "asset": {"version": "2.0"},
+        "buffers": [{"uri": uri, "byteLength": 36}],
+        "bufferViews": [{"buffer": 0, "byteLength": 36}],
+        "accessors": [{"bufferView": 0, "componentType": 5126, "count": 3, "type": "VEC3"}],
+        "meshes": [{"primitives": [{"attributes": {"POSITION": 0}}]}],
+        "nodes": [{"mesh": 0}],
+    }
+
+
+def leads_out(tmp_path: Path) -> list[str]:
+    return [
+        "../positions.bin",
+        str(tmp_path / "positions.bin"),
+        "a/../../positions.bin",
+        "%2e%2e/positions.bin",
+    ]
+
+
+@pytest.fixture
+def beside(tmp_path: Path) -> Path:
+    """A folder for a capture; what is private lies beside it."""
+    np.arange(9, dtype="<f4").tofile(tmp_path / "positions.bin")
+    Image.new("RGB", (4, 4), "red").save(tmp_path / "private.png")
+    folder = tmp_path / "scan"
+    folder.mkdir()
+    np.arange(9, dtype="<f4").tofile(folder / "positions.bin")
+    return folder
+
+
+def test_gltf_reads_beside_itself_alone(beside: Path) -> None:
+    (beside / "a.gltf").write_text(json.dumps(triangle("positions.bin")))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PurifyWarning)
+        assert len(read_cloud(beside / "a.gltf")) == 3
+    for uri in leads_out(beside.parent):
+        (beside / "a.gltf").write_text(json.dumps(triangle(uri)))
+        with pytest.raises(CaptureError, match="outside"):
+            read_cloud(beside / "a.gltf")
+
+
+def test_textures_are_read_beside_a_mesh_alone(beside: Path) -> None:
+    tree = triangle("positions.bin")
+    tree["accessors"].append({"bufferView": 0, "componentType": 5126, "count": 3, "type": "VEC2"})
+    tree["meshes"][0]["primitives"][0] |= {"attributes": {"POSITION": 0, "TEXCOORD_0": 1}, "material": 0}
+    tree["materials"] = [{"pbrMetallicRoughness": {"baseColorTexture": {"index": 0}}}]
+    tree |= {"textures": [{"source": 0}], "images": [{"uri": "../private.png"}]}
+    (beside / "a.gltf").write_text(json.dumps(tree))
+    mesh = "mtllib a.mtl\nv 0 0 0\nv 1 0 0\nv 0 1 0\nvt 0 0\nusemtl m\nf 1/1 2/1 3/1\n"
+    (beside / "a.obj").write_text(mesh)
+    (beside / "a.mtl").write_text("newmtl m\nmap_Kd ../private.png\n")
+    (beside / "b.obj").write_text(mesh.replace("a.mtl", "../a.mtl"))
+    (beside.parent / "a.mtl").write_text("newmtl m\nmap_Kd private.png\n")
+    for name in ("a.gltf", "a.obj", "b.obj"):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            cloud = read_cloud(beside / name)
+        assert any("outside" in str(warning.message) for warning in caught)
+        assert (cloud.rgb == 128).all()
+
+
+@pytest.mark.parametrize("name", ["../../private.png", "/etc/hostname.png", "x" * 1000 + ".png"])
+def test_lists_of_files_lead_nowhere(name: str, tmp_path: Path, room: Scene) -> None:
+    """transforms.json and TUM's lists; COLMAP's and Matterport's names go the same way."""
+    scan = write_nerfstudio(room, tmp_path / "a" / "scan")
+    Image.new("RGB", (4, 4), "red").save(tmp_path / "private.png")
+    tree = json.loads((scan / "transforms.json").read_text())
+    tree["frames"][0]["file_path"] = name
+    (scan / "transforms.json").write_text(json.dumps(tree))
+    with pytest.warns(PurifyWarning, match=r"1 frame is left out: .*(outside|the name of no file)") as caught:
+        assert len(open_capture(scan).frames) == len(room.frames) - 1
+    assert len(str(caught[0].message)) < 600
+    tum = tmp_path / "b" / "tum"
+    tum.mkdir(parents=True)
+    for kind in ("rgb", "depth"):
+        (tum / f"{kind}.txt").write_text(f"1.0 {name if kind == 'rgb' else 'depth.png'}\n")
+    (tum / "groundtruth.txt").write_text("1.0 0 0 0 0 0 0 1\n")
+    with pytest.raises(CaptureError, match=r"outside|the name of no file"):
+        open_capture(tum)
+
+
+def test_every_reader_of_names_asks_one_function() -> None:
+    """Where a capture or cloud names files, `path_inside` or `find_file` finds them: in these files. A new
+    reader that joins a folder with text of a file belongs here, or takes names from a listing."""
+    asks = {
+        file.relative_to(SOURCE).as_posix()
+        for file in SOURCE.rglob("*.py")
+        if re.search(r"\b(path_inside|find_file)\(", file.read_text())
+    }
+    assert asks == {
+        "base/files.py",
+        "captures/formats/colmap.py",
+        "captures/formats/matterport.py",
+        "captures/formats/nerfstudio.py",
+        "captures/formats/tum.py",
+        "captures/reading/archives.py",
+        "captures/reading/keys.py",
+        "clouds/gltf.py",
+        "clouds/obj.py",
+    }
+
+
+# --------------------------------------------------------------------------------- small files that grow
+
+
+def test_what_is_unpacked_has_a_ceiling(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with (
+        zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("depth.npy", "w") as file,
+    ):
+        np.lib.format.write_array(file, np.zeros((2000, 2000), np.float32))
+    assert load_array(tmp_path / "a.npz").shape == (2000, 2000)
+    monkeypatch.setenv("PURIFY3D_UNPACKED_GB", "0.01")
+    with pytest.raises(CaptureError, match=r"would take 16 MB once unpacked.*PURIFY3D_UNPACKED_GB=1"):
+        load_array(tmp_path / "a.npz")
+    monkeypatch.setenv("PURIFY3D_UNPACKED_GB", "much")
+    with pytest.raises(CaptureError, match="expected a number of GB above 0"):
+        load_array(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (1000000, 1000000)}",  # memory for nothing
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 4)}",
+        "{'descr': '|O', 'fortran_order': False, 'shape': (1,)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2)",
+        "((((",
+        "'",
+        "{'descr': [('a', '<f4', 99999999999999999999)], 'fortran_order': False, 'shape': (2, 2)}",
+        "",
+    ],
+)
+def test_damaged_headers_of_arrays(header: str, tmp_path: Path) -> None:
+    text = header.encode()
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + bytes(16))
+    with pytest.raises(ValueError, match="no whole array"):
+        load_array(tmp_path / "a.npy")
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.write(tmp_path / "a.npy", "a.npy")
+    with pytest.raises(ValueError, match="no whole array"):
+        array_headers(tmp_path / "a.npz")
+
+
+def test_texts_beyond_all_characters(tmp_path: Path) -> None:
+    names = np.array(["abc"])
+    names.view(np.uint32)[1] = 0x7FFFFFFF
+    np.save(tmp_path / "a.npy", names)
+    with pytest.raises(ValueError, match="no whole array"):
+        load_array(tmp_path / "a.npy")
+
+
+# ------------------------------------------------------------------------ numbers that a damaged run holds
+
+
+@pytest.mark.parametrize("damage", ["label", "score", "views", "place"])
+def test_a_damaged_run_is_named(damage: str, run: Path) -> None:
+    """With the size that its record says: only its numbers are wrong."""
+    name = "points.ply" if damage == "place" else "labels.ply"
+    header, _, data = (run / name).read_bytes().partition(b"end_header\n")
+    kinds = {"float": "<f4", "uchar": "u1", "int": "<i4", "short": "<i2", "double": "<f8", "ushort": "<u2"}
+    words = [line.split() for line in header.decode().splitlines() if line.startswith("property")]
+    rows = np.frombuffer(data, np.dtype([(word[2], kinds[word[1]]) for word in words])).copy()
+    column = {"place": "x"}.get(damage, damage)
+    rows[column][0] = {"label": -2, "score": np.nan, "views": -5, "place": 1e24}[damage]
+    (run / name).write_bytes(header + b"end_header\n" + rows.tobytes())
+    with pytest.raises(RunError, match=f"{name}.*damaged"):
+        Run.open(run).labels
+
+
+def test_damaged_features_are_named(run: Path) -> None:
+    tensors = load_file(run / "features.safetensors")
+    with safe_open(run / "features.safetensors", framework="pt") as file:
+        metadata = file.metadata()
+    name = next(name for name, tensor in tensors.items() if tensor.is_floating_point())
+    tensors[name].view(-1)[0] = float("nan")
+    save_file(tensors, run / "features.safetensors", metadata=metadata)
+    with pytest.raises(RunError, match="not finite"):
+        Run.open(run).features
+
+
+@pytest.mark.parametrize("value", ["1e400", "1" + "0" * 400, "-1e400", "NaN"])
+def test_settings_beyond_all_numbers(value: str, run: Path) -> None:
+    text = (run / "config.json").read_text()
+    changed = re.sub(r'"neighbors": \d+', f'"neighbors": {value}', text)
+    assert changed != text
+    (run / "config.json").write_text(changed)
+    with pytest.raises(RunError, match=r"config\.json cannot be used"):
+        Run.open(run)

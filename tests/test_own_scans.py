@@ -275,7 +275,7 @@ def test_json_that_is_absurd(tmp_path: Path) -> None:
             nerfstudio.read(tmp_path)
     with (tmp_path / "transforms.json").open("wb") as file:
         file.truncate(300_000_000)
-    with pytest.raises(CaptureError, match="found 300 MB; expected a text of at most 256 MB"):
+    with pytest.raises(CaptureError, match="found 300 MB; expected at most 256 MB"):
         nerfstudio.read(tmp_path)
 
 

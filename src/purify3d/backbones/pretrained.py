@@ -54,14 +54,17 @@ def failures_told(what: str, expected: str) -> Iterator[None]:
         raise BackboneError(f"{what}: {reason_of(error)}. Expected {expected}") from error
 
 
-def source_of(name: str) -> tuple[str, dict[str, str]]:
+def source_of(name: str) -> tuple[str, dict[str, Any]]:
     """A folder or hub id, which `@REVISION` may follow -> what `from_pretrained` takes: name and options.
+
+    Code that lies beside weights is never run, and nobody is asked whether it may be.
 
     Raises:
         CheckpointError: see `split_revision`.
     """
     source, revision = split_revision(name)
-    return source, {} if revision is None else {"revision": revision}
+    options: dict[str, Any] = {"trust_remote_code": False}
+    return source, options if revision is None else options | {"revision": revision}
 
 
 def load_model(kind: Any, name: str, *, expected: str, strict: bool = False) -> Any:
@@ -115,6 +118,7 @@ def pretrained_facts(name: str, input_size: str) -> Facts:
     folder = Path(source)
     if not folder.is_dir():  # then it lies in the hub's cache by now
         cached_file = require("transformers.utils", "hub").cached_file
+        del options["trust_remote_code"]
         folder = Path(cached_file(source, "config.json", local_files_only=True, **options)).parent
     return Facts(
         kind="dense",

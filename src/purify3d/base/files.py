@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import errno
+import math
 import os
 import shutil
 import stat
@@ -36,6 +37,7 @@ _SPECIAL = (
     (stat.S_ISBLK, "a device"),
 )
 _SURROGATE = 0x20000000  # of a reparse tag: what stands for another place on Windows, such as a junction
+_UNPACKED = "PURIFY3D_UNPACKED_GB"
 _LONGEST = 256  # bytes of a name, which no file system has
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _BY_DESCRIPTOR = os.rename in os.supports_dir_fd and Path("/proc/self/fd").is_dir()
@@ -57,28 +59,69 @@ def check_file(path: Path) -> int:
     return found.st_size
 
 
+def read_bytes(path: Path, most: int = MOST_TEXT) -> bytes:
+    """All of a file.
+
+    Raises:
+        CaptureError: no ordinary file, larger than `most` bytes, or it cannot be read.
+    """
+    size = check_file(path)
+    if size > most:
+        raise CaptureError(f"{path}: found {size / 1e6:.0f} MB; expected at most {most / 1e6:.0f} MB")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CaptureError(f"{path}: cannot be read ({error.strerror}). Check the path") from error
+
+
 def read_text(path: Path, most: int = MOST_TEXT) -> str:
     """Text in UTF-8, or in UTF-16 with a byte order mark, as editors of Windows write it.
 
     Raises:
         CaptureError: no ordinary file, larger than `most` bytes, or no text.
     """
-    size = check_file(path)
-    if size > most:
-        raise CaptureError(
-            f"{path}: found {size / 1e6:.0f} MB; expected a text of at most {most / 1e6:.0f} MB"
-        )
+    data = read_bytes(path, most)
     try:
-        data = path.read_bytes()
         wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         return data.decode("utf-16" if wide else "utf-8-sig")
-    except OSError as error:
-        raise CaptureError(f"{path}: cannot be read ({error.strerror}). Check the path") from error
     except UnicodeDecodeError as error:
         raise CaptureError(
             f"{path}: found bytes that are no text (byte {error.start}: {data[error.start]:#04x}); expected "
             "UTF-8. Save it as UTF-8, or re-copy the capture"
         ) from error
+
+
+def most_unpacked() -> int:
+    """Bytes that one member of an archive, or one message of a recording, may take once unpacked: a frame has
+    some MB, and a few kB can become any number. 512 MB, or what PURIFY3D_UNPACKED_GB says.
+
+    Raises:
+        CaptureError: it says no number above 0.
+    """
+    text = os.environ.get(_UNPACKED, "")
+    try:
+        most = float(text or 0.512) * 1e9
+        if not 0 < most < math.inf:
+            raise ValueError(text)
+    except ValueError as error:
+        raise CaptureError(f"found {_UNPACKED}={text!r}; expected a number of GB above 0") from error
+    return int(most)
+
+
+def check_unpacked(called: str, size: float) -> None:
+    """Refuse what would take more memory than a frame of a capture can.
+
+    Args:
+        called: what messages call it. size: bytes, as its header says.
+
+    Raises:
+        CaptureError: it would.
+    """
+    if size > (most := most_unpacked()):
+        raise CaptureError(
+            f"{called}: would take {size / 1e6:.0f} MB once unpacked; expected at most {most / 1e6:.0f} MB. "
+            f"Is it damaged? {_UNPACKED}={math.ceil(size / 1e9)} allows it"
+        )
 
 
 def path_inside(folder: Path, name: str, *, above: bool = False) -> Path:

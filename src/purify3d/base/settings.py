@@ -103,7 +103,9 @@ def _check_number(name: str, value: Any, kind: type, rule: Any) -> None:
     if rule["infinite"]:
         wanted += ", or inf"
     good = isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
-    good = good and (math.isfinite(value) or (rule["infinite"] and value == math.inf))
+    good = good and (
+        isinstance(value, int) or math.isfinite(value) or (rule["infinite"] and value == math.inf)
+    )
     if not good or not low <= value <= (math.inf if rule["infinite"] else high):
         raise ValueError(f"found {name}; expected {wanted}")
     if above is not None and not value > above:

@@ -10,7 +10,8 @@ import base64
 import io
 import json
 import struct
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,13 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from purify3d.base.errors import CaptureError
-from purify3d.base.files import check_file
+from purify3d.base.errors import CaptureError, PurifyWarning
+from purify3d.base.files import check_file, path_inside, read_text
 from purify3d.clouds.vertices import Vertices, colors_at, no_colors, picture, vertex_normals
 
 _KINDS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
 _PACKED = ("KHR_draco_mesh_compression", "EXT_meshopt_compression")
-_MOST_TEXT = 1 << 28  # bytes of JSON
 _MOST_ROWS = 200_000_000  # of all tables; a few bytes can place a mesh many times
 _POINTS, _TRIANGLES, _STRIP, _FAN = 0, 4, 5, 6
 
@@ -41,9 +41,7 @@ def read_vertices(path: Path) -> Vertices:
     """
     try:
         file = _File.opened(path)
-        placed: list[Vertices] = []
-        for mesh, world in _nodes(file.tree):
-            placed += [part.placed(world) for part in _parts(file, mesh)]
+        placed = _placed(file)
     except CaptureError:
         raise
     except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError) as error:
@@ -82,10 +80,9 @@ class _Part:
     def placed(self, world: np.ndarray) -> Vertices:
         xyz = self.xyz @ world[:3, :3].T + world[:3, 3]
         if self.normal is not None:
-            turn = np.linalg.det(world[:3, :3]) * np.linalg.pinv(world[:3, :3])
-            return Vertices(xyz, self.rgb, self.normal @ turn)
+            return Vertices(xyz, self.rgb, self.normal @ _cofactors(world[:3, :3]).T)
         triangles = np.concatenate([np.empty((0, 3), dtype=np.int64), *self.triangles])
-        if np.linalg.det(world[:3, :3]) < 0:
+        if world[0, :3] @ _cofactors(world[:3, :3])[0] < 0:  # the determinant
             triangles = triangles[:, ::-1]
         return Vertices(xyz, self.rgb, vertex_normals(xyz, triangles))
 
@@ -129,9 +126,7 @@ class _File:
             raise ValueError(f"found accessor {index} among {len(self.tree['accessors'])}")
         entry = self.tree["accessors"][index]
         kind, width, count = _KINDS[entry["componentType"]], _WIDTHS[entry["type"]], int(entry["count"])
-        self.rows += count
-        if self.rows > _MOST_ROWS:
-            raise ValueError(f"found more than {_MOST_ROWS} rows in all tables")
+        self.count(count)
         if "bufferView" in entry:
             stored = self._rows(entry, kind, width, count)
         elif "sparse" in entry and count <= sum(map(len, self.buffers)):
@@ -146,6 +141,15 @@ class _File:
         if stored.dtype.kind == "f" or not entry.get("normalized"):
             return stored.astype(np.float64 if stored.dtype.kind == "f" else np.int64)
         return np.asarray(np.maximum(stored / np.iinfo(stored.dtype).max, -1))
+
+    def count(self, rows: int) -> None:
+        """
+        Raises:
+            ValueError: they are too many, with those before.
+        """
+        self.rows += rows
+        if self.rows > _MOST_ROWS:
+            raise ValueError(f"found more than {_MOST_ROWS} rows in all tables and places")
 
     def _rows(self, entry: dict[str, Any], kind: str, width: int, count: int) -> np.ndarray:
         data, stride = self.view(entry["bufferView"])
@@ -178,7 +182,8 @@ class _File:
             entry = self.tree["images"][index]
             view = entry.get("bufferView")
             data = _bytes(self.path, entry, None) if view is None else self.view(view)[0]
-        except (OSError, ValueError, LookupError, CaptureError):
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, CaptureError) as error:
+            warnings.warn(f"{self.path}: a texture is not read: {error}", PurifyWarning, stacklevel=2)
             return None
         return picture(io.BytesIO(data.tobytes()))
 
@@ -187,9 +192,7 @@ def _chunks(path: Path) -> tuple[bytes, bytes | None]:
     """The JSON of a file, and of GLB the bytes that come with it."""
     size = path.stat().st_size
     if path.suffix.lower() == ".gltf":
-        if size > _MOST_TEXT:
-            raise ValueError(f"found {size} bytes of JSON")
-        return path.read_bytes(), None
+        return read_text(path).encode(), None
     with path.open("rb") as file:
         magic, version, _ = struct.unpack("<4sII", file.read(12).ljust(12, b"\0"))
         if magic != b"glTF" or version != 2:
@@ -212,13 +215,27 @@ def _bytes(path: Path, entry: dict[str, Any], binary: bytes | None) -> np.ndarra
         return np.frombuffer(binary, np.uint8)
     if address.startswith("data:"):
         return np.frombuffer(base64.b64decode(address.partition(",")[2]), np.uint8)
-    beside = path.parent / unquote(address)
+    beside = path_inside(path.parent, unquote(address))
     check_file(beside)
     return np.fromfile(beside, np.uint8)
 
 
-def _nodes(tree: dict[str, Any]) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
-    """Each mesh that is placed and its (4, 4) world_from_mesh, nodes before their children, in order."""
+def _placed(file: _File) -> list[Vertices]:
+    """The vertices of each node; a mesh is read once, however often it is placed."""
+    meshes: dict[int, list[_Part]] = {}
+    placed = []
+    for index, world in _nodes(file.tree):
+        if index not in meshes:
+            meshes[index] = _parts(file, file.tree["meshes"][index])
+        for part in meshes[index]:
+            file.count(len(part.xyz))
+            placed.append(part.placed(world))
+    return placed
+
+
+def _nodes(tree: dict[str, Any]) -> Iterator[tuple[int, np.ndarray]]:
+    """The number of each mesh that is placed and its (4, 4) world_from_mesh, nodes before their children, in
+    order."""
     nodes = tree.get("nodes", [])
     if tree.get("scenes"):
         roots = tree["scenes"][tree.get("scene", 0)].get("nodes", [])
@@ -235,7 +252,7 @@ def _nodes(tree: dict[str, Any]) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
         node = nodes[index]
         world = parent @ _matrix(node)
         if "mesh" in node:
-            yield tree["meshes"][node["mesh"]], world
+            yield node["mesh"], world
         waiting += [(child, world) for child in reversed(node.get("children", []))]
 
 
@@ -253,6 +270,16 @@ def _matrix(node: dict[str, Any]) -> np.ndarray:
     matrix[:3, :3] = np.array(turn) * np.array(node.get("scale", (1, 1, 1)), dtype=np.float64)
     matrix[:3, 3] = node.get("translation", (0, 0, 0))
     return matrix
+
+
+def _cofactors(matrix: np.ndarray) -> np.ndarray:
+    """(3, 3), which turns normals as the (3, 3) matrix turns what they stand on; times its length."""
+    a, b, c = matrix.tolist()
+    return np.array([_cross(b, c), _cross(c, a), _cross(a, b)])
+
+
+def _cross(a: Sequence[float], b: Sequence[float]) -> list[float]:
+    return [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
 
 
 def _parts(file: _File, mesh: dict[str, Any]) -> list[_Part]:

@@ -7,12 +7,14 @@ and order. Format: Wavefront, "Object Files (.obj)", 1995; colours behind positi
 from __future__ import annotations
 
 import os
+import warnings
 from array import array
 from pathlib import Path
 
 import numpy as np
 
-from purify3d.base.errors import CaptureError
+from purify3d.base.errors import CaptureError, PurifyWarning
+from purify3d.base.files import path_inside, read_bytes
 from purify3d.clouds.lines import Lines, numbers
 from purify3d.clouds.vertices import Vertices, bytes_of_colors, colors_at, no_colors, picture, vertex_normals
 
@@ -122,14 +124,14 @@ class _Read:
         """(N, 3) colours of textures, grey where there is none; None where no image can be found."""
         images: dict[bytes, Path] = {}
         for library in self.libraries:
-            images |= _materials(path.parent / os.fsdecode(library))
+            images |= _materials(path, library)
         vertex, first = np.unique(corner[:, 0], return_index=True)
         place = np.nan_to_num(np.array(self.texture).reshape(-1, 2)[corner[first, 1]], posinf=0, neginf=0) % 1
         rgb, painted = no_colors(count), False
         for name, file in images.items():
             of_it = corner[first, 3] == self.materials.get(name, -1)
-            if not of_it.any() or not file.is_file():
-                continue  # a mesh without its images is still a mesh
+            if not of_it.any():
+                continue
             image = picture(file)
             if image is not None:
                 at = np.stack([place[of_it, 0], 1 - place[of_it, 1]], axis=1)
@@ -151,15 +153,24 @@ def _corner(word: bytes, counts: tuple[int, int, int]) -> tuple[int, int, int]:
     return found[0], found[1], found[2]
 
 
-def _materials(library: Path) -> dict[bytes, Path]:
-    """Image of each material of an MTL file."""
+def _materials(path: Path, library: bytes) -> dict[bytes, Path]:
+    """Image of each material of an MTL file; one that lies outside the OBJ's folder is not read.
+
+    Warns:
+        PurifyWarning: which one.
+    """
     images: dict[bytes, Path] = {}
     name = b""
-    if library.is_file() and library.stat().st_size <= _MOST_MATERIAL:
-        for line in library.read_bytes().splitlines():
+    try:
+        file = path_inside(path.parent, os.fsdecode(library))
+        lines = read_bytes(file, _MOST_MATERIAL).splitlines() if os.path.isfile(file) else []
+        for line in lines:
             key, rest = (*line.split(None, 1), b"", b"")[:2]
             if key == b"newmtl":
                 name = rest.strip()
             elif key == b"map_Kd":
-                images[name] = library.parent / os.fsdecode(rest.strip().replace(b"\\", b"/"))
-    return images
+                inside = file.parent.relative_to(path.parent) / os.fsdecode(rest.strip().replace(b"\\", b"/"))
+                images[name] = path_inside(path.parent, inside.as_posix())
+    except (ValueError, CaptureError) as error:
+        warnings.warn(f"{path}: its materials are not read: {error}", PurifyWarning, stacklevel=2)
+    return {name: image for name, image in images.items() if os.path.isfile(image)}

@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from purify3d.base.arrays import DAMAGED
+from purify3d.base.errors import CaptureError
+from purify3d.base.files import check_file
 from purify3d.types import NO_LABEL
 
 #: Colour of points that have none.
@@ -46,9 +49,11 @@ def no_labels(count: int) -> np.ndarray:
 def picture(source: Path | BytesIO) -> np.ndarray | None:
     """(H, W, 3) uint8 of a texture; None where it cannot be read: a mesh without it is still a mesh."""
     try:
+        if isinstance(source, Path):
+            check_file(source)
         with Image.open(source) as opened:
             return np.asarray(opened.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except (CaptureError, OSError, *DAMAGED, Image.DecompressionBombError):
         return None
 
 

@@ -101,12 +101,16 @@ def decode(tensors: dict[str, Tensor], space: FeatureSpace) -> PointFeatures:
     """Features from what `EncodedFeatures.tensors` gave.
 
     Raises:
-        KeyError, ValueError: something is missing, or of a shape that does not fit.
+        KeyError, ValueError: something is missing, of a shape that does not fit, or not finite.
     """
     fine, coarse, step = tensors["fine"], tensors["coarse"], tensors["step"]
     count, h = fine.shape
     if coarse.shape[0] != count or h + coarse.shape[1] != len(step) or len(step) != len(tensors["basis"]):
         raise ValueError("found columns of other sizes than their steps; expected a step for each")
+    for name, tensor in tensors.items():
+        known = tensor.isfinite() if name != "gap" else ~tensor.isnan()  # to what no other point is near: inf
+        if tensor.is_floating_point() and not bool(known.all()):
+            raise ValueError(f"found values of {name} that are not finite; expected numbers")
     values = torch.empty(count, len(step))
     scale = tensors["scale"].float()[:, None]
     for start in range(0, count, _ROWS):

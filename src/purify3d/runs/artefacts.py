@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from purify3d.base.errors import CaptureError, RunError
+from purify3d.captures.reading.opening import opened_image
 from purify3d.clouds.las import write_las
 from purify3d.clouds.ply import WrittenCloud, read_written, write_ply
 from purify3d.features.codec import EncodedFeatures, decode, encode
@@ -28,6 +29,7 @@ POINTS, SCENE = "points.ply", "scene.json"
 FEATURES, PURIFIED = "features.safetensors", "purified.safetensors"
 LABELS, LEGEND = "labels.ply", "labels.json"
 METRICS, PICTURE = "metrics.json", "picture.png"
+_FARTHEST = 1e5  # metres from the origin of a run, where float32 is exact to 8 mm
 
 
 def write_points(stage: StageWriter, scene: Scene) -> None:
@@ -89,6 +91,11 @@ def read_labels(folder: Folder, scene: Scene, vocabulary: Vocabulary) -> tuple[S
             f"found {len(label)} points in {folder.path / LABELS} and {len(scene.cloud())} in {POINTS}; "
             "expected a score, views and a label of the list for as many. Repeat the run with --overwrite"
         )
+    if bool((label < -1).any()) or not bool(score.isfinite().all()) or bool((views < 0).any()):
+        raise RunError(
+            f"{folder.path / LABELS}: found a label below -1, a score that is no number, or views below 0; "
+            "it is damaged. Repeat the run with --overwrite"
+        )
     return Segmentation(label, score, vocabulary), views
 
 
@@ -131,10 +138,10 @@ def read_picture(folder: Folder) -> Image.Image:
     """
     file = folder.file(PICTURE)
     try:
-        with Image.open(file) as image:
+        with opened_image(file) as image:
             return image.convert("RGB")
-    except OSError as error:
-        raise RunError(f"cannot read {file} ({error}); repeat the run with --overwrite") from error
+    except CaptureError as error:
+        raise RunError(f"cannot read {error}; repeat the run with --overwrite") from error
 
 
 def write_features(stage: StageWriter, name: str, features: PointFeatures) -> EncodedFeatures:
@@ -195,6 +202,11 @@ def name_with_words(kind: str, text: str) -> str:
 
 def _written(folder: Folder, name: str, origin: np.ndarray) -> WrittenCloud:
     try:
-        return read_written(folder.file(name), origin=origin)
+        written = read_written(folder.file(name), origin=origin)
+        if not bool((written.points.xyz.abs() < _FARTHEST).all()):
+            raise ValueError(
+                f"{folder.path / name}: found points more than {_FARTHEST:.0e} m away; it is damaged"
+            )
+        return written
     except (CaptureError, OSError, ValueError) as error:
         raise RunError(f"{error}; or repeat the run with --overwrite") from error

@@ -19,6 +19,9 @@ from purify3d.types.checks import Array, array, check, measured
 NO_LABEL = -1
 
 
+_NARROWEST, _WIDEST = 1e-3, 1e9  # pixels that a focal length can be
+
+
 @dataclass(frozen=True)
 class Camera:
     """A pinhole camera without lens distortion.
@@ -36,8 +39,11 @@ class Camera:
     height: int
 
     def __post_init__(self) -> None:
-        finite = np.isfinite([self.fx, self.fy, self.cx, self.cy]).all()
-        check(bool(finite) and self.fx > 0 and self.fy > 0, f"focal lengths must be positive, found {self}")
+        focal, center = (self.fx, self.fy), (self.cx, self.cy)
+        check(
+            all(_NARROWEST < f < _WIDEST for f in focal) and all(abs(c) < _WIDEST for c in center),
+            f"focal lengths must be positive, and none of its numbers beyond reason, found {self}",
+        )
         check(self.width > 0 and self.height > 0, f"an image has at least one pixel, found {self}")
 
 

@@ -12,6 +12,7 @@ from purify3d.base.errors import RunError
 from purify3d.runs import Run
 
 FILE = "objects.json"
+_FARTHEST = 1e6  # metres
 _EDGES = [(a, b) for a in range(8) for b in range(a) if (a ^ b) in (1, 2, 4)]
 
 
@@ -46,8 +47,8 @@ def boxes(run: Run, offset: np.ndarray) -> list[Box]:
             turn = Rotation.from_quat([place["orientation"][a] for a in "xyzw"])
             half = np.array([size[a] for a in "xyz"], dtype=np.float64) / 2
             corners = center + turn.apply(np.array(list(product((-1, 1), repeat=3))) * half)
-            if not np.isfinite(corners).all():
-                raise ValueError("a box that is not finite")
+            if not (np.abs(corners) < _FARTHEST).all():
+                raise ValueError("a box out of reach")
             guess = one["results"][0]["hypothesis"]
             edges = corners[np.array(_EDGES)].astype(np.float32)
             found.append(Box(str(one["id"]), str(guess["class_id"]), float(guess["score"]), edges, center))

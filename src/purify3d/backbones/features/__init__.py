@@ -32,7 +32,8 @@ from torch import Tensor
 from purify3d.backbones.facts import Facts, disk_size
 from purify3d.backbones.features.files import read_array, read_points, read_torch
 from purify3d.backbones.features.text import TABLES, StoredText, read_table
-from purify3d.base.errors import BackboneError
+from purify3d.base.errors import BackboneError, CaptureError
+from purify3d.base.files import read_text
 from purify3d.grid.neighbors import nearest_known
 from purify3d.types import DenseFeatures, FeatureSpace, Frame, PointCloud, PointFeatures, TextEmbeddings
 
@@ -197,17 +198,18 @@ def _read_space(path: Path) -> tuple[FeatureSpace, str | None]:
     if not path.is_file():
         raise BackboneError(f"found no {path}; {expected}: features must say what they may be compared with")
     try:
-        content = dict(json.loads(path.read_text()))
+        text = read_text(path)
+        content = dict(json.loads(text))
         encoder = content.pop("text", None)
         confident = content.pop("length_is_confidence", False)
         space = FeatureSpace(
             str(content.pop("id")), int(content.pop("dim")), float(content.pop("logit_scale")), confident
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (CaptureError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise BackboneError(f"{path} cannot be used ({error!r}); {expected}") from error
     sound = isinstance(confident, bool) and space.dim > 0 and 0 < space.logit_scale < np.inf
     if content or not sound or not isinstance(encoder, str | None):
-        raise BackboneError(f"found {path.read_text().strip()} in {path}; {expected}")
+        raise BackboneError(f"found {text.strip()[:300]} in {path}; {expected}")
     if encoder is not None and encoder.startswith("features:"):
         raise BackboneError(f"{path} names {encoder!r} as text encoder; expected a model, as clip:HUB_ID")
     return space, encoder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from purify3d.base.arrays import array_headers, load_array
 from purify3d.base.checkpoints import read_checkpoint
-from purify3d.base.errors import BackboneError, CheckpointError
+from purify3d.base.errors import BackboneError, CaptureError, CheckpointError
 
 _POINT_KEYS = {"feat", "mask_full"}
 
@@ -76,13 +76,9 @@ def _encode(text: str, encoding: str) -> bytes:
 def _read_numpy(path: Path) -> Any:
     """A tensor, or the names of what else is inside."""
     try:
-        content = np.load(path, allow_pickle=False)
-        if isinstance(content, np.ndarray):
-            return torch.from_numpy(content)
-        with content as file:
-            names = file.files
-            return torch.from_numpy(file[names[0]]) if len(names) == 1 else dict.fromkeys(names)
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        names = array_headers(path)
+        return torch.from_numpy(load_array(path)) if len(names) == 1 else dict.fromkeys(names)
+    except (CaptureError, OSError, ValueError, TypeError) as error:
         raise BackboneError(f"{path} cannot be read as a numeric array ({error}); write it again") from error
 
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from purify3d.backbones import Backbone, load_backbone
-from purify3d.base.errors import BackboneError, LabelError
+from purify3d.base.arrays import load_array
+from purify3d.base.errors import BackboneError, CaptureError, LabelError
 
 #: Files a table of words may lie in.
 TABLES = ("text.npz", "text.safetensors")
@@ -74,17 +73,19 @@ def read_table(path: Path, dim: int) -> dict[str, Tensor]:
     """
     try:
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as file:
-                names, rows = file["names"].tolist(), torch.from_numpy(file["embeddings"])
+            names = load_array(path, "names").tolist()
+            rows = torch.from_numpy(load_array(path, "embeddings"))
         else:
             with safe_open(path, framework="pt") as stored:
                 names, rows = json.loads(stored.metadata()["names"]), stored.get_tensor("embeddings")
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError, zipfile.BadZipFile) as error:
+    except (CaptureError, OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         raise BackboneError(
             f"{path} cannot be read ({error!r}); expected 'embeddings' (T, {dim}) and 'names': in text.npz "
             "an array of T strings (not of objects), in text.safetensors metadata, a JSON list"
         ) from error
-    if rows.shape != (len(names), dim) or not all(isinstance(name, str) for name in names):
+    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise BackboneError(f"{path}: found names that are no list of texts; make it again")
+    if rows.shape != (len(names), dim):
         raise BackboneError(
             f"{path}: found {len(names)} names and embeddings of {tuple(rows.shape)}; expected a row "
             f"of {dim} numbers for each name"

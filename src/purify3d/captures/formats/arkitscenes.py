@@ -23,7 +23,7 @@ from purify3d.base.files import MOST_TEXT
 from purify3d.captures.formats import tum
 from purify3d.captures.reading import images, phones
 from purify3d.captures.reading.frame_names import list_files
-from purify3d.captures.reading.poses import read_numbers
+from purify3d.captures.reading.poses import is_known, read_numbers
 from purify3d.grid import projection
 from purify3d.types import Frame, Scene
 
@@ -94,7 +94,7 @@ def read(path: Path, *, intrinsics: tuple[float, float, float, float] | None = N
 
     def made(k: int, color: Path, row: np.ndarray) -> Frame | None:
         """One frame; None if its pose is not finite."""
-        if not np.isfinite(row).all():
+        if not is_known(row, trajectory):
             return None
         camera_from_world = np.eye(4)
         camera_from_world[:3, :3] = Rotation.from_rotvec(row[:3]).as_matrix()

@@ -26,6 +26,7 @@ from purify3d.captures.reading.depths import check_size
 from purify3d.captures.reading.dropped import Dropped
 from purify3d.captures.reading.frame_names import any_case, natural_sort_key
 from purify3d.captures.reading.images import Intrinsics, Lens
+from purify3d.captures.reading.keys import find_file
 from purify3d.captures.reading.poses import rigid_pose
 from purify3d.types import Camera, Frame, Scene
 from purify3d.types.checks import measured
@@ -101,7 +102,10 @@ def read(path: Path, *, intrinsics: Intrinsics | None = None) -> Scene:
         if image.camera_id not in cameras:
             dropped.refuse(image.name, "a camera that the model lacks")
             continue
-        color, depth = any_case(root / "images" / image.name), _depth_file(depths, image.name)
+        color, depth = (
+            find_file(root / "images", image.name, "an image", str(model)),
+            _depth_file(depths, image.name),
+        )
         if not color.is_file() or depth is None:
             dropped.lacks(image.name, f"no {'depth image' if color.is_file() else 'photo'}")
             continue

@@ -19,8 +19,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from purify3d.base.errors import CaptureError
-from purify3d.captures.reading import images, layouts
+from purify3d.captures.reading import images
 from purify3d.captures.reading.images import Lens
+from purify3d.captures.reading.poses import is_turn
 from purify3d.grid import projection
 from purify3d.types import Camera
 
@@ -89,10 +90,11 @@ class ModelImage:
     def world_from_camera(self) -> np.ndarray:
         """(4, 4) float64; nan where the numbers are not finite or the quaternion is no rotation."""
         qw, qx, qy, qz, *translation = self.camera_from_world
-        if not layouts.is_turn((qw, qx, qy, qz)):
+        if not is_turn((qw, qx, qy, qz)):
             return np.full((4, 4), np.nan)
         pose = projection.pose_from_quaternion(np.array([qx, qy, qz, qw]), np.zeros(3)).T
-        pose[:3, 3] = -pose[:3, :3] @ translation
+        with np.errstate(over="ignore", invalid="ignore"):  # what is beyond reason is refused later
+            pose[:3, 3] = -pose[:3, :3] @ translation
         return pose
 
 

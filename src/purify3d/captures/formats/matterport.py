@@ -29,7 +29,8 @@ from purify3d.base.files import read_text
 from purify3d.captures.formats import matterport_truth
 from purify3d.captures.reading import images, layouts
 from purify3d.captures.reading.dropped import Dropped
-from purify3d.captures.reading.frame_names import any_case, list_files, natural_sort_key
+from purify3d.captures.reading.frame_names import list_files, natural_sort_key
+from purify3d.captures.reading.keys import find_file
 from purify3d.captures.reading.poses import rigid_pose
 from purify3d.clouds import read_cloud
 from purify3d.grid import projection
@@ -130,7 +131,8 @@ def read(
     shots, entries = {}, []
     for shot in _within(read_conf(conf), points.xyz.numpy()):
         name = _name(shot.color)
-        color, depth = any_case(house / _COLOR / shot.color), any_case(house / _DEPTH / shot.depth)
+        color = find_file(house / _COLOR, shot.color, "a photo", str(house))
+        depth = find_file(house / _DEPTH, shot.depth, "a depth image", str(house))
         if not dropped.is_whole(name, {"colour": color.is_file(), "depth": depth.is_file()}, " image"):
             continue
         pose = dropped.attempt(name, partial(rigid_pose, shot.pose, conf))

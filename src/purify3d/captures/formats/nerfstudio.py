@@ -26,6 +26,7 @@ depth image that is no resampled view of the colour camera).
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -163,7 +164,7 @@ def _lacking(keys: Mapping[str, Any], folder: Path, where: str) -> str:
     for key in ("file_path", _depth_key(keys), *(["mask_path"] if masked else [])):
         if keys.get(key) is None:
             return f"no {key}"
-        if not _find(keys, key, folder, where).is_file():
+        if not os.path.isfile(_find(keys, key, folder, where)):
             return f"{key} {shown(keys[key])} is not there"
     return ""
 

@@ -8,13 +8,14 @@ from itertools import pairwise
 import numpy as np
 from scipy.spatial.transform import Rotation, Slerp
 
-from purify3d.captures.reading import layouts
+from purify3d.captures.reading.poses import is_turn
 from purify3d.grid import projection
 
 #: Seconds between two records beyond which nothing is said of the time between them.
 MAX_GAP = 1.0
 
 _NUMBERS = 7
+_FARTHEST = 1e12  # metres
 
 
 class _Link:
@@ -67,7 +68,7 @@ class Transforms:
         What is not finite, or without a rotation, is not taken.
         """
         numbers = np.array([*translation, *xyzw], dtype=np.float64)
-        if not np.isfinite(numbers).all() or not layouts.is_turn(numbers[3:]):
+        if not (np.abs(numbers) < _FARTHEST).all() or not is_turn(numbers[3:]):
             return
         self._parents.setdefault(child, set()).add(parent)
         if static:

@@ -7,6 +7,7 @@ systems" (IROS 2012) and the data set's page on file formats.
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,8 @@ from purify3d.captures.reading.depths import check_size
 from purify3d.captures.reading.dropped import Dropped
 from purify3d.captures.reading.frame_names import any_case, unique_frame_names
 from purify3d.captures.reading.images import Lens
+from purify3d.captures.reading.keys import find_file
+from purify3d.captures.reading.poses import is_known
 from purify3d.grid import projection
 from purify3d.types import Scene
 
@@ -98,7 +101,8 @@ def read(
     dropped, usable = Dropped(path), []
     for i, pose in posed:
         j, k = with_depth[i]
-        color, depth = _file(path, colors[j][0]), _file(path, depths[k][0])
+        color = find_file(path, colors[j][0], "a photo", f"{path}/rgb.txt")
+        depth = find_file(path, depths[k][0], "a depth image", f"{path}/depth.txt")
         if dropped.is_whole(color.name, {"colour": color.is_file(), "depth": depth.is_file()}, " file"):
             usable.append((color, depth, pose))
     if not usable:
@@ -151,12 +155,6 @@ def _interpolated(
             pose[:3, :3] = first[:3, :3] @ Rotation.from_rotvec(share * turn).as_matrix()
             pose[:3, 3] = (1 - share) * first[:3, 3] + share * second[:3, 3]
             yield i, pose
-
-
-def _file(path: Path, name: str) -> Path:
-    """A file of a list, which may have been written on Windows."""
-    file = any_case(path / name)
-    return file if "\\" not in name or file.is_file() else any_case(path / name.replace("\\", "/"))
 
 
 def associate(a: np.ndarray, b: np.ndarray, max_seconds: float = _MAX_SECONDS) -> np.ndarray:
@@ -213,7 +211,7 @@ def _name(folder: Path, line: str) -> str:
     if rest[0] in "\"'" and rest.find(rest[0], 1) > 0:
         return rest[1 : rest.find(rest[0], 1)]
     words = rest.replace(",", " ").split()
-    return rest if len(words) > 1 and _file(folder, rest).is_file() else words[0]
+    return rest if len(words) > 1 and os.path.isfile(any_case(folder / rest)) else words[0]
 
 
 def _pose(words: list[str], source: Path) -> np.ndarray | None:
@@ -221,7 +219,7 @@ def _pose(words: list[str], source: Path) -> np.ndarray | None:
     values = layouts.numbers(" ".join(words), 7)
     if values is None:
         raise CaptureError(f"{source}: found {' '.join(words)[:80]!r}; expected numbers tx ty tz qx qy qz qw")
-    if not np.isfinite(values).all() or np.linalg.norm(values[3:]) < 1e-6:
+    if not is_known(values, source) or np.linalg.norm(values[3:]) < 1e-6:
         return None
     return projection.pose_from_quaternion(values[3:], values[:3])
 

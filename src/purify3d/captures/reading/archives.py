@@ -8,11 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from purify3d.base.errors import CaptureError
-from purify3d.base.files import check_file
+from purify3d.base.files import check_file, check_unpacked, path_inside
 from purify3d.captures.reading.opening import BROKEN
-
-#: Bytes of one member once unpacked; a damaged or hostile archive could ask for all the memory there is.
-_MOST_BYTES = 512_000_000
 
 
 def is_archive(path: Path) -> bool:
@@ -24,24 +21,29 @@ def members(path: Path) -> list[str]:
     """Names of all files inside, with `/` between folders, without those that macOS adds.
 
     Raises:
-        CaptureError: a file that is no whole ZIP file.
+        CaptureError: a file that is no whole ZIP file, or one with names that lead out of it.
     """
     if path.is_dir():
         return sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
-    return [name for name in _open(path).namelist() if not name.startswith("__MACOSX/")]
+    names = [name for name in _open(path).namelist() if not name.startswith("__MACOSX/")]
+    try:
+        for name in names:
+            path_inside(path.parent, name)
+    except ValueError as error:
+        raise CaptureError(f"{path}: {error}; expected names of files inside. Pack it again") from error
+    return names
 
 
 def read_member(path: Path, name: str) -> bytes:
     """The bytes of a file inside.
 
     Raises:
-        CaptureError: there is no such file, or it is damaged or larger than 512 MB.
+        CaptureError: there is no such file, or it is damaged or larger than `most_unpacked`.
     """
     called = f"{name} in {path}"
     try:
         size = check_file(path / name) if path.is_dir() else _open(path).getinfo(name).file_size
-        if size > _MOST_BYTES:
-            raise CaptureError(f"{called}: is larger than {_MOST_BYTES // 10**6} MB; expected one frame")
+        check_unpacked(called, size)
         return (path / name).read_bytes() if path.is_dir() else _open(path).read(name)
     except KeyError as error:
         raise CaptureError(f"{called}: is not there; copy or export the capture again") from error

@@ -13,12 +13,11 @@ they are not stretched to the header's maximum. An .npz holds one array, or one 
 from __future__ import annotations
 
 import re
-import zipfile
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
+from purify3d.base.arrays import Header, array_headers, load_array
 from purify3d.base.errors import CaptureError
 from purify3d.base.files import check_file
 from purify3d.captures.reading.opening import BROKEN, check_pixels, opened_image, unreadable
@@ -54,11 +53,10 @@ def header(path: Path) -> tuple[int, int, bool]:
                 found = (*exr_size(path), True)
             elif suffix == ".pgm":
                 found = (*_pgm(path, file.read(4096))[1:3], False)
-            elif suffix == ".npy":
-                found = _array(path, file)
             else:
-                with zipfile.ZipFile(file) as archive, archive.open(_member(path, archive)) as stream:
-                    found = _array(path, stream)
+                shape, dtype = _chosen(path)[1]
+                height, width = _plane(path, shape)
+                found = (width, height, dtype.kind == "f")
     except BROKEN as error:
         raise unreadable(path, error) from error
     check_pixels(path, *found[:2])
@@ -125,10 +123,7 @@ def _values(path: Path) -> np.ndarray:
     try:
         if suffix == ".pgm":
             return _pgm_values(path)
-        found = np.load(path, allow_pickle=False)
-        if suffix == ".npz":
-            with found, zipfile.ZipFile(path) as archive:
-                found = found[_member(path, archive).removesuffix(".npy")]
+        found = load_array(path, _chosen(path)[0])
     except BROKEN as error:
         raise unreadable(path, error) from error
     return found.reshape(_plane(path, found.shape))
@@ -145,19 +140,6 @@ def _image_values(path: Path) -> np.ndarray:
         return np.array(image).astype(np.uint16) if image.format == "PNG" else np.array(image)
 
 
-def _array(path: Path, stream: IO[bytes]) -> tuple[int, int, bool]:
-    """The header of an .npy file."""
-    version = np.lib.format.read_magic(stream)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(stream)
-    if dtype.kind not in "iuf" or dtype.itemsize < 2:
-        raise CaptureError(
-            f"{path}: found an array of {dtype}; expected floats (metres) or whole numbers of 16 bits or more"
-        )
-    height, width = _plane(path, shape)
-    return width, height, dtype.kind == "f"
-
-
 def _plane(path: Path, shape: tuple[int, ...]) -> tuple[int, int]:
     """(h, w) of an array that may have one channel or stand alone in a batch."""
     sides = [side for side in shape if side != 1] if len(shape) > 2 else list(shape)
@@ -166,13 +148,19 @@ def _plane(path: Path, shape: tuple[int, ...]) -> tuple[int, int]:
     return sides[0], sides[1]
 
 
-def _member(path: Path, archive: zipfile.ZipFile) -> str:
-    names = archive.namelist()
-    chosen = names if len(names) == 1 else [name for name in names if name == "depth.npy"]
-    if len(chosen) != 1:
-        held = ", ".join(name.removesuffix(".npy") for name in names[:8]) or "nothing"
+def _chosen(path: Path) -> tuple[str, Header]:
+    """Name, shape and type of the array that holds depth: the only one, or the one of that name."""
+    headers = array_headers(path)
+    name = next(iter(headers)) if len(headers) == 1 else "depth"
+    if name not in headers:
+        held = ", ".join(list(headers)[:8]) or "nothing"
         raise CaptureError(f"{path}: found {held}; expected one array, or one that is called depth")
-    return chosen[0]
+    dtype = headers[name][1]
+    if dtype.kind not in "iuf" or dtype.itemsize < 2:
+        raise CaptureError(
+            f"{path}: found an array of {dtype}; expected floats (metres) or whole numbers of 16 bits or more"
+        )
+    return name, headers[name]
 
 
 def _pgm(path: Path, data: bytes) -> tuple[bytes, int, int, int]:

@@ -17,6 +17,7 @@ from purify3d.types import Frame, PointCloud, Scene
 
 #: How many reasons are named, and how many frames are named with each.
 _REASONS, _NAMED = 4, 3
+_LONGEST = 60  # characters of a name that are shown
 _Made = TypeVar("_Made")
 
 
@@ -144,7 +145,8 @@ class Dropped:
 
     def _some(self, names: Sequence[str]) -> str:
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-        return f" ({', '.join(names[:_NAMED])}{more})" if names[0] else ""
+        shown = (name if len(name) <= _LONGEST else f"{name[:_LONGEST]}..." for name in names[:_NAMED])
+        return f" ({', '.join(shown)}{more})" if names[0] else ""
 
     def _short(self, why: str) -> str:
         """What was found without the folder all share, the number in the name of the file and the advice."""

@@ -19,7 +19,7 @@ from purify3d.captures.reading.depths import (
     read_depth,
     stored_in_metres,
 )
-from purify3d.captures.reading.opening import opened_image
+from purify3d.captures.reading.opening import MOST_PIXELS, opened_image
 from purify3d.grid import projection
 from purify3d.types import Camera, Frame
 
@@ -126,6 +126,9 @@ def make_camera(intrinsics: Sequence[float], size: Size, source: Path | str, *, 
     """
     fx, fy, cx, cy = (float(value) for value in intrinsics)
     width, height = size
+    if not 0 < width * height <= MOST_PIXELS:
+        wide, high = (side if abs(side) <= MOST_PIXELS else "beyond 64 million" for side in size)
+        raise CaptureError(f"{source}: found intrinsics of an image of {wide}x{high} pixels; correct them")
     if np.isfinite([cx, cy]).all() and not (-0.5 <= cx <= width - 0.5 and -0.5 <= cy <= height - 0.5):
         raise CaptureError(
             f"{source}: found the principal point ({cx:g}, {cy:g}) outside the image of {width}x{height} "

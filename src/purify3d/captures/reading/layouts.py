@@ -94,17 +94,11 @@ def scene(
     return dropped.scene(frames, up, **others)
 
 
-def is_turn(quaternion: Sequence[float] | np.ndarray) -> bool:
-    """Whether four numbers can be a unit quaternion; what is far from length 1 was damaged."""
-    values = np.asarray(quaternion, dtype=np.float64)
-    return bool((np.abs(values) < 2).all() and abs(np.linalg.norm(values) - 1) < 0.1)
-
-
 def read_lines(path: Path) -> list[str]:
     """The lines of a text file, without blank ones at its end.
 
     Raises:
-        CaptureError: as `opening.read_text`.
+        CaptureError: as `files.read_text`.
     """
     return read_text(path).rstrip().splitlines()
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import io
-import struct
-import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
+from purify3d.base.arrays import DAMAGED
 from purify3d.base.errors import CaptureError
 from purify3d.base.files import check_file
 
@@ -19,21 +17,7 @@ from purify3d.base.files import check_file
 MOST_PIXELS = 64_000_000
 
 #: What Pillow, numpy and zipfile raise for data that are no images, cut off, damaged, or far too large.
-BROKEN = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    EOFError,
-    OverflowError,
-    struct.error,
-    zlib.error,
-    NotImplementedError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    Image.DecompressionBombError,
-)
+BROKEN = (OSError, *DAMAGED, Image.DecompressionBombError)
 
 
 def check_pixels(path: Path | str, width: int, height: int) -> None:

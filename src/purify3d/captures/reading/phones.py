@@ -20,6 +20,7 @@ from purify3d.captures.reading import depths, images
 from purify3d.captures.reading.dropped import Dropped
 from purify3d.captures.reading.images import Intrinsics, Size
 from purify3d.captures.reading.keys import parse_json
+from purify3d.captures.reading.poses import is_known
 from purify3d.grid import projection
 from purify3d.types import Camera, Frame, Scene
 
@@ -111,7 +112,7 @@ def pose_from_quaternion(values: Sequence[float], what: str) -> np.ndarray | Non
     numbers = np.asarray(values, dtype=np.float64)
     if numbers.shape != (7,):
         raise CaptureError(f"{what}: found {numbers.size} numbers; expected a quaternion and a position, 7")
-    if not np.isfinite(numbers).all():
+    if not is_known(numbers, what):
         return None
     length = float(np.linalg.norm(numbers[:4]))
     if abs(length - 1) > 0.01:

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
+from purify3d.base.arrays import load_array
 from purify3d.base.errors import CaptureError
 from purify3d.base.files import check_file, read_text
 from purify3d.captures.reading.opening import unreadable
 
 #: A camera is lost beyond this many metres from where the others are, and this many times their own spread.
 _FAR_METRES = 100.0
+_FARTHEST = 1e12  # metres, where doubles are exact to a tenth of a millimetre
 _FAR_TIMES = 50.0
 #: Bytes of a text file that holds one matrix.
 _MOST_BYTES = 1_000_000
@@ -61,8 +63,8 @@ def read_pose(path: Path) -> np.ndarray | None:
         if check_file(path) > _MOST_BYTES:
             raise _no_matrix(path, "it is too large for a pose")
         try:
-            values = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+            values = load_array(path)
+        except (OSError, ValueError) as error:
             raise unreadable(path, error) from error
         if values.dtype.kind not in "iuf":
             raise _no_matrix(path, f"an array of {values.dtype}")
@@ -70,6 +72,28 @@ def read_pose(path: Path) -> np.ndarray | None:
     else:
         values = read_numbers(path)
     return rigid_pose(values.reshape(-1, 4) if values.size in (12, 16) else values, path)
+
+
+def is_known(numbers: Sequence[float] | np.ndarray, source: Path | str) -> bool:
+    """Whether the numbers of a pose are finite; where tracking was lost they are not.
+
+    Raises:
+        CaptureError: finite ones that no position has.
+    """
+    values = np.abs(np.asarray(numbers, dtype=np.float64))
+    if not np.isfinite(values).all():
+        return False
+    if values.max(initial=0) > _FARTHEST:
+        raise CaptureError(
+            f"{source}: found {values.max():.3g} in a pose; expected metres and a rotation. Re-export it"
+        )
+    return True
+
+
+def is_turn(quaternion: Sequence[float] | np.ndarray) -> bool:
+    """Whether four numbers can be a unit quaternion; what is far from length 1 was damaged."""
+    values = np.asarray(quaternion, dtype=np.float64)
+    return bool((np.abs(values) < 2).all() and abs(np.linalg.norm(values) - 1) < 0.1)
 
 
 def rigid_pose(values: np.ndarray, source: Path | str) -> np.ndarray | None:
@@ -81,7 +105,7 @@ def rigid_pose(values: np.ndarray, source: Path | str) -> np.ndarray | None:
     """
     if values.shape not in ((3, 4), (4, 4)):
         raise CaptureError(f"{source}: found a pose of shape {values.shape}; expected 4x4 numbers")
-    if not np.isfinite(values).all():
+    if not is_known(values, source):
         return None
     if not values[:3, :3].any():
         raise CaptureError(f"{source}: found a pose of zeros; expected a rigid camera-to-world transform")

@@ -65,10 +65,12 @@ def _broken(path: Path, what: str) -> CaptureError:
 def _index(path: Path, changed: int, size: int) -> Index:
     av: Any = require("av", "video")
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:
             if not container.streams.video:
                 raise _broken(path, "found no video in it")
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise _broken(path, "found a video of a kind that cannot be decoded")
             shown = sorted(
                 (packet.pts, packet.is_keyframe)
                 for packet in container.demux(stream)
