@@ -97,7 +97,6 @@ def test_points_that_are_not_finite_are_never_seen() -> None:
     xyz[::7] = torch.nan
     xyz[3, 1] = torch.inf
     blocks = FrustumIndex.of(xyz)
-    assert blocks.count == 500
     assert len(blocks.number) == int(xyz.isfinite().all(1).sum())
     for _ in range(20):
         frame, _ = camera_at(rng, rng.uniform(-1, 2, 3), 2.0)

@@ -22,13 +22,11 @@ class FrustumIndex:
     """Points of a scene, sorted by the cube they lie in. Points that are not finite lie in none.
 
     Attributes:
-        count: N, points of the scene.
         xyz: (M, 3) float, finite points in the order of cubes; number: (M,) int64, which points these are.
         start: (B + 1,) int64, where the points of each cube begin; in numpy, as are the bounds.
         low, high: (B, 3) float64, bounds of the points of each cube, metres.
     """
 
-    count: int
     xyz: Tensor
     number: Tensor
     start: np.ndarray
@@ -43,7 +41,7 @@ class FrustumIndex:
         kept = xyz[number]
         if not len(kept):
             none = np.empty((0, 3))
-            return cls(len(xyz), kept, number, np.zeros(1, np.int64), none, none)
+            return cls(kept, number, np.zeros(1, np.int64), none, none)
         span = float((kept.amax(0).cpu().double() - kept.amin(0).cpu().double()).max())
         edge = max(_EDGE, span / 2**20)
         grid = voxelize(kept, edge)
@@ -56,7 +54,7 @@ class FrustumIndex:
         start = np.concatenate([[0], size.cumsum()])
         plain = kept.cpu().numpy().astype(np.float64)
         low, high = (each.reduceat(plain, start[:-1]) for each in (np.minimum, np.maximum))
-        return cls(len(xyz), kept, number, start, low, high)
+        return cls(kept, number, start, low, high)
 
     def before(self, camera: Camera, world_from_camera: np.ndarray, farthest: float) -> tuple[Tensor, Tensor]:
         """What may lie in the picture and not beyond `farthest` metres along z: at least all that does.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -75,10 +76,8 @@ class _Sum:
 
 def _joined(parts: list[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
     """Points, rows and tables of several as of one."""
-    points, rows, tables = (list(each) for each in zip(*parts, strict=True))
-    before = [0]
-    for table in tables[:-1]:
-        before.append(before[-1] + len(table))
+    points, rows, tables = map(list, zip(*parts, strict=True))
+    before = accumulate(map(len, tables[:-1]), initial=0)
     rows = [row + first for row, first in zip(rows, before, strict=True)]
     return torch.cat(points), torch.cat(rows), torch.cat(tables)
 
