@@ -16,7 +16,6 @@ def product_dtype(device: torch.device, dtype: torch.dtype | None = None) -> tor
     return dtype or (torch.bfloat16 if fast else torch.float32)
 
 
-def autocast(device: torch.device, dtype: torch.dtype | None = None) -> torch.autocast:
-    """A context whose matrix products are taken in `dtype`, see `product_dtype`."""
-    dtype = product_dtype(device, dtype)
+def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """A context whose matrix products are taken in `dtype`."""
     return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
