@@ -160,7 +160,7 @@ def _check_what_is_kept(run: Run) -> None:
         RunError: the affinity needs features that the run does not keep.
     """
     embedding = run.embedding
-    if run.job.no_query and isinstance(embedding, Learned) and embedding.reads_features:
+    if run.job.no_query and isinstance(embedding, Learned) and embedding.student.config.feature_dim:
         raise RunError(
             f"found --no-query and the affinity {run.job.method.purify.affinity}, which reads more of "
             "features than scores of labels; expected one that goes by shape and colour. Leave --no-query "

@@ -90,11 +90,6 @@ class Learned:
         """Cells along each axis that a vector looks at: one for each convolution."""
         return 2 * self.student.config.blocks + 1
 
-    @property
-    def reads_features(self) -> bool:
-        """Whether it looks at more of what the 2D model saw than how `text_embeddings` fits it."""
-        return self.student.config.feature_dim > 0
-
     def knows(self, voxel: float) -> bool:
         """Whether the student embeds voxels of this edge, metres, and nothing stands in for it."""
         return self.otherwise is None or abs(voxel / self.student.config.voxel_size - 1) < 1e-6

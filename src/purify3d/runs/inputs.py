@@ -147,17 +147,12 @@ class RunInputs:
         """Where everything but the 2D model computes."""
         return find_device(self.job.device)
 
-    @property
-    def can_be_asked(self) -> bool:
-        """Whether features are kept that other words than the labels can be compared with."""
-        return not self.job.no_query
-
     def need_features(self) -> None:
         """
         Raises:
             RunError: the run keeps no features that other words than its labels can be compared with.
         """
-        if not self.can_be_asked:
+        if self.job.no_query:
             raise RunError(
                 f"the run in {self.folder} was made with --no-query and keeps only scores of its labels; to "
                 "ask it other words, or to view it, repeat its 'segment' command with --query and --overwrite"
@@ -166,7 +161,7 @@ class RunInputs:
     @property
     def kept_words(self) -> list[TextEmbeddings]:
         """Of features nothing is kept but what these see of them; empty: all is kept."""
-        if self.can_be_asked:
+        if not self.job.no_query:
             return []
         own = self.embedding.text_embeddings if isinstance(self.embedding, Learned) else None
         return [self.text] if own is None else [self.text, own]

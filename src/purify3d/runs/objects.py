@@ -48,7 +48,9 @@ def find(run: Run) -> list[Found]:
         )
     scene = run.scene
     things = find_objects(scene.cloud(), run.labels, up=scene.up, config=run.object_config)
-    return _named_things(things, _photos(run, scene, things), scene.origin)
+    moved = (replace(thing, center=thing.center + scene.origin) for thing in things)
+    photos = _photos(run, scene, things)
+    return _numbered([Found("", thing, names) for thing, names in zip(moved, photos, strict=True)])
 
 
 def fitting(found: Sequence[Found], answer: Answer) -> list[Found]:
@@ -92,14 +94,6 @@ def write_found(
     before = ("objects",) if text is None else ("objects", "purify")
     digest = fingerprint(*map(run.fingerprint, before), text)
     return run.keep(name, digest, before, lambda making: write(making, run, found, name), output=output)
-
-
-def _named_things(
-    things: Sequence[Object], photos: Sequence[tuple[str, ...]], origin: np.ndarray
-) -> list[Found]:
-    """Objects with names, in the user's coordinates."""
-    moved = (replace(thing, center=thing.center + origin) for thing in things)
-    return _numbered([Found("", thing, names) for thing, names in zip(moved, photos, strict=True)])
 
 
 def _numbered(found: Sequence[Found]) -> list[Found]:

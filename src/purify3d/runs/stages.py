@@ -213,7 +213,7 @@ def _make_labels(run: Run, watch: Stopwatch) -> Labelled:
     method, text = run.job.method, run.text
     with watch("purify"):
         # What can be asked later is pooled once, and labelled from; in memory scores are pooled for it.
-        if run.folder is not None and run.can_be_asked and method.purify.rounds > 0:
+        if run.folder is not None and not run.job.no_query and method.purify.rounds > 0:
             labels = classify(scores(run.purified, text), text, threshold=method.threshold)
         else:
             features = run.features
