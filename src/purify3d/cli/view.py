@@ -92,9 +92,8 @@ def view(
     try:
         things = boxes(finished, offset)
     except PurifyError as error:
-        notes.append(f"no objects are shown: {error}")
-    for note in notes:
-        click.echo(f"note: {note}", err=True)
+        notes = [f"no objects are shown: {error}"]
+        click.echo(f"note: {notes[0]}", err=True)
     if share is not None:
         html = page_of(viewed, words, questions(viewed, words, texts), things=things)
         write_page(share, html)

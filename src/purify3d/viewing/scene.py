@@ -38,19 +38,13 @@ class Version:
     features: PointFeatures
     labels: Segmentation
 
-    @cached_property
-    def length(self) -> Tensor:
-        """(N,) what dot products are divided by, as `asking.scores` does."""
-        return self.features.norm().clamp_min(1e-12)
-
     def compare(self, text_embeddings: TextEmbeddings) -> Tensor:
         """(N,) float32 cosine with a question of one label, as `query` has it; 0 where nothing is known.
 
         Raises:
             SpaceMismatchError: words of another model.
         """
-        text_embeddings.check_space(self.features.space)
-        return text_embeddings.best(self.features.dot(text_embeddings.embedding) / self.length[:, None])[:, 0]
+        return text_embeddings.best(scores(self.features, text_embeddings))[:, 0]
 
     def feature(self, point: int) -> Tensor:
         """(1, D) unit feature of one point; 0 where nothing is known of it."""
