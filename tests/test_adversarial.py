@@ -17,12 +17,13 @@ from purify3d.affinities.pooling import pool_features
 from purify3d.backbones import embed_vocabulary
 from purify3d.base.checkpoints import read_checkpoint
 from purify3d.base.errors import BackboneError, CheckpointError, LabelError, RunError
+from purify3d.base.settings import leaves
 from purify3d.features.codec import encode
 from purify3d.features.labels_from_frames import in_vocabulary
 from purify3d.features.lifting import lift
 from purify3d.pipeline import run_job
 from purify3d.runs.folder import Folder
-from purify3d.runs.job import Job, job, options
+from purify3d.runs.job import Job, job
 from purify3d.training import loop
 from purify3d.types import (
     Affinity,
@@ -52,7 +53,7 @@ def finished(room_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 # --------------------------------------------------------------------------------------------- configurations
 
 
-@pytest.mark.parametrize("leaf", options(), ids=lambda leaf: leaf.name)
+@pytest.mark.parametrize("leaf", list(leaves(Job)), ids=lambda leaf: leaf.name)
 def test_null_is_no_value_of_a_setting_that_needs_one(leaf: Any, tmp_path: Path) -> None:
     plain = json.loads(job("scan", "chair").to_json())
     inner = plain

@@ -360,10 +360,11 @@ def test_a_run_is_repeated_from_its_config(
 
 
 def test_all_settings_of_a_job_are_flags(purify3d: Program) -> None:
-    from purify3d.runs.job import options
+    from purify3d.base.settings import leaves
+    from purify3d.runs.job import Job
 
     _, out, _ = purify3d("segment", "--help-all")
-    for leaf in options():
+    for leaf in leaves(Job):
         assert leaf.name == "path" or f"--{leaf.name.replace('_', '-')} " in out
 
 

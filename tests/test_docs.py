@@ -19,8 +19,9 @@ import pytest
 import trimesh
 
 from purify3d import fuse_labels, read_cloud, segment, with_points
+from purify3d.base.settings import leaves
 from purify3d.cli import program
-from purify3d.runs.job import options
+from purify3d.runs.job import Job
 from purify3d.types import Scene
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -166,7 +167,7 @@ def test_calls_fit_their_functions(name: str) -> None:
         inspect.signature(function).bind(*call.args, **given)
         if function is segment:
             settings = given.keys() - inspect.signature(segment).parameters.keys()
-            assert settings <= {leaf.name for leaf in options()}, ast.unparse(call)
+            assert settings <= {leaf.name for leaf in leaves(Job)}, ast.unparse(call)
 
 
 @pytest.mark.parametrize("name", PAGES)

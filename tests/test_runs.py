@@ -24,6 +24,7 @@ from purify3d.affinities.embeddings import load_embedding
 from purify3d.affinities.student import Student
 from purify3d.backbones import load_backbone
 from purify3d.base.errors import PurifyWarning, RunError
+from purify3d.base.settings import leaves
 from purify3d.clouds import read_cloud
 from purify3d.pipeline import run_job
 from purify3d.rooms import synthetic_scene
@@ -32,7 +33,7 @@ from purify3d.runs.answers import write_answer
 from purify3d.runs.artefacts import name_with_words
 from purify3d.runs.folder import Folder
 from purify3d.runs.forecast import forecast
-from purify3d.runs.job import Job, changed, job, options
+from purify3d.runs.job import Job, changed, job
 from purify3d.types import Scene
 
 
@@ -125,7 +126,7 @@ def tum_folder(scene: Scene, folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("leaf", options(), ids=lambda leaf: leaf.name)
+@pytest.mark.parametrize("leaf", list(leaves(Job)), ids=lambda leaf: leaf.name)
 def test_each_setting_repeats_the_stages_that_it_can_change(
     leaf: Any, small: Job, small_run: Path, tmp_path: Path
 ) -> None:

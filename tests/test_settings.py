@@ -13,7 +13,7 @@ from purify3d.base.settings import documented, from_plain, leaves, to_plain
 from purify3d.captures import CaptureConfig
 from purify3d.features.config import LiftConfig
 from purify3d.labels.config import SegmentConfig
-from purify3d.runs.job import Job, changed, job, options
+from purify3d.runs.job import Job, changed, job
 
 NAN, INF = math.nan, math.inf
 
@@ -49,10 +49,10 @@ def test_inf_is_a_value_where_it_means_something() -> None:
 
 
 def test_every_setting_has_words_and_says_what_it_changes() -> None:
-    for leaf in options():
+    for leaf in leaves(Job):
         assert len(leaf.help) > 10, leaf.path
         assert leaf.stage in ("points", "lift", "purify", "label", None)
-    names = [leaf.name for leaf in options()]
+    names = [leaf.name for leaf in leaves(Job)]
     assert len(set(names)) == len(names)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from purify3d.affinities.config import NAMES, PurifyConfig
 from purify3d.base.errors import CaptureError, LabelError, RunError
 from purify3d.base.files import read_text
-from purify3d.base.settings import Leaf, check, from_plain, leaves, setting, to_plain
+from purify3d.base.settings import check, from_plain, leaves, setting, to_plain
 from purify3d.captures import CaptureConfig, is_procedural
 from purify3d.features.config import LiftConfig
 from purify3d.labels.config import SegmentConfig
@@ -166,11 +166,6 @@ def changed(base: Job, settings: dict[str, Any]) -> Job:
             inner = inner[key]
         inner[name] = value
     return from_plain(Job, plain)
-
-
-def options() -> list[Leaf]:
-    """Every setting of a job, for whoever makes flags of them."""
-    return list(leaves(Job))
 
 
 def _words(labels: Labels) -> tuple[str, ...]:
