@@ -38,22 +38,17 @@ class Prepared:
     """One scene as training sees it. V voxels, C input channels, S scales of the teacher's groups.
 
     Attributes:
-        name: of the capture.
         index: (V, 3) int32 cells.
         inputs: (V, C) float16, see `student_input`.
         targets: what the teacher says of the voxels.
     """
 
-    name: str
     index: Tensor
     inputs: Tensor
     targets: Targets
 
     def __len__(self) -> int:
         return len(self.index)
-
-    def __repr__(self) -> str:
-        return f"Prepared({self.name!r}, {len(self):,} voxels, {self.inputs.shape[1]} channels)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +158,7 @@ class Cache:
         whole = {key: tensor.contiguous() for key, tensor in tensors.items()}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_whole(path, lambda temporary: save_file(whole, temporary, metadata={"name": name}))
+            write_whole(path, lambda temporary: save_file(whole, temporary))
         except (OSError, SafetensorError) as error:
             raise CaptureError(
                 f"cannot keep {name} in {self.folder} ({error}); free some space or name another --cache"
@@ -207,11 +202,10 @@ def read(path: Path) -> Prepared:
     try:
         with safe_open(_scene_of(path), framework="pt") as file:
             index, inputs = file.get_tensor("index"), file.get_tensor("inputs")
-            name = (file.metadata() or {}).get("name", path.stem)
         said = load_file(path)
         feature = said.get("feature")
         targets = Targets(said["group"].long(), None if feature is None else feature.float())
-        return Prepared(name, index, inputs, targets)
+        return Prepared(index, inputs, targets)
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise CaptureError(
             f"cannot read the prepared scene {path} ({error}); remove it, and give the cache more room with "
