@@ -23,7 +23,6 @@ from purify3d.backbones.xdecoder.config import XDecoderConfig
 from purify3d.backbones.xdecoder.layers import unit
 from purify3d.backbones.xdecoder.network import STRIDE, XDecoder, padded_batch, padded_size
 from purify3d.backbones.xdecoder.prompts import BACKGROUND, class_text, sentences
-from purify3d.base.errors import SpaceMismatchError
 from purify3d.types import FeatureSpace, Frame, MaskFeatures, TextEmbeddings
 
 _LONG_SIDE = 640  # pixels; about what GeoPurify shows the network
@@ -86,11 +85,7 @@ class XDecoderBackbone:
         Raises:
             SpaceMismatchError: the text_embeddings was embedded by another model.
         """
-        if text_embeddings.space.id != self.space.id:
-            raise SpaceMismatchError(
-                f"found labels embedded by {text_embeddings.space.id}, expected {self.space.id}: embed the "
-                "vocabulary with the model that looks at the images"
-            )
+        text_embeddings.check_space(self.space)
         pixels = [resize(frame.color()) for frame in frames]
         groups: dict[tuple[int, int], list[int]] = {}
         for number, image in enumerate(pixels):
