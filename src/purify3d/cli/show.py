@@ -40,13 +40,6 @@ def progress(items: Iterable[T], *, name: str, total: int) -> Iterable[T]:
     click.echo(f"{name}: {steps} in {seconds:.1f} s ({total / max(seconds, 1e-9):.1f}/s)", err=True)
 
 
-def student(folder: Path, as_json: bool) -> None:
-    """What a student says of itself."""
-    from purify3d.cli.describe import describe
-
-    pairs(describe(str(folder)), as_json)
-
-
 def pairs(facts: dict[str, Any], as_json: bool = False) -> None:
     """One fact a line."""
     if as_json:

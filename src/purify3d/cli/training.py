@@ -112,6 +112,7 @@ def train(
     from purify3d.affinities.embeddings import words_of
     from purify3d.base.devices import find_device
     from purify3d.base.workers import workers
+    from purify3d.cli.describe import describe
     from purify3d.runs.job import model_anywhere
     from purify3d.training import parallel, train, write_report
     from purify3d.training.loop import LOG, STATE
@@ -131,7 +132,7 @@ def train(
             click.echo(
                 f"{folder} holds a finished student, not repeated (--overwrite trains it again)", err=True
             )
-            return show.student(folder, as_json)
+            return show.pairs(describe(str(folder)), as_json)
         known = None if backbone == "none" else model_anywhere(backbone)
         model = None if known is None else loaded(known, device)
         if shape == "paper":
@@ -198,7 +199,7 @@ def train(
         write_report(folder, network, facts, folder / LOG)
         student.save_pretrained(folder)  # last: a folder with weights is finished, reports and all
         (folder / STATE).unlink(missing_ok=True)
-        show.student(folder, as_json)
+        show.pairs(describe(str(folder)), as_json)
 
 
 @click.command(cls=flags.Command)
