@@ -30,9 +30,10 @@ from purify3d.benchmarking.report import caution, plus_minus
 from purify3d.benchmarking.scene import dense, sparse
 from purify3d.captures.formats.nerfstudio import write_nerfstudio
 from purify3d.captures.formats.nyu40 import NYU40
-from purify3d.features.labels_from_frames import fuse_labels
+from purify3d.features.labels_from_frames import fuse_labels, in_vocabulary
 from purify3d.features.surface import with_points
 from purify3d.labels.metrics import Confusion, parts
+from purify3d.pipeline import segment
 from purify3d.rooms import synthetic_scene
 from purify3d.runs.job import job
 from purify3d.types.labelsets import load_label_set
@@ -304,6 +305,28 @@ def test_nothing_is_done_twice(measured: Path, tmp_path: Path, monkeypatch: pyte
         benchmark(rooms(2), job(".", LABELS, voxel=0.05, margin=3), ["raw"], folder)
 
 
+def test_exact_features_are_never_rounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("encoded")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("purify3d.runs.artefacts.encode", never)
+        exact = benchmark(rooms(1), HERE, METHODS, tmp_path, exact=True)
+    assert not list((tmp_path / "scenes").iterdir())
+    ((name, scene),) = exact["scenes"].items()
+    run = segment(rooms(1)[name], LABELS, check=False, voxel=0.05, affinity="geometric")
+    confusion = Confusion(run.labels.names)
+    confusion.add(in_vocabulary(run.points.label, run.scene.truth, HERE.vocabulary), run.labels.label)
+    assert scene["methods"]["geometric"]["counts"] == sparse(confusion.counts.numpy())
+    assert scene["seen"] == float((run.views > 0).float().mean())
+    assert benchmark(rooms(1), HERE, METHODS, tmp_path, exact=True)["reused"] == [name]
+    stored = benchmark(rooms(1), HERE, METHODS, tmp_path)  # numbers of one kind do not stand for the other
+    assert stored["reused"] == []
+    assert stored["overall"]["raw"]["miou"] == pytest.approx(exact["overall"]["raw"]["miou"], abs=0.01)
+    both = [Column(text, results, "geometric") for text, results in (("a", exact), ("b", stored))]
+    assert compare(both)["notes"] == ["b: exact is False, was True"]
+
+
 def test_what_was_finished_before_an_interruption_is_kept(measured: Path, tmp_path: Path) -> None:
     def stopped(tasks: Sequence[T], do: Callable[[T], R]) -> Iterator[Outcome[R]]:
         yield attempt(do, tasks[0])
@@ -471,6 +494,7 @@ def made(scenes: dict[str, list[list[int]]], **changed: Any) -> dict[str, Any]:
         "label_set": None,
         "groups": {"f": [1]},
         "absent": "skip",
+        "exact": False,
         "settings": {"backbone": "b", "method": {"purify": {"rounds": 19}}},
         "methods": ["m"],
         "shown": "m",

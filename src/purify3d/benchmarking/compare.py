@@ -121,14 +121,14 @@ def _notes(columns: Sequence[Column], each: Sequence[np.ndarray], common: Sequen
     """Why a comparison may not be of like with like."""
     notes = []
     first = columns[0]
-    settings = _flat(first.results["settings"] | {"absent": first.results["absent"]})
+    settings = _settings(first)
     for column, scenes in zip(columns[1:], each[1:], strict=True):
         if odd := int((scenes[:, 1] != each[0][:, 1]).any(1).sum()):
             notes.append(
                 f"{column.title}: the truth of {odd} of {len(common)} scenes has other points than in "
                 f"{first.title}"
             )
-        other = _flat(column.results["settings"] | {"absent": column.results["absent"]})
+        other = _settings(column)
         differing = [key for key in settings.keys() | other.keys() if settings.get(key) != other.get(key)]
         notes += [
             f"{column.title}: {key} is {other.get(key)}, was {settings.get(key)}"
@@ -136,6 +136,10 @@ def _notes(columns: Sequence[Column], each: Sequence[np.ndarray], common: Sequen
             if key != "device"
         ]
     return notes
+
+
+def _settings(column: Column) -> dict[str, Any]:
+    return _flat(column.results["settings"]) | {key: column.results[key] for key in ("absent", "exact")}
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:

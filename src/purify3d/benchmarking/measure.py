@@ -47,6 +47,7 @@ def benchmark(
     workers: Workers = serial,
     pictures: int = 12,
     absent: table.Absent = "skip",
+    exact: bool = False,
     check: bool = True,
     overwrite: bool = False,
     command: Sequence[str] = (),
@@ -65,6 +66,8 @@ def benchmark(
         workers: that measure the scenes.
         pictures: of how many scenes the page has pictures, worst first.
         absent: what classes in no scene are to the means over all scenes.
+        exact: features stay as they were computed, and in memory: no scene has a run folder or a picture, and
+            further methods lift again.
 
     Returns:
         What FOLDER/results.json holds, see docs/benchmarks.md.
@@ -92,6 +95,7 @@ def benchmark(
                     methods,
                     (folder / _SCENES / name).absolute(),
                     _read_scores(folder / _SCORES / f"{name}.json"),
+                    exact,
                     check,
                     overwrite,
                     tuple(command),
@@ -110,7 +114,7 @@ def benchmark(
             if not done:
                 name, why = next(iter(failed.items()))
                 raise RunError(f"{folder}: none of {len(failed)} scenes could be measured; {name}: {why}")
-            results = _results(done, failed, job, shown, methods, absent, command)
+            results = _results(done, failed, job, shown, methods, absent, exact, command)
             text = json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False)
             write_text(folder / RESULTS, text + "\n")
             write_text(folder / PAGE, report.page(results, folder / _SCENES, pictures=pictures))
@@ -132,6 +136,7 @@ def _results(
     shown: Job,
     methods: tuple[str, ...],
     absent: table.Absent,
+    exact: bool,
     command: Sequence[str],
 ) -> dict[str, Any]:
     scenes = {name: facts.values for name, facts in done.items()}
@@ -160,6 +165,7 @@ def _results(
         "shown": shown_of(methods),
         "resamples": table.RESAMPLES,
         "absent": absent,
+        "exact": exact,
         "overall": overall,
         "differences": [
             {"method": after, "against": before, **table.paired(own[before], own[after])}
@@ -183,7 +189,7 @@ def read_results(path: str | Path) -> dict[str, Any]:
         for method in results["methods"]:
             parts_of(results["scenes"].values(), method, len(results["labels"]))
         results["groups"], results["label_set"], results["shown"], results["settings"]
-        results["absent"], results["differences"]
+        results["absent"], results["exact"], results["differences"]
     except OSError as error:
         raise RunError(
             f"{file}: cannot be read ({error.strerror}); expected the --output of 'purify3d benchmark'"

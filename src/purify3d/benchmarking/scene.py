@@ -26,6 +26,7 @@ from purify3d.pipeline import run_job
 from purify3d.runs import Run
 from purify3d.runs.folder import fingerprint
 from purify3d.runs.job import Job, changed
+from purify3d.runs.look import look_before
 from purify3d.types import Frame, Scene
 from purify3d.types.labelsets import set_name
 
@@ -45,6 +46,7 @@ class SceneTask(Task):
         methods: `raw`, `region-vote`, or values of `affinity`.
         folder: run folder of the scene; made, or gone on with.
         before: what was measured of the scene earlier; methods whose inputs are the same are not repeated.
+        exact: features stay in memory as they were computed; no run folder is made.
         check: look whether the frames agree with each other.
         overwrite: do everything again.
     """
@@ -53,6 +55,7 @@ class SceneTask(Task):
     methods: tuple[str, ...]
     folder: Path
     before: dict[str, Any] | None = None
+    exact: bool = False
     check: bool = True
     overwrite: bool = False
     command: tuple[str, ...] = ()
@@ -136,21 +139,29 @@ def run_scene(task: SceneTask) -> Facts:
     }
     if VOTE in made_from:
         made_from[VOTE] = fingerprint(made_from[VOTE], vote_fingerprint())
+    if task.exact:
+        made_from = {m: fingerprint(each, "exact") for m, each in made_from.items()}
     before = {} if task.before is None or task.overwrite else task.before
     known = {m: old for m, old in before.get("methods", {}).items() if old["made_from"] == made_from.get(m)}
     if len(known) == len(task.methods):
         return Facts({**before, "methods": {m: known[m] for m in task.methods}}, True)
     procedural = is_procedural(job.capture.path)
-    run = run_job(
-        job,
-        task.folder,
-        scene=_in_memory(scene) if procedural else scene,
-        backbone=backbone,
-        overwrite=task.overwrite,
-        check=task.check and not procedural,
-        command=task.command,
-    )
-    metrics, points, vocabulary = run.metrics, run.points, job.vocabulary
+    check = task.check and not procedural
+    scene = _in_memory(scene) if procedural else scene
+    if task.exact:
+        run, metrics = _lifted(job, scene, backbone, check)
+    else:
+        run = run_job(
+            job,
+            task.folder,
+            scene=scene,
+            backbone=backbone,
+            overwrite=task.overwrite,
+            check=check,
+            command=task.command,
+        )
+        metrics = run.metrics
+    points, vocabulary = run.points, job.vocabulary
     truth = in_vocabulary(points.label, run.scene.truth, vocabulary)
     if not (truth >= 0).any():
         raise CaptureError(
@@ -166,7 +177,7 @@ def run_scene(task: SceneTask) -> Facts:
             methods[method] = known[method]
             continue
         watch = Stopwatch()
-        if method == job.method.purify.affinity and job.method.purify.rounds > 0:
+        if method == job.method.purify.affinity and job.method.purify.rounds > 0 and not task.exact:
             label = run.labels.label
             spent = metrics["stages"]["purify"]
         else:
@@ -196,6 +207,16 @@ def run_scene(task: SceneTask) -> Facts:
         "warnings": before.get("warnings", []),
     }
     return Facts(values, reused=False)
+
+
+def _lifted(job: Job, scene: Scene, backbone: Backbone, check: bool) -> tuple[Run, dict[str, Any]]:
+    """A run in memory that has features, and of what metrics.json would say `seen` and `stages`."""
+    if check:
+        look_before(scene, job.capture)
+    run, watch = Run(job, scene=scene, backbone=backbone), Stopwatch()
+    with watch("lift"):
+        views = run.features.views
+    return run, {"seen": float((views > 0).float().mean()), "stages": watch.stages}
 
 
 def segment_scene(task: SceneTask) -> Facts:

@@ -44,6 +44,12 @@ _OTHER = "otherfurniture|other furniture"
     help="What classes in no scene are to the means: left out (skip), or 0 (zero), as in OpenScene's and "
     "GeoPurify's code.",
 )
+@click.option(
+    "--exact",
+    is_flag=True,
+    help="Features stay in memory as they were computed, in place of 64 bytes a point in a run folder. "
+    "Scenes have no pictures then, and further methods lift again.",
+)
 @flags.preset
 @flags.no_check
 @flags.overwrite
@@ -58,6 +64,7 @@ def benchmark(
     ray: str | None,
     pictures: int,
     absent: Literal["skip", "zero"],
+    exact: bool,
     preset: str | None,
     no_check: bool,
     overwrite: bool,
@@ -101,6 +108,7 @@ def benchmark(
             workers=chosen,
             pictures=pictures,
             absent=absent,
+            exact=exact,
             check=not no_check,
             overwrite=overwrite,
             command=["purify3d", *sys.argv[1:]],
