@@ -3,12 +3,8 @@
     python benchmarks/objects.py --cache DIR [--captures synthetic:val] [--truth] [--set least=100 ...]
 
 Rooms are lifted, labelled (`--affinity NAME`, all else the default settings) and given their true objects
-once and cached. Both methods get the same labels and points. The measure is that of the ScanNet
-benchmark: IoU of sets of points; the predictions of a label, best mean score first, each take the free
-true object of this label that they overlap most, if the IoU is reached; AP is the area under the curve of
-precision over recall, in steps and without interpolation; the mean is over the labels that have an
-object. Walls, floors and ceilings are not counted. Points without truth count nowhere; true objects of
-fewer than 100 points are neither hits nor misses, and nor is a prediction most of which lies on them.
+once and cached. Both methods get the same labels and points. The measure is that of the ScanNet benchmark,
+see instances.py; the score of a prediction is its mean cosine. Walls, floors and ceilings are not counted.
 `--truth` groups the true labels: what is lost is then lost by grouping.
 """
 
@@ -16,12 +12,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from instances import Found, Guess, Truth, measured
 from students import Ready, expanded, ready
 from torch import Tensor
 
@@ -41,8 +38,6 @@ from purify3d.labels.segmentation import Segmentation
 from purify3d.rooms import CLASSES
 from purify3d.types import PointCloud, PointFeatures, TextEmbeddings, Vocabulary
 
-SMALLEST = 100  # points of a true object that counts
-
 
 @dataclass(frozen=True)
 class Room:
@@ -54,15 +49,6 @@ class Room:
     said: Segmentation
     label: Tensor
     instance: Tensor
-
-
-@dataclass(frozen=True)
-class Guess:
-    """A predicted object: its label, its score, and (P,) numbers of its points."""
-
-    label: int
-    score: float
-    members: np.ndarray
 
 
 def main() -> None:
@@ -81,20 +67,20 @@ def main() -> None:
     embedding = load_embedding(args.affinity, backbone)
     text_embeddings = embed_vocabulary(backbone, Vocabulary.parse(", ".join(CLASSES)))
     config = configured(args.set)
-    rows: dict[str, list[tuple[list[Guess], np.ndarray, np.ndarray]]] = {"components": [], "objects": []}
+    rows: dict[str, list[Found]] = {"components": [], "objects": []}
     for name in expanded(args.captures):
         made = room(name, backbone, text_embeddings, embedding, args.cache, args.lifted or args.cache)
         for method, guesses in guessed(made, config, args.truth).items():
-            rows[method].append((guesses, made.label.numpy(), made.instance.numpy()))
+            rows[method].append((guesses, Truth(made.label.numpy(), made.instance.numpy())))
         print(f"{name}: {len(made.points)} points", file=sys.stderr, flush=True)
     print(config)
-    head = ["precision 25", "recall 25", "precision 50", "recall 50", "AP25", "AP50"]
-    print("  ".join([f"{'%':24s}", *head]))
+    head = ["precision 25", "recall 25", "precision 50", "recall 50", "AP25", "AP50", "AP"]
+    print("  ".join([f"{'%':24s}", *(f"{key:>4s}" for key in head)]))
     counted = [i for i, name in enumerate(CLASSES) if name not in BACKGROUND]
     for title, classes in [("", counted), *((f" {name}", [CLASSES.index(name)]) for name in args.labels)]:
         for method, scenes in rows.items():
-            values = measured(scenes, classes)
-            cells = (f"{100 * values[key]:{len(key)}.1f}" for key in head)
+            values = measured(scenes, classes, counted)
+            cells = (f"{100 * values[key]:{max(len(key), 4)}.1f}" for key in head)
             print("  ".join([f"{method + title:24s}", *cells]))
 
 
@@ -158,66 +144,6 @@ def guessed(room: Room, config: ObjectConfig, truth: bool) -> dict[str, list[Gue
         "components": [Guess(int(label[c[0]]), float(score[c].mean()), c) for c in pieces if len(c)],
         "objects": [Guess(result.names.index(o.label), o.score, o.members) for o in found],
     }
-
-
-def measured(
-    scenes: Sequence[tuple[list[Guess], np.ndarray, np.ndarray]], classes: Sequence[int]
-) -> Mapping[str, float]:
-    """Precision and recall over all objects of these classes, and AP averaged over the classes there are."""
-    values: dict[str, float] = {}
-    for percent in (25, 50):
-        hits = guesses = objects = 0
-        areas = []
-        for number in classes:
-            scored, count = outcomes(scenes, number, percent / 100)
-            hits, guesses, objects = hits + sum(h for _, h in scored), guesses + len(scored), objects + count
-            if count:
-                areas.append(average_precision(scored, count))
-        values[f"precision {percent}"] = hits / max(guesses, 1)
-        values[f"recall {percent}"] = hits / max(objects, 1)
-        values[f"AP{percent}"] = float(np.mean(areas)) if areas else 0.0
-    return values
-
-
-def outcomes(
-    scenes: Sequence[tuple[list[Guess], np.ndarray, np.ndarray]], number: int, needed: float
-) -> tuple[list[tuple[float, bool]], int]:
-    """Of one label: (score, whether it is a hit) of each prediction that counts, and how many objects count.
-
-    Args:
-        scenes: predictions, (N,) true labels and (N,) true objects of each.
-        needed: IoU from which a prediction is a hit.
-    """
-    scored: list[tuple[float, bool]] = []
-    objects = 0
-    for guesses, label, instance in scenes:
-        known = (label >= 0) & (instance >= 0)
-        ids, size = np.unique(instance[known & (label == number)], return_counts=True)
-        small = set(ids[size < SMALLEST].tolist())
-        size_of = dict(zip(ids.tolist(), size.tolist(), strict=True))
-        free = set(size_of) - small
-        objects += len(free)
-        for guess in sorted((g for g in guesses if g.label == number), key=lambda g: -g.score):
-            inside = guess.members[known[guess.members]]
-            met, common = np.unique(instance[inside[label[inside] == number]], return_counts=True)
-            overlap = dict(zip(met.tolist(), common.tolist(), strict=True))
-            iou = {i: c / (len(inside) + size_of[i] - c) for i, c in overlap.items()}
-            best = max(free & iou.keys(), key=lambda i: iou[i], default=None)
-            if best is not None and iou[best] >= needed:
-                free.remove(best)
-                scored.append((guess.score, True))
-                continue
-            ignored = len(guess.members) - len(inside) + sum(overlap.get(i, 0) for i in small)
-            if ignored <= needed * len(guess.members):
-                scored.append((guess.score, False))
-    return scored, objects
-
-
-def average_precision(scored: Sequence[tuple[float, bool]], objects: int) -> float:
-    """Area under precision over recall: the sum of the precision at each hit, by the number of objects."""
-    hit = np.array([hit for _, hit in sorted(scored, key=lambda pair: -pair[0])], dtype=bool)
-    precision = np.cumsum(hit) / np.arange(1, len(hit) + 1)
-    return float(precision[hit].sum() / objects)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,11 @@
 """The scripts in benchmarks/, run as commands: what is compared, and that they give what they say."""
 
 import json
-import runpy
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -148,46 +145,3 @@ def test_help_loads_nothing_heavy() -> None:
     assert done.returncode == 0, done.stderr
     assert "segment" in done.stdout
     assert done.stdout.splitlines()[-1] == "loaded: []"
-
-
-# ---- how single objects are scored
-
-
-@pytest.fixture
-def scores(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """What benchmarks/objects.py defines."""
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    return SimpleNamespace(**runpy.run_path(str(SCRIPTS / "objects.py")))
-
-
-def test_average_precision_by_hand(scores: Any) -> None:
-    """Hits at ranks 1 and 3 of three predictions, of four objects: (1/1 + 2/3) / 4."""
-    scored = [(0.2, True), (0.9, True), (0.5, False)]
-    assert scores.average_precision(scored, 4) == pytest.approx((1 + 2 / 3) / 4)
-    assert scores.average_precision([], 4) == 0
-
-
-def test_matching_by_hand(scores: Any) -> None:
-    """Three chairs of 200 points, a small one of 50, then 50 points of a table and 100 of nothing known."""
-    label = np.array([0] * 650 + [1] * 50 + [-1] * 100)
-    instance = np.repeat([0, 1, 2, 3, 4, -1], [200, 200, 200, 50, 50, 100])
-
-    def guess(score: float, *ranges: tuple[int, int]) -> Any:
-        return scores.Guess(0, score, np.concatenate([np.arange(*r) for r in ranges]))
-
-    guesses = [
-        guess(0.9, (0, 200), (700, 800)),  # the first; what is not known does not count: IoU 1
-        guess(0.8, (20, 180)),  # the first again: it is taken
-        guess(0.7, (200, 320)),  # IoU 0.6 with the second
-        guess(0.6, (400, 490), (650, 700)),  # IoU 90 / 250 = 0.36 with the third
-        guess(0.5, (600, 650)),  # a small one: neither hit nor miss
-    ]
-    scenes = [(guesses, label, instance)]
-    scored, objects = scores.outcomes(scenes, 0, 0.5)
-    assert (scored, objects) == ([(0.9, True), (0.8, False), (0.7, True), (0.6, False)], 3)
-    scored, _ = scores.outcomes(scenes, 0, 0.25)
-    assert [hit for _, hit in scored] == [True, False, True, True]
-    values = scores.measured(scenes, [0, 2])  # no object of label 2: in no mean
-    assert values["AP50"] == pytest.approx((1 + 2 / 3) / 3)
-    assert values["AP25"] == pytest.approx((1 + 2 / 3 + 3 / 4) / 3)
-    assert (values["precision 50"], values["recall 50"]) == pytest.approx((2 / 4, 2 / 3))
