@@ -165,7 +165,7 @@ def test_paired_differences_by_hand() -> None:
     none = table.paired(before[:0], after[:0])
     assert none == {"mean": None, "error": None, "better": 0, "scenes": 0}
     assert plus_minus(none["mean"], none["error"]) == "-"
-    assert caution(10) == ""
+    assert (caution(1), caution(10)) == ("; one scene has none", "")
     assert "of 9, fewer than 10, they are too narrow" in caution(9)
 
 

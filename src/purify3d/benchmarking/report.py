@@ -112,6 +112,8 @@ def difference_rows(results: Mapping[str, Any]) -> list[list[str]]:
 
 def caution(scenes: int) -> str:
     """What is to be said beside intervals of so many scenes; empty for enough of them."""
+    if scenes == 1:
+        return "; one scene has none"
     return "" if scenes >= ENOUGH else f"; of {scenes}, fewer than {ENOUGH}, they are too narrow"
 
 

@@ -230,7 +230,7 @@ def _show(results: Mapping[str, Any]) -> None:
         )
         click.echo()
     if said := caution(len(scenes)):
-        click.echo(f"95 % of draws of as many scenes{said}\n")
+        click.echo(f"intervals are 95 % of draws of as many scenes{said}\n")
     if results["differences"]:
         show.table(["mean of scenes", "mIoU ± standard error", "better on"], difference_rows(results))
         click.echo()
@@ -274,7 +274,7 @@ def _show_comparison(found: Mapping[str, Any]) -> None:
             ],
         )
         if said := caution(len(found["scenes"])):
-            click.echo(f"95 % of draws of as many scenes{said}")
+            click.echo(f"intervals are 95 % of draws of as many scenes{said}")
         paired = column["paired"]
         click.echo(
             f"mIoU of a scene {plus_minus(paired['mean'], paired['error'])}, better on {paired['better']} of "
