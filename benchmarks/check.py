@@ -2,9 +2,10 @@
 
     python benchmarks/check.py [--captures kitchen=FOLDER house=FOLDER room=synthetic:4]
 
-Each of 14 faults is planted in each capture: 42 with three of them. `share` is how much frames agree with it.
-Good captures are the same three and ROOMS procedural rooms (seeds from 400) with sensor noise, in three image
-sizes, every third one held sideways and every third one with y up.
+Each of FAULTS is planted in each capture, and single wrong poses of three KINDS in 1, 5 and 20 % of its
+frames. `share` is how much frames agree with it. Good captures are the same three and ROOMS procedural rooms
+(seeds from 400) with sensor noise, of 12 to 60 frames, in three image sizes, every third one held sideways
+and every third one with y up.
 """
 
 from __future__ import annotations
@@ -15,17 +16,19 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import product
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from purify3d.captures import CaptureConfig
-from purify3d.captures.conventions import Stored
+from purify3d.captures.conventions import Stored, along_axis
 from purify3d.checking import examine
 from purify3d.grid.projection import OPENCV_FROM_OPENGL, turn_camera
 from purify3d.types import Frame, Scene
 
 SIZES = ((320, 240), (256, 192), (640, 480))
+FRAMES = (48, 12, 24, 60)
 SWAP = np.eye(4)[[0, 2, 1, 3]]
 #: Pixels that hold the largest 16-bit number in millimetres where nothing was measured.
 SENTINEL = np.float32(65.535)
@@ -50,6 +53,18 @@ def measured(factor: float, unit: bool, scene: Scene) -> Scene:
         )
         for frame in scene.frames
     ]
+    return replace(scene, frames=tuple(frames))
+
+
+def depths(change: Callable[[np.ndarray], np.ndarray], scene: Scene) -> Scene:
+    """With other values of depth."""
+    frames = [replace(f, depth=partial(lambda read: change(read()), f.depth)) for f in scene.frames]
+    return replace(scene, frames=tuple(frames))
+
+
+def along_rays(scene: Scene) -> Scene:
+    """With the distance to the camera in place of that along its axis."""
+    frames = [replace(f, depth=partial(along_axis, f.depth, f.depth_camera, back=True)) for f in scene.frames]
     return replace(scene, frames=tuple(frames))
 
 
@@ -103,8 +118,59 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "cx and cy off": (partial(lensed, lambda k: k * [1, 1, 0.8, 1.25]), r"cx and cy are not those"),
     "half intrinsics": (partial(lensed, lambda k: k * 0.5), r"made for images of 0\.5 times this size"),
     "shifted by one": (partial(posed, lambda p: np.roll(p, 1, axis=0)), r"shifted by one"),
+    "poses in mm": (partial(posed, partial(stretched, 1000.0)), r"--scale 0\.001\b"),
+    "all in mm": (
+        lambda s: measured(1000.0, True, posed(partial(stretched, 1000.0), s)),
+        r"in millimetres: give --scale 0\.001 ",
+    ),
+    "all in cm": (
+        lambda s: measured(100.0, True, posed(partial(stretched, 100.0), s)),
+        r"in centimetres: give --scale 0\.01 ",
+    ),
+    "all in inches": (
+        lambda s: measured(39.37, True, posed(partial(stretched, 39.37), s)),
+        r"--scale 0\.0254 ",
+    ),
+    "whole metres": (partial(depths, lambda z: np.float32(0.001) * np.rint(z)), r"rounded, to whole metres"),
+    "depth along rays": (along_rays, r"give --depth-along ray"),
     "65535 sentinels": (sentinels, r"beyond 20 m .* sentinel"),
 }
+
+
+def identity(poses: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
+    """The pose of a tracker that knows nothing."""
+    return np.eye(4)
+
+
+def jump(poses: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
+    """1 m away in any direction, and turned by 30 degrees."""
+    pose, away = poses[number].copy(), rng.normal(size=3)
+    pose[:3, 3] += away / np.linalg.norm(away)
+    pose[:3, :3] = (
+        pose[:3, :3]
+        @ Rotation.from_rotvec(np.radians(30) * away[[1, 2, 0]] / np.linalg.norm(away)).as_matrix()
+    )
+    return pose
+
+
+def repeat(poses: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
+    """The pose of the frame before: what a tracker gives that lost its way."""
+    return poses[number - 1]
+
+
+KINDS = {"identity": identity, "jump": jump, "repeat": repeat}
+SHARES = (0.01, 0.05, 0.2)
+
+
+def misposed(kind: str, share: float, scene: Scene) -> tuple[Scene, set[str]]:
+    """With wrong poses in a share of the frames, at least one; their names."""
+    rng = np.random.default_rng(0)
+    poses = np.stack([frame.world_from_camera for frame in scene.frames])
+    count = max(1, round(share * len(poses)))
+    numbers = np.sort(1 + rng.permutation(len(poses) - 1)[:count])
+    for number in numbers:
+        poses[number] = KINDS[kind](poses, number, rng)
+    return posed(lambda _: poses, scene), {scene.frames[number].name for number in numbers}
 
 
 def main() -> None:
@@ -114,9 +180,10 @@ def main() -> None:
     parser.add_argument(
         "--captures", nargs="+", default=["room=synthetic:4?frames=48"], help="NAME=PATH of right captures"
     )
-    parser.add_argument("--rooms", type=int, default=18)
+    parser.add_argument("--rooms", type=int, default=28)
     args = parser.parse_args()
     named = total = 0
+    singles = np.zeros(3, int)
     good: list[tuple[str, Scene]] = []
     for entry in args.captures:
         name, _, path = entry.partition("=")
@@ -132,7 +199,19 @@ def main() -> None:
             )
             if not right:
                 print(f"         said: {told}")
+        for kind, share in product(KINDS, SHARES):
+            spoilt, wrong = misposed(kind, share, scene)
+            report = examine(spoilt, Stored())
+            told = {frame.name for frame in report.wrong}
+            hit, amiss = len(told & wrong), len(told - wrong)
+            singles += np.array([hit, len(wrong), amiss])
+            also = f", and {amiss} right ones" if amiss else ""
+            fault = f"{kind} {share:.0%}"
+            print(
+                f"{name:8s} {fault:18s} share {report.agreement.share:.2f} named {hit} of {len(wrong)}{also}"
+            )
     print(f"{named} of {total} faults are named")
+    print(f"{singles[0]} of {singles[1]} single wrong poses are named, and {singles[2]} right ones")
     good += [(f"room {400 + i}", room(400 + i, i)) for i in range(args.rooms)]
     alarms = 0
     for name, scene in good:
@@ -146,9 +225,9 @@ def main() -> None:
 
 
 def room(seed: int, kind: int) -> Scene:
-    """A room of 48 frames; `kind` chooses size, whether it is held sideways, and which way is up."""
+    """A room; `kind` chooses frames, size, whether it is held sideways, and which way is up."""
     width, height = SIZES[kind % 3]
-    address = f"synthetic:{seed}?frames=48&width={width}&height={height}"
+    address = f"synthetic:{seed}?frames={FRAMES[kind % 4]}&width={width}&height={height}"
     scene = in_memory(CaptureConfig(address).whole()[0])
     if kind // 3 % 3 == 1:
         scene = replace(scene, frames=tuple(sideways(frame) for frame in scene.frames))

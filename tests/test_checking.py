@@ -84,13 +84,14 @@ def test_frames_that_look_elsewhere_tell_nothing() -> None:
     assert np.isnan(agreement(views).share)
     report = examine(Scene("walls", (wall(2.0), wall(2.0, 100.0)), np.array([0.0, -1, 0])))
     assert "too few frames look at the same places" in report.verdict
-    assert not report.good
+    assert report.status == "undecided"
 
 
 def test_frames_without_depth_are_left_out() -> None:
     assert len(look([wall(2.0), wall(0.0), wall(2.0, 0.1)])) == 2
     report = examine(Scene("none", (wall(0.0), wall(0.0)), np.array([0.0, -1, 0])))
     assert "no frame holds any depth" in report.verdict
+    assert report.status == "wrong"
 
 
 def test_frames_are_chosen_far_apart_and_side_by_side() -> None:
@@ -117,8 +118,8 @@ def test_a_planted_fault_is_named(fault: str, scene: Scene) -> None:
     report = examine(spoilt, Stored())
     told = " ".join([report.verdict, *report.remarks, report.far or ""])
     assert re.search(expected, told), told
-    if report.found is not None:
-        assert report.agreement.share < GOOD
+    if report.found is not None and report.status == "wrong":
+        assert not report.agreement.share >= GOOD
         assert examine(report.found.fix.of_scene(spoilt)).agreement.share == pytest.approx(
             report.found.share, abs=0.03
         )
@@ -165,15 +166,6 @@ def test_noise_is_no_usual_mistake(scene: Scene) -> None:
     report = examine(posed(drift, scene))
     assert report.found is None
     assert "none of the usual mistakes explains it" in report.verdict
-
-
-def test_jumps_and_repeats_are_remarks_and_no_findings(scene: Scene) -> None:
-    frames = [*scene.frames[:6], scene.frames[5], *scene.frames[6:]]
-    far = replace(frames[-1], world_from_camera=frames[-1].world_from_camera + np.diag([0.0] * 4))
-    far.world_from_camera[:3, 3] += [40.0, 0, 0]
-    report = examine(replace(scene, frames=(*frames, far)))
-    assert any("very pose of the one before" in remark for remark in report.remarks)
-    assert any("jumps" in remark for remark in report.remarks)
 
 
 def test_everything_in_another_unit_is_seen_by_its_size(scene: Scene) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 Convention = Literal["opencv", "opengl"]
 Direction = Literal["camera-to-world", "world-to-camera"]
+Along = Literal["axis", "ray"]
 
 #: Metres. Depth cameras of phones, headsets and desks end before; what 16 bits hold at most is 65 m.
 MAX_DEPTH = 20.0
@@ -32,8 +33,12 @@ class CaptureConfig:
         every: use every n-th frame; none: all of them, or in a capture of more than 300 frames those that
             moved more than 0.10 m or turned more than 10 degrees since the last one kept.
         limit: use at most so many frames, evenly spaced.
+        leave_out: names of frames that are not used, such as 00012,00040..00052 (from one to another), as
+            check gives them for wrong poses.
         onto: cloud or mesh to label (PLY, OBJ, LAS) in place of the fused frames.
         depth_unit: metres per unit of the stored depth: 0.001 for millimetres; none: the format's.
+        depth_along: what depth is measured along: the axis that the camera looks along (z), or the ray of
+            each pixel (distance to the camera, as simulators write it).
         max_depth: metres; what is measured farther away counts as not measured.
         pose_convention: camera axes of the stored poses, opencv (x right, y down, z forward) or opengl
             (x right, y up, z back); none: the format's.
@@ -51,8 +56,10 @@ class CaptureConfig:
     intrinsics: tuple[float, ...] | None = setting(None, stage="points")
     every: int | None = setting(None, stage="points", low=1, high=10**6, common=True)
     limit: int | None = setting(None, stage="points", low=1, high=10**6, common=True)
+    leave_out: str | tuple[str, ...] | None = setting(None, stage="points")
     onto: str | None = setting(None, stage="points", common=True)
     depth_unit: float | None = setting(None, stage="points", above=0, high=1e3, common=True)
+    depth_along: Along = setting("axis", stage="points")
     max_depth: float = setting(MAX_DEPTH, stage="points", above=0, high=1e6)
     pose_convention: Convention | None = setting(None, stage="points")
     pose_direction: Direction | None = setting(None, stage="points")

@@ -13,20 +13,21 @@ from typing import cast
 
 import numpy as np
 
-from purify3d.captures.config import Convention, Direction
+from purify3d.captures.config import Along, Convention, Direction
 from purify3d.captures.reading import images
 from purify3d.grid import projection
-from purify3d.types import Frame, Scene
+from purify3d.types import Camera, Frame, Scene
 
 _FAR = 1000.0  # metres from the origin, where 32-bit numbers are 0.06 mm apart
 
 
 @dataclass(frozen=True)
 class Stored:
-    """How poses are stored: axes of the camera, and what is mapped to what."""
+    """How poses are stored: axes of the camera, what is mapped to what; and what depth is measured along."""
 
     convention: Convention = "opencv"
     direction: Direction = "camera-to-world"
+    along: Along = "axis"
 
     def write(self, world_from_camera: np.ndarray) -> np.ndarray:
         """(..., 4, 4) our poses -> as they are stored."""
@@ -53,23 +54,42 @@ def reread(
         scale: metres per unit of the poses, and of the scene's own cloud.
     """
     frames = []
+    turned = (stored.convention, stored.direction) != (usual.convention, usual.direction)
     for frame in scene.frames:
         pose, unit = frame.world_from_camera, frame.depth_unit if depth_unit is None else depth_unit
-        if stored != usual:
+        if turned:
             pose = stored.read(usual.write(pose))
         if scale != 1:
             pose = pose.copy()
             pose[:3, 3] *= scale
         # By another unit where one is given.
         factor = 1.0 if depth_unit is None else depth_unit / (frame.depth_unit or 1.0)
-        depth = partial(_cut, frame.depth, factor, max_depth)
+        read = (
+            frame.depth
+            if stored.along == usual.along
+            else partial(along_axis, frame.depth, frame.depth_camera)
+        )
+        depth = partial(_cut, read, factor, max_depth)
         frames.append(replace(frame, world_from_camera=pose, depth=depth, depth_unit=unit))
     points = scene.points
     if points is not None and scale != 1:
         points = replace(points, xyz=points.xyz * scale)
     # What the reader guessed came from the cameras as it took them.
-    up = images.guess_up(frames) if stored != usual else scene.up
+    up = images.guess_up(frames) if turned else scene.up
     return replace(scene, frames=tuple(frames), points=points, up=up)
+
+
+def along_axis(read: Callable[[], np.ndarray], camera: Camera, back: bool = False) -> np.ndarray:
+    """(h, w) depth along the axis, of depth along the rays of the pixels; `back`: the other way round."""
+    column, row = np.meshgrid(np.arange(camera.width), np.arange(camera.height))
+    longer = ray_lengths(column, row, np.array([camera.fx, camera.fy, camera.cx, camera.cy]))
+    return np.asarray(read() * (longer if back else 1 / longer).astype(np.float32))
+
+
+def ray_lengths(column: np.ndarray, row: np.ndarray, lens: np.ndarray) -> np.ndarray:
+    """How far one goes along the rays of pixels for each metre along the axis; lens: (4,) fx, fy, cx, cy."""
+    fx, fy, cx, cy = lens
+    return np.asarray(np.sqrt(1 + ((column - cx) / fx) ** 2 + ((row - cy) / fy) ** 2))
 
 
 def _cut(read: Callable[[], np.ndarray], factor: float, max_depth: float) -> np.ndarray:

@@ -17,7 +17,7 @@ from purify3d.captures.config import CaptureConfig
 from purify3d.captures.conventions import Stored, near_origin, reread
 from purify3d.captures.finding import find_format, is_procedural, procedural_room
 from purify3d.captures.reading.sound import guarded
-from purify3d.captures.selecting import select, upright
+from purify3d.captures.selecting import select, upright, without
 from purify3d.clouds import read_cloud
 from purify3d.types import Scene
 
@@ -75,11 +75,17 @@ def _read(config: CaptureConfig, max_depth: float) -> tuple[Scene, Stored]:
     """All frames, none of them turned, and how poses are stored: by the settings, else the format."""
     module = None if is_procedural(config.path) else find_format(Path(config.path), config.reader)
     usual = Stored() if module is None else Stored(*module.POSES)
-    stored = Stored(config.pose_convention or usual.convention, config.pose_direction or usual.direction)
+    stored = Stored(
+        config.pose_convention or usual.convention,
+        config.pose_direction or usual.direction,
+        config.depth_along,
+    )
     with warnings.catch_warnings():
-        if config.up is not None or stored != usual:
+        if config.up is not None or replace(stored, along=usual.along) != usual:
             warnings.simplefilter("ignore", UpWarning)  # of a guess that is not taken
         scene = _as_stored(config, module)
+    if config.leave_out is not None:
+        scene = replace(scene, frames=without(scene.frames, config.leave_out, config.path))
     scene = reread(
         scene, usual, stored, depth_unit=config.depth_unit, max_depth=max_depth, scale=config.scale
     )

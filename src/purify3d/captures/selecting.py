@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 
+from purify3d.base.errors import CaptureError
 from purify3d.captures.reading.sound import read_by
 from purify3d.grid import projection
 from purify3d.types import Frame
@@ -16,6 +17,55 @@ from purify3d.types import Frame
 _LONG = 300
 _NEW_METRES = 0.10
 _NEW_DEGREES = 10.0
+
+
+#: Between the first and the last of several frames that follow each other.
+_TO = ".."
+
+
+def without(frames: Sequence[Frame], names: str | Sequence[str], where: str) -> tuple[Frame, ...]:
+    """The frames that are not named.
+
+    Args:
+        names: with commas between them; "00040..00052" are all from the first to the last.
+        where: what the capture is called in messages, its path.
+
+    Raises:
+        CaptureError: a name that no frame has, or no frame is left.
+    """
+    known = {frame.name: number for number, frame in enumerate(frames)}
+    out: set[int] = set()
+    for name in names.split(",") if isinstance(names, str) else names:
+        ends = [name.strip()] if name.strip() in known else [end.strip() for end in name.split(_TO, 1)]
+        if not known.keys() >= set(ends):
+            raise CaptureError(
+                f"{where}: found {name.strip()!r} in --leave-out and no frame of that name; expected names "
+                f"such as {frames[0].name} or {frames[0].name}{_TO}{frames[-1].name}. "
+                "`purify3d check` names frames with wrong poses"
+            )
+        out |= set(range(known[ends[0]], known[ends[-1]] + 1))
+    if len(out) == len(frames):
+        raise CaptureError(f"{where}: --leave-out names all {len(frames)} frames; expected some that stay")
+    return tuple(frame for number, frame in enumerate(frames) if number not in out)
+
+
+def naming(frames: Sequence[Frame], numbers: Sequence[int]) -> str | None:
+    """What `--leave-out` is given for frames of these numbers; None where their names cannot stand there."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    shown = [
+        f"{frames[run[0]].name}{_TO}{frames[run[-1]].name}"
+        if len(run) > 2
+        else ",".join(frames[i].name for i in run)
+        for run in runs
+    ]
+    if any(set(", '\"\\") & set(frames[i].name) or _TO in frames[i].name for i in numbers):
+        return None
+    return ",".join(shown)
 
 
 def select(frames: Sequence[Frame], every: int | None, limit: int | None) -> list[Frame]:

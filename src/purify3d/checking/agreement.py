@@ -19,7 +19,8 @@ from purify3d.types import Frame
 TOLERANCE = 0.05
 _PIXELS = 400  # of each frame that are looked up in the others
 _WIDE = 320  # pixels that a depth image is thinned to
-_FEWEST = 100  # pixels that must tell something
+#: Pixels that must tell something.
+FEWEST = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +55,18 @@ class Views:
         depth = tuple(np.where(image <= max_depth, image, np.float32(0)) for image in self.depth)
         pixel = tuple(p[d[p[:, 1], p[:, 0]] > 0] for p, d in zip(self.pixel, depth, strict=True))
         return replace(self, depth=depth, pixel=pixel)
+
+    def only(self, kept: np.ndarray) -> Views:
+        """Some of the frames, (F,) bool; what is measured stays that of all."""
+        which = np.flatnonzero(kept)
+        return replace(
+            self,
+            number=self.number[kept],
+            depth=tuple(self.depth[i] for i in which),
+            pixel=tuple(self.pixel[i] for i in which),
+            pose=self.pose[kept],
+            lens=self.lens[kept],
+        )
 
     def points(self, i: int) -> np.ndarray:
         """(P, 3) where the looked up pixels of the i-th frame lie in the world, metres."""
@@ -100,20 +113,24 @@ class Agreement:
     def share(self) -> float:
         """agree / (agree + through), 0..1; nan where hardly any frame looks at what another one sees."""
         compared = self.agree + self.through
-        return self.agree / compared if compared >= _FEWEST else float("nan")
+        return self.agree / compared if compared >= FEWEST else float("nan")
 
 
-def look(frames: Sequence[Frame], *, count: int = 24) -> Views:
+def look(frames: Sequence[Frame], *, count: int = 24, even: bool = False) -> Views:
     """Some of the frames, half of them spread over the capture and half following one of these.
 
     Frames whose depth image is empty are left out.
+
+    Args:
+        even: all of them spread over the capture.
 
     Raises:
         CaptureError: a depth image cannot be read.
     """
     numbers, depth, pixel, lens, measured, pixels = [], [], [], [], [np.zeros(0, np.float32)], 0
     rng = np.random.default_rng(0)
-    for number in spread(len(frames), count):
+    chosen = np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int).tolist()
+    for number in chosen if even else spread(len(frames), count):
         image, camera = frames[number].depth(), frames[number].depth_camera
         step = max(1, round(image.shape[1] / _WIDE))
         thin = np.ascontiguousarray(image[::step, ::step])

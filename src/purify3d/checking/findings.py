@@ -5,20 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from purify3d.base.axes import describe_axis
 from purify3d.captures.config import MAX_DEPTH
 from purify3d.captures.conventions import Stored
+from purify3d.checking import sizes
 from purify3d.checking.agreement import Agreement, Views, agreement, look
-from purify3d.checking.search import GOOD, Found, search
+from purify3d.checking.fixes import left_out, resized
+from purify3d.checking.outliers import JUDGED, Wrong, misplaced, stuck
+from purify3d.checking.search import GOOD, WRONG, Found, along, search
 from purify3d.types import Frame, Scene
+
+#: What is known: nothing is wrong, something is, or it could not be told.
+Status = Literal["right", "wrong", "undecided"]
 
 _FAR_SHARE = 0.002  # of the measured pixels beyond the range, from which it is worth a word
 _MOSTLY = 0.5
-_HUGE, _TINY = 200.0, 0.05  # metres of a scene's depth that no hand-held scan has
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,9 +34,12 @@ class Findings:
         facts: name -> text, for people.
         views: the frames that were looked at.
         agreement: of these frames.
-        found: the mistake that explains why they do not agree, if one does.
-        remarks: sentences on what is unusual and no proof of a mistake.
+        found: the mistake that explains why they do not agree, or what unit they seem to be in, if one does.
+        wrong: frames whose pose is wrong where the others' are right.
+        status: right only where agreement was measured, and the sizes of depth, room and path are those of a
+            scan.
         verdict: one sentence: what to change, or that nothing needs to be.
+        remarks: sentences on what is unusual and no proof of a mistake.
         far: a sentence on depth beyond the range that is used, if there is any.
     """
 
@@ -39,14 +47,22 @@ class Findings:
     views: Views
     agreement: Agreement
     found: Found | None
+    wrong: tuple[Wrong, ...]
+    status: Status
     verdict: str
     remarks: list[str]
     far: str | None
 
     @property
     def good(self) -> bool:
-        """Whether the frames agree."""
-        return self.agreement.share >= GOOD
+        """Whether the frames were seen to be right."""
+        return self.status == "right"
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether nothing that is made of these frames can be right: most pixels contradict each other, or
+        depth or poses hold nothing."""
+        return self.status == "wrong" and not self.wrong and not self.agreement.share >= WRONG
 
 
 def examine(
@@ -56,9 +72,9 @@ def examine(
 
     Args:
         scene: all its frames, not turned upright, with all depth there is (`CaptureConfig.whole`).
-        stored: how its poses were taken to be stored.
+        stored: how its poses and depth were taken to be stored.
         max_depth: metres; farther pixels are not looked at, unless most are farther.
-        count: frames to look at.
+        count: frames to look at for mistakes that all have. Up to 300 are judged one by one.
 
     Raises:
         CaptureError: an image cannot be read.
@@ -71,13 +87,12 @@ def examine(
     near = views if beyond > _MOSTLY else views.within(max_depth)
     agreed = agreement(near)
     unit = frames[0].depth_unit
-    found = None
-    if agreed.share < GOOD:
-        found = search(near, poses, unit, stored or Stored())
+    told = _judge(frames, near, agreed, measured, stored or Stored(), max_depth)
     facts = {
         "capture": scene.name,
         "frames": f"{len(frames)}"
-        + (f", {scene.skipped} left out (pose not finite)" if scene.skipped else ""),
+        + (f", {scene.skipped} left out (pose not finite)" if scene.skipped else "")
+        + (f"; {JUDGED} of them judged one by one" if len(frames) > JUDGED else ""),
         **_cameras(frames),
         "poses": _poses(poses),
         "up": _up(scene, poses),
@@ -93,39 +108,97 @@ def examine(
             f"{beyond:.1%} of the measured pixels are beyond {max_depth:g} m (up to {measured.max():.4g} m), "
             'left out: a sentinel for "no depth", or another unit? --max-depth changes the range'
         )
-    return Findings(facts, views, agreed, found, verdict(agreed, found, measured), _remarks(poses), far)
+    return Findings(facts, views, agreed, **told, remarks=_remarks(poses), far=far)
 
 
-def verdict(agreed: Agreement, found: Found | None, measured: np.ndarray) -> str:
-    """One sentence.
+def _judge(
+    frames: Sequence[Frame],
+    views: Views,
+    agreed: Agreement,
+    measured: np.ndarray,
+    stored: Stored,
+    max_depth: float,
+) -> dict[str, Any]:
+    """`found`, `wrong`, `status` and `verdict` of `Findings`."""
 
-    Args:
-        measured: (M,) depths, metres.
-    """
-    middle = float(np.median(measured)) if len(measured) else 0.0
+    def told(status: Status, verdict: str, found: Found | None = None, wrong: tuple[Wrong, ...] = ()) -> Any:
+        return {"status": status, "verdict": verdict, "found": found, "wrong": wrong}
+
     if not len(measured):
-        return "no frame holds any depth, so there is nothing to fuse; check the depth images"
-    if math.isnan(agreed.share) or agreed.share >= GOOD:
-        if middle > _HUGE or middle < _TINY:
-            by = 10.0 ** -round(math.log10(middle / 2))
-            return (
-                f"half of the depth is beyond {middle:.4g} m: poses and depth probably have another unit; "
-                f"give --scale {by:g} and --depth-unit {by:g} times the present one"
-            )
-        if math.isnan(agreed.share):
-            return (
-                "too few frames look at the same places to tell whether poses, units and intrinsics are right"
-            )
-        return f"the frames agree ({agreed.share:.1%}): poses, units and intrinsics fit each other"
+        return told("wrong", "no frame holds any depth, so there is nothing to fuse; check the depth images")
+    if (coarse := sizes.rounded(measured)) is not None:
+        return told("wrong", coarse)
     so = f"the frames agree in {agreed.share:.0%} of the pixels that should (right captures: {GOOD:.0%})"
     if math.isnan(agreed.share):
         so = "hardly any frame looks at what another one sees"
-    if found is None:
-        return (
-            f"{so}; none of the usual mistakes explains it: look for poses that drift, a scene that moved, "
-            "or a lens that is not undistorted"
+    if stuck(frames):
+        return told("wrong", f"{so}; {_STUCK}")
+    poses = np.stack([frame.world_from_camera for frame in frames])
+    unit = frames[0].depth_unit
+    wrong, rest = misplaced(frames, _all_of(frames, views, max_depth))
+    if wrong and rest >= GOOD and 2 * len(wrong) <= len(frames):
+        fix = left_out(frames, wrong)
+        return told(
+            "wrong",
+            f"{fix.wrong}; the others agree ({rest:.1%}). To mend it, {fix.advice}",
+            Found(fix, rest, 0),
+            wrong,
         )
+    if agreed.share >= GOOD:
+        found = along(views, poses, stored)
+        if found is not None:
+            return told("wrong", _explained(so, found), found)
+        return told(*_by_size(views, poses, measured, unit, f"the frames agree ({agreed.share:.1%})"))
+    found = search(views, poses, unit, stored)
+    if found is not None:
+        return told("wrong", _explained(so, found), found)
+    if math.isnan(agreed.share):
+        few = "too few frames look at the same places to tell whether poses, units and intrinsics are right"
+        _, verdict, found = _by_size(views, poses, measured, unit, few)
+        return told("undecided", verdict, found)
+    return told(
+        "wrong",
+        f"{so}; none of the usual mistakes explains it: look for poses that drift, a scene that moved, or a "
+        "lens that is not undistorted",
+    )
+
+
+def _explained(so: str, found: Found) -> str:
     return f"{so}; probably {found.fix.wrong}: then it is {found.share:.0%}. To mend it, {found.fix.advice}"
+
+
+_STUCK = (
+    "hardly any frame has a pose of its own, and their photos differ: the poses do not follow the camera. "
+    "Look for another topic or file of poses, or for the frame of the camera that moves"
+)
+
+
+def _all_of(frames: Sequence[Frame], views: Views, max_depth: float) -> Views:
+    """The frames that are judged one by one, in the range of depth that `views` has."""
+    if len(views) == len(frames):
+        return views
+    many = look(frames, count=JUDGED, even=True)
+    beyond = len(many.measured) and float((many.measured > max_depth).mean()) > _MOSTLY
+    return many if beyond else many.within(max_depth)
+
+
+def _by_size(
+    views: Views, poses: np.ndarray, measured: np.ndarray, unit: float | None, so: str
+) -> tuple[Status, str, Found | None]:
+    """What sizes say of frames that nothing else is known against."""
+    seen = np.concatenate([np.zeros((0, 3)), *(views.points(i) for i in range(len(views)))])
+    size = sizes.sizes(seen, poses[:, :3, 3], measured)
+    unlike = size.unlike()
+    if not unlike:
+        return "right", f"{so}: poses, units and intrinsics fit each other", None
+    likely = sizes.likely_units(size.depth)
+    why = f"{so}, but {' and '.join(unlike)}, as in no scan: the unit cannot be told"
+    if not likely:
+        return "undecided", f"{why}, and no usual one fits. Give --scale and --depth-unit", None
+    (factor, name), *others = likely
+    fix = resized(factor, unit, name)
+    also = "".join(f"; if in {name}, {resized(factor, unit, name).advice}" for factor, name in others[:1])
+    return "undecided", f"{why}. Probably {fix.wrong}: {fix.advice}{also}", Found(fix, math.nan, 0)
 
 
 def _cameras(frames: Sequence[Frame]) -> dict[str, str]:
@@ -179,16 +252,8 @@ def _extent(views: Views, origin: np.ndarray) -> str:
 
 
 def _remarks(poses: np.ndarray) -> list[str]:
-    remarks = []
-    count = len(poses)
     steps = np.linalg.norm(np.diff(poses[:, :3, 3], axis=0), axis=1)
-    same = int((np.abs(np.diff(poses, axis=0)).max(axis=(1, 2)) < 1e-9).sum()) if count > 1 else 0
-    if same:
-        remarks.append(f"{same} frames have the very pose of the one before")
-    still = int((np.abs(poses - np.eye(4)).max(axis=(1, 2)) < 1e-9).sum())
-    if 1 < still < count:
-        remarks.append(f"{still} frames have the identity as pose, where others moved: lost tracking?")
-    if count > 3 and steps.max() > max(1.0, 20 * float(np.median(steps))):
-        at = int(steps.argmax())
-        remarks.append(f"the camera jumps {steps[at]:.2f} m between the frames {at} and {at + 1} (from 0)")
-    return remarks
+    if len(poses) <= 3 or steps.max() <= max(1.0, 20 * float(np.median(steps))):
+        return []
+    at = int(steps.argmax())
+    return [f"the camera jumps {steps[at]:.2f} m between the frames {at} and {at + 1} (from 0)"]

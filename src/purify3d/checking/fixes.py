@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,8 +11,12 @@ from itertools import permutations, product
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from purify3d.captures.conventions import Stored
+from purify3d.captures.conventions import Stored, along_axis, ray_lengths
+from purify3d.captures.selecting import naming
 from purify3d.checking.agreement import Views
+from purify3d.checking.outliers import Wrong, described
+from purify3d.checking.sizes import UNITS as POSE_UNITS
+from purify3d.checking.sizes import likely_units, usual_depth
 from purify3d.grid.projection import OPENCV_FROM_OPENGL, inverse
 from purify3d.types import Camera, Frame, Scene
 
@@ -39,6 +44,8 @@ class Fix:
         poses: (T, 4, 4) of all frames of the capture -> (T, 4, 4).
         depth_scale: what depth is to be multiplied with.
         lens: (4,) fx, fy, cx, cy and (width, height) -> (4,).
+        along: 1: depth along the ray becomes that along the axis; -1: the other way round; 0: it stays.
+        without: names of frames that are left out.
     """
 
     wrong: str
@@ -46,13 +53,20 @@ class Fix:
     poses: Callable[[np.ndarray], np.ndarray] = lambda poses: poses
     depth_scale: float = 1.0
     lens: Callable[[np.ndarray, tuple[int, int]], np.ndarray] = lambda lens, size: lens
+    along: int = 0
+    without: frozenset[str] = frozenset()
 
     def of_views(self, views: Views, poses: np.ndarray) -> Views:
-        """The same images as they are without what is wrong; `poses` are those of the whole capture."""
+        """The same images as they are without what is wrong; `poses` are those of the whole capture. Frames
+        are left out by `Views.only`."""
         sizes = [(image.shape[1], image.shape[0]) for image in views.depth]
         lens = [self.lens(row, size) for row, size in zip(views.lens, sizes, strict=True)]
+        depth = views.depth
+        if self.along:
+            depth = tuple(_along(image, row, self.along) for image, row in zip(depth, lens, strict=True))
         return replace(
             views,
+            depth=depth,
             pose=self.poses(poses)[views.number],
             lens=np.array(lens).reshape(-1, 4),
             depth_scale=views.depth_scale * self.depth_scale,
@@ -67,12 +81,19 @@ class Fix:
                 world_from_camera=pose,
                 camera=self._camera(frame.camera),
                 depth_camera=self._camera(frame.depth_camera),
-                depth=frame.depth if self.depth_scale == 1 else partial(_scaled, frame, self.depth_scale),
+                depth=self._depth(frame),
                 depth_unit=None if frame.depth_unit is None else frame.depth_unit * self.depth_scale,
             )
             for frame, pose in zip(scene.frames, poses, strict=True)
+            if frame.name not in self.without
         ]
         return replace(scene, frames=tuple(frames))
+
+    def _depth(self, frame: Frame) -> Callable[[], np.ndarray]:
+        read = frame.depth
+        if self.along:
+            read = partial(along_axis, read, self._camera(frame.depth_camera), self.along < 0)
+        return read if self.depth_scale == 1 else partial(_scaled, read, self.depth_scale)
 
     def _camera(self, camera: Camera) -> Camera:
         values = np.array([camera.fx, camera.fy, camera.cx, camera.cy])
@@ -87,11 +108,55 @@ class Fix:
             lambda poses: other.poses(self.poses(poses)),
             self.depth_scale * other.depth_scale,
             lambda lens, size: other.lens(self.lens(lens, size), size),
+            self.along + other.along,
+            self.without | other.without,
         )
 
 
-def _scaled(frame: Frame, factor: float) -> np.ndarray:
-    return np.asarray(frame.depth() * np.float32(factor))
+def _scaled(read: Callable[[], np.ndarray], factor: float) -> np.ndarray:
+    return np.asarray(read() * np.float32(factor))
+
+
+def _along(image: np.ndarray, lens: np.ndarray, along: int) -> np.ndarray:
+    column, row = np.meshgrid(np.arange(image.shape[1]), np.arange(image.shape[0]))
+    return np.asarray((image * ray_lengths(column, row, lens) ** -along).astype(np.float32))
+
+
+def rays(stored: Stored) -> Fix:
+    """Depth along the rays of pixels that was taken to be along the axis of the camera, or the reverse.
+
+    Args:
+        stored: how depth was taken to be stored.
+    """
+    if stored.along == "ray":
+        return Fix("depth is measured along the axis of the camera", "leave --depth-along ray away", along=-1)
+    wrong = "depth is measured along the ray of each pixel (the distance to the camera), not along the axis"
+    return Fix(wrong, "give --depth-along ray", along=1)
+
+
+def left_out(frames: Sequence[Frame], wrong: Sequence[Wrong]) -> Fix:
+    """Single frames have a wrong pose."""
+    flag = naming(frames, [one.number for one in wrong])
+    return Fix(
+        described(wrong, len(frames)),
+        MEND if flag is None else f"give --leave-out {flag}",
+        without=frozenset(one.name for one in wrong),
+    )
+
+
+def resized(factor: float, unit: float | None, name: str) -> Fix:
+    """Poses and depth fit each other, and both are in another unit.
+
+    Args:
+        factor: metres per unit that they are in; name: of this unit.
+        unit: metres per unit of the stored depth, as it was read.
+    """
+    return Fix(
+        f"everything is in {name}",
+        f"give --scale {factor:.4g} --depth-unit {(unit or 1) * factor:.4g}",
+        partial(_rescaled, factor),
+        factor,
+    )
 
 
 def turns() -> list[np.ndarray]:
@@ -232,27 +297,47 @@ def lenses() -> Iterator[Fix]:
         )
 
 
-def scale(factor: float, unit: float | None) -> Fix:
+def scale(factor: float, unit: float | None, middle: float = math.nan) -> Fix:
     """Depth and poses of different scale: depth times `factor` fits the poses.
 
     Args:
         unit: metres per unit of the stored depth, as it was read.
+        middle: metres, of the depth as it was read; what would not be that of a scan is not advised.
     """
     known = next((u for u in UNITS if unit and abs(u / unit / factor - 1) < 0.03), None)
-    if known is not None and unit:
+    of_poses = next((u for u in POSE_UNITS if abs(u * factor - 1) < 0.03), 1 / factor)
+    factor = factor if known is None or not unit else known / unit
+    if known is not None and unit and usual_depth(middle * factor):
         read = next((name for u, name in UNITS.items() if abs(u / unit - 1) < 1e-3), f"units of {unit:.4g} m")
         return Fix(
             f"the stored depth is in {UNITS[known]} and was read in {read}",
-            f"give --depth-unit {known:.6g} (or, if only the poses are wrong, --scale {1 / factor:.3g})",
-            depth_scale=known / unit,
+            f"give --depth-unit {known:.6g} (or, if only the poses are wrong, --scale {of_poses:.3g})",
+            depth_scale=factor,
         )
-    depth_unit = f" (or, if the poses are right, --depth-unit {(unit or 1) * factor:.4g})"
-    return Fix(
-        f"the poses and the depth are of different scale, poses times {1 / factor:.3g} (or depth times "
-        f"{factor:.3g}) fit",
-        f"give --scale {1 / factor:.3g}{depth_unit}",
-        partial(_rescaled, 1 / factor),
+    wrong = (
+        f"the poses and the depth are of different scale, poses times {of_poses:.3g} (or depth times "
+        f"{factor:.3g}) fit"
     )
+    scaled = (unit or 1) * factor
+    if (
+        not usual_depth(middle)
+        and not usual_depth(middle * factor)
+        and (likely := likely_units(middle * factor))
+    ):
+        metres, name = likely[0]
+        return Fix(
+            f"{wrong}, and the poses are in {name}",
+            f"give --scale {metres:.4g} --depth-unit {scaled * metres:.4g} (or, if the depth is right, "
+            f"--scale {of_poses:.3g} alone)",
+            partial(_rescaled, metres),
+            factor * metres,
+        )
+    if not usual_depth(middle) and usual_depth(middle * factor):
+        return Fix(wrong, f"give --depth-unit {scaled:.4g}", depth_scale=factor)
+    other = (
+        f" (or, if the poses are right, --depth-unit {scaled:.4g})" if usual_depth(middle * factor) else ""
+    )
+    return Fix(wrong, f"give --scale {of_poses:.3g}{other}", partial(_rescaled, of_poses))
 
 
 def _rescaled(factor: float, pose: np.ndarray) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +26,7 @@ class Report(Findings):
 
     Attributes:
         remarks: those of the frames, warnings of the reader, and `far`.
+        status: "wrong" also where the cloud does not lie where the frames see it.
         verdict: one sentence on the frames, and one on the cloud where there is one.
         fit: how the cloud of `onto` lies among what the frames measure; None: no cloud was named.
         capture: the settings it was opened with.
@@ -36,12 +36,6 @@ class Report(Findings):
     fit: CloudFit | None
     capture: CaptureConfig
     frames: tuple[Frame, ...]
-
-    @property
-    def good(self) -> bool:
-        """Whether nothing is known to be wrong: the frames agree, or never look at the same places."""
-        unknown = math.isnan(self.agreement.share) and self.found is None
-        return (super().good or unknown) and (self.fit is None or self.fit.good)
 
     def picture(self) -> Image.Image:
         """Views laid over each other, see `overlay`.
@@ -95,10 +89,18 @@ def check(path: str | Path, **settings: Any) -> Report:
     findings = examine(replace(scene, frames=frames), stored, max_depth=capture.max_depth)
     remarks = [str(warning.message) for warning in caught] + findings.remarks
     remarks += [] if findings.far is None else [findings.far]
-    fit, verdict = None, findings.verdict
+    fit, verdict, status = None, findings.verdict, findings.status
     if capture.onto is not None:
         xyz = read_cloud(capture.onto, origin=scene.origin).xyz.numpy()
         fit = cloud_fit(xyz, findings.views.within(capture.max_depth))
         verdict = f"{verdict}. {capture.onto}: {fit.sentence()}"
-    changed = {"remarks": remarks, "verdict": verdict, "fit": fit, "capture": capture, "frames": frames}
+        status = status if fit.good else "wrong"
+    changed = {
+        "remarks": remarks,
+        "status": status,
+        "verdict": verdict,
+        "fit": fit,
+        "capture": capture,
+        "frames": frames,
+    }
     return Report(**vars(findings) | changed)

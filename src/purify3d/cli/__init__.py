@@ -1,7 +1,7 @@
 """The command line: the only package that prints for people and exits.
 
 Results go to stdout, progress and warnings to stderr. Heavy imports happen inside the commands, so that help
-is quick. Exit codes: 0 done, 1 failed, 2 wrong usage.
+is quick. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 undecided (check).
 """
 
 from __future__ import annotations

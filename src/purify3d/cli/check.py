@@ -13,6 +13,9 @@ from purify3d.base.files import name_of, write_whole
 from purify3d.captures import CaptureConfig
 from purify3d.cli import flags, show
 
+_SAID = {"right": "ok", "wrong": "WRONG", "undecided": "UNDECIDED"}
+_EXIT = {"right": 0, "wrong": 1, "undecided": 3}
+
 
 @click.command(cls=flags.Command)
 @click.argument("path")
@@ -28,8 +31,9 @@ def check(
 ) -> None:
     """Look whether the frames of a capture agree with each other.
 
-    Wrong units, axes or poses are named before an hour is lost. Exit code 1 if something is wrong. With --fix
-    the capture without the mistake is written as a nerfstudio capture (transforms.json, images as JPEG of
+    Wrong units, axes or poses are named before an hour is lost. Exit code 1 if something is wrong, 3 if that
+    cannot be decided: frames that see nothing together, or sizes as in no scan. With --fix the capture without
+    the mistake is written as a nerfstudio capture (transforms.json, images as JPEG of
     quality 95, depth in millimetres).
 
     Examples:
@@ -48,9 +52,13 @@ def check(
     if as_json:
         facts = report.facts | {
             "agree": None if math.isnan(report.agreement.share) else report.agreement.share,
+            "status": report.status,
             "good": report.good,
             "found": None if report.found is None else report.found.fix.wrong,
-            "agree_without": None if report.found is None else report.found.share,
+            "agree_without": None
+            if report.found is None or math.isnan(report.found.share)
+            else report.found.share,
+            "wrong_frames": [frame.name for frame in report.wrong],
             "remarks": report.remarks,
             "verdict": report.verdict,
             "picture": str(picture),
@@ -61,9 +69,9 @@ def check(
         show.pairs(report.facts)
         for remark in report.remarks:
             click.echo(f"note: {remark}")
-        click.echo(f"{'ok' if report.good else 'WRONG'}: {report.verdict}")
+        click.echo(f"{_SAID[report.status]}: {report.verdict}")
         click.echo(f"wrote {picture}")
         if written is not None:
             click.echo(f"wrote {written}, a corrected capture: purify3d segment {written} --labels ...")
     if not report.good and written is None:
-        click.get_current_context().exit(1)
+        click.get_current_context().exit(_EXIT[report.status])
