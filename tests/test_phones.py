@@ -24,7 +24,9 @@ from scipy.spatial.transform import Rotation
 
 from purify3d.base.errors import CaptureError, PurifyWarning
 from purify3d.captures import FORMATS, open_capture
+from purify3d.captures.formats import record3d
 from purify3d.captures.reading import video
+from purify3d.captures.reading.lzfse import unpack
 from purify3d.cli import program
 from purify3d.types import Frame, Scene
 
@@ -374,6 +376,34 @@ def r3d_parts(conf: bool = True, **changed: Any) -> dict[str, bytes]:
         if conf:
             parts[f"rgbd/{i}.conf"] = lzfse.compress(shot.confidence.tobytes())
     return parts
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_depth_that_grows_is_not_unpacked(given: bool, tmp_path: Path) -> None:
+    """A member of some kB that would become 400 MB; by the headers of each block, before memory is taken."""
+    parts = r3d_parts() if given else r3d_parts(dw=None, dh=None)
+    parts["rgbd/0.depth"] = parts["rgbd/1.depth"] = parts["rgbd/2.depth"] = lzfse.compress(bytes(40_000_000))
+    path = zipped(tmp_path / "a.r3d", parts)
+    with pytest.raises(CaptureError, match="found 40000000 bytes of pixels; expected at most"):
+        [frame.depth() for frame in record3d.read(path).frames]
+
+
+@pytest.mark.parametrize("size", [1, 7, 100, 5000, 200_000])
+def test_sizes_of_packed_data_are_those_of_their_headers(size: int) -> None:
+    rng = np.random.default_rng(size)
+    for data in (bytes(size), rng.bytes(size), b"abc" * size, np.cumsum(rng.normal(size=size)).tobytes()):
+        packed = lzfse.compress(data)
+        assert unpack(packed, "a", len(data)) == data
+        with pytest.raises(CaptureError, match="is no whole LZFSE data"):
+            unpack(packed, "a", len(data) - 1)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"bvx", b"bvx-", b"bvx2" + bytes(28), b"bvxn\xff\xff\xff\x7f", bytes(64)]
+)
+def test_what_is_no_packed_data(data: bytes) -> None:
+    with pytest.raises(CaptureError, match="is no whole LZFSE data"):
+        unpack(data, "a", 1e9)
 
 
 def exr_parts(folder: Path, prefix: str = "EXR_RGBD/", above: bool = False) -> dict[str, bytes]:

@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import re
 import struct
 import threading
 from collections.abc import Callable
@@ -14,12 +15,13 @@ import numpy as np
 import pytest
 from PIL import Image
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from rosbags.rosbag2.writer import zstd
 from rosbags.typesys import Stores, get_typestore
 from scipy.spatial.transform import Rotation
 
 from purify3d.base.errors import CaptureError, PurifyWarning
 from purify3d.captures import FORMATS, open_capture
-from purify3d.captures.formats import ros_images, rosbag
+from purify3d.captures.formats import ros_bags, ros_images, rosbag
 from purify3d.captures.formats.transforms import Transforms
 from purify3d.types import Scene
 
@@ -196,6 +198,46 @@ def check(scene: Scene, kept: tuple[int, ...] = (0, 1, 2)) -> None:
         np.testing.assert_allclose(depth, MM[i] / 1000, atol=1e-6)
         assert frame.files
         assert all(file.is_file() for file in frame.files)
+
+
+@pytest.mark.parametrize("kind", ["chunk", "message", "file"])
+def test_packed_data_that_grow(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few kB that would become gigabytes: chunks of .mcap, messages of .db3, whole recordings."""
+    sent = recording()
+    large = raw(at(9), COLORS[0], "rgb8")
+    large.data = np.zeros(30_000_000, np.uint8)
+    sent.append((COLOR, at(9), large))
+    path = write(tmp_path / "bag", sent, mcap=kind == "chunk", packed=kind != "file")
+    if kind == "file":
+        (database,) = path.glob("*.db3")
+        packed = path / f"{database.name}.zstd"
+        packed.write_bytes(zstd.compress(database.read_bytes()))
+        database.unlink()
+        text = (path / "metadata.yaml").read_text().replace(database.name, packed.name)
+        text = re.sub("compression_format: .*", "compression_format: zstd", text)
+        (path / "metadata.yaml").write_text(re.sub("compression_mode: .*", "compression_mode: FILE", text))
+    with pytest.warns(PurifyWarning, match="no depth image within 20 ms"):
+        rosbag.read(path)  # within the limit
+    ros_bags._open.key = None
+    monkeypatch.setenv("PURIFY3D_UNPACKED_GB", "0.02")
+    with pytest.raises(CaptureError, match=r"would take \d+ MB once unpacked|grows more than 100 times"):
+        rosbag.read(path)
+
+
+def test_packed_data_that_say_less_than_they_have() -> None:
+    data = zstd.compress(bytes(1000)) + zstd.compress(bytes(10))  # two frames are one message
+    assert len(ros_bags._unpack(zstd.ZstdDecompressor, data, 1010)) == 1010
+    for most, part in ((1009, data), (1010, data[:-3])):
+        with pytest.raises(ValueError, match=r"more than the 1009 bytes|cut off"):
+            ros_bags._unpack(zstd.ZstdDecompressor, part, most)
+
+
+def test_an_endless_metadata(tmp_path: Path) -> None:
+    path = write(tmp_path / "bag", recording())
+    with (path / "metadata.yaml").open("a") as file:
+        file.write("# a line\n" * 1_000_000)
+    with pytest.raises(CaptureError, match=r"metadata\.yaml: found \d+ MB; expected at most 4 MB"):
+        rosbag.read(path)
 
 
 def replaced(sent: Sent, topic: str, change: Callable[[int, Any], tuple[str, Any] | None]) -> Sent:

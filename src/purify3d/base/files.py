@@ -136,14 +136,15 @@ def path_inside(folder: Path, name: str, *, above: bool = False) -> Path:
     """
     shown = ascii(name if len(name) <= 60 else f"{name[:57]}...")
     try:
-        parts = os.fsencode(name).split(b"/")
+        longest = max(map(len, os.fsencode(name).split(b"/")))
     except UnicodeEncodeError:
-        parts = []
-    if not name.strip() or "\0" in name or max(map(len, parts), default=_LONGEST) >= _LONGEST:
+        longest = _LONGEST
+    if not name.strip() or "\0" in name or longest >= _LONGEST:
         raise ValueError(f"found {shown}, which is the name of no file")
-    home = Path(os.path.abspath(folder))
-    roof = home.parent if above and home.parent.parent != home.parent else home
-    if not Path(os.path.abspath(home / name)).is_relative_to(roof):
+    home = os.path.abspath(folder)
+    parent = os.path.dirname(home)
+    roof = parent if above and os.path.dirname(parent) != parent else home  # never the root of all
+    if os.path.commonpath((roof, os.path.abspath(os.path.join(home, name)))) != roof:
         raise ValueError(f"found {shown}, which is outside {roof}")
     return folder / name
 

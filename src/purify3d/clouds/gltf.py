@@ -28,6 +28,7 @@ _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
 _PACKED = ("KHR_draco_mesh_compression", "EXT_meshopt_compression")
 _MOST_ROWS = 200_000_000  # of all tables; a few bytes can place a mesh many times
 _POINTS, _TRIANGLES, _STRIP, _FAN = 0, 4, 5, 6
+_NO_TRIANGLES = np.empty((0, 3), dtype=np.int64)
 
 
 def read_vertices(path: Path) -> Vertices:
@@ -51,12 +52,26 @@ def read_vertices(path: Path) -> Vertices:
         ) from error
     if not placed:
         raise CaptureError(f"{path}: found neither a mesh nor points; expected one of them. Re-export it")
+    xyz = np.concatenate([part.xyz for part in placed])
+    ends = np.cumsum([len(part.xyz) for part in placed])
+    triangles = [part.triangles + end - len(part.xyz) for part, end in zip(placed, ends, strict=True)]
+    normal = vertex_normals(xyz, np.concatenate(triangles))
+    for part, end in zip(placed, ends, strict=True):
+        if part.normal is not None:
+            normal[end - len(part.xyz) : end] = part.normal
     rgb = [no_colors(len(part.xyz)) if part.rgb is None else part.rgb for part in placed]
-    return Vertices(
-        np.concatenate([part.xyz for part in placed]),
-        np.concatenate(rgb) if any(part.rgb is not None for part in placed) else None,
-        np.concatenate([part.normal for part in placed]),
-    )
+    colored = any(part.rgb is not None for part in placed)
+    return Vertices(xyz, np.concatenate(rgb) if colored else None, normal)
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """Vertices in the world: (N, 3), (N, 3) or None, (N, 3) or None, and (F, 3) of them."""
+
+    xyz: np.ndarray
+    rgb: np.ndarray | None
+    normal: np.ndarray | None
+    triangles: np.ndarray
 
 
 @dataclass
@@ -77,14 +92,18 @@ class _Part:
         self.rgb[fresh] = rgb[fresh]
         self.painted |= used
 
-    def placed(self, world: np.ndarray) -> Vertices:
+    def placed(self, world: np.ndarray) -> _Placed:
         xyz = self.xyz @ world[:3, :3].T + world[:3, 3]
+        turn = _cofactors(world[:3, :3])
         if self.normal is not None:
-            return Vertices(xyz, self.rgb, self.normal @ _cofactors(world[:3, :3]).T)
-        triangles = np.concatenate([np.empty((0, 3), dtype=np.int64), *self.triangles])
-        if world[0, :3] @ _cofactors(world[:3, :3])[0] < 0:  # the determinant
-            triangles = triangles[:, ::-1]
-        return Vertices(xyz, self.rgb, vertex_normals(xyz, triangles))
+            return _Placed(xyz, self.rgb, self.normal @ turn.T, _NO_TRIANGLES)
+        triangles = (
+            self.triangles[0]
+            if len(self.triangles) == 1
+            else np.concatenate([_NO_TRIANGLES, *self.triangles])
+        )
+        mirrored = world[0, :3] @ turn[0] < 0  # the determinant
+        return _Placed(xyz, self.rgb, None, triangles[:, ::-1] if mirrored else triangles)
 
 
 @dataclass
@@ -220,7 +239,7 @@ def _bytes(path: Path, entry: dict[str, Any], binary: bytes | None) -> np.ndarra
     return np.fromfile(beside, np.uint8)
 
 
-def _placed(file: _File) -> list[Vertices]:
+def _placed(file: _File) -> list[_Placed]:
     """The vertices of each node; a mesh is read once, however often it is placed."""
     meshes: dict[int, list[_Part]] = {}
     placed = []

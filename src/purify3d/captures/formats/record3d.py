@@ -29,8 +29,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from purify3d.base.errors import CaptureError, require
-from purify3d.captures.reading import archives, exr, images, phones
+from purify3d.base.errors import CaptureError
+from purify3d.captures.reading import archives, exr, images, lzfse, phones
 from purify3d.captures.reading.depths import check_size
 from purify3d.captures.reading.images import Intrinsics, Size
 from purify3d.captures.reading.opening import opened_bytes
@@ -206,7 +206,8 @@ def _depth_size(path: Path, name: str, color: Size, given: Size | None) -> Size:
         return exr.exr_size(data, f"{name} in {path}")
     if given is not None:
         return given
-    count = len(_unpacked(data, f"{name} in {path}")) // 4
+    # Depth has no more pixels than the photo.
+    count = len(lzfse.unpack(data, f"{name} in {path}", 4 * color[0] * color[1])) // 4
     scale = (count / (color[0] * color[1])) ** 0.5
     width, height = round(color[0] * scale), round(color[1] * scale)
     if count == 0 or width * height != count:
@@ -234,21 +235,11 @@ def _depth(path: Path, name: str, confidence: str | None, camera: Camera) -> np.
 
 def _plane(data: bytes, dtype: str, called: str, size: Size) -> np.ndarray:
     """(h, w) of numbers compressed with LZFSE."""
-    raw = _unpacked(data, called)
     expected = size[0] * size[1] * np.dtype(dtype).itemsize
+    raw = lzfse.unpack(data, called, expected)
     if len(raw) != expected:
         raise CaptureError(
             f"{called}: found {len(raw)} bytes; expected {expected} of {size[1]}x{size[0]} pixels, the size "
             "in the metadata. Copy or export the capture again"
         )
     return np.frombuffer(raw, dtype=dtype).reshape(size)
-
-
-def _unpacked(data: bytes, called: str) -> bytes:
-    library: Any = require("lzfse", "record3d")
-    try:
-        return bytes(library.decompress(data))
-    except (library.error, MemoryError, ValueError) as error:
-        raise CaptureError(
-            f"{called}: is no whole LZFSE data ({error!r}); copy or export the capture again"
-        ) from error

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -14,6 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from purify3d.base.errors import CaptureError, PurifyError, require
+from purify3d.base.files import check_file, check_unpacked, most_unpacked
+
+_MOST_METADATA = 4_000_000  # bytes of metadata.yaml; 500 topics have half a megabyte
+_GROWTH = 100  # times, that a recording which is packed as a whole can grow
 
 
 def find_bag(path: Path) -> Path | None:
@@ -54,12 +59,90 @@ def reading(bag: Path) -> Iterator[None]:
 
 
 def open_bag(bag: Path) -> Any:
-    """A `rosbags` reader, still closed.
+    """A `rosbags` reader, still closed, whose messages take no more memory than is allowed.
 
     Raises:
+        CaptureError: its metadata.yaml is no ordinary file, or too large.
         MissingPackageError: `rosbags` is not installed.
     """
-    return require("rosbags.rosbag2", "ros").Reader(bag)
+    if bag.is_dir() and (size := check_file(bag / "metadata.yaml")) > _MOST_METADATA:
+        raise CaptureError(
+            f"{bag}/metadata.yaml: found {size / 1e6:.0f} MB; expected at most "
+            f"{_MOST_METADATA / 1e6:.0f} MB. Make it anew: ros2 bag reindex"
+        )
+    library: Any = require("rosbags.rosbag2", "ros")
+    _limit(require("rosbags.rosbag2.reader", "ros"), require("rosbags.rosbag2.storage_mcap", "ros"))
+    return library.Reader(bag)
+
+
+def _limit(reader: Any, storage: Any) -> None:
+    """The library unpacks whatever comes, and has no limit to set: its two ways to do so get one."""
+    if not isinstance(reader.zstd, _Limited):
+        reader.zstd = _Limited(reader.zstd)
+        lz4 = require("lz4.frame", "ros").LZ4FrameDecompressor
+        storage.DECOMPRESSORS |= {
+            "zstd": lambda data, size: _unpack(storage.zstd.ZstdDecompressor, data, size),
+            "lz4": lambda data, size: _unpack(lz4, data, size),
+        }
+
+
+class _Limited:
+    """Of the library's zstd what it uses."""
+
+    def __init__(self, zstd: Any) -> None:
+        self._zstd = zstd
+
+    def decompress(self, data: bytes) -> bytes:
+        """One message."""
+        return _unpack(self._zstd.ZstdDecompressor, data, most_unpacked())
+
+    def open(self, file: Any, mode: str) -> Any:
+        """A whole recording."""
+        most = _GROWTH * os.fstat(file.fileno()).st_size + most_unpacked()
+        return _Bounded(self._zstd.open(file, mode), most)
+
+
+class _Bounded(io.RawIOBase):
+    """A stream that ends in an error where it grows beyond `most` bytes."""
+
+    def __init__(self, stream: Any, most: int) -> None:
+        self._stream, self._left = stream, most
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._stream.read(len(buffer))
+        self._left -= len(data)
+        if self._left < 0:
+            raise CaptureError(f"a packed recording grows more than {_GROWTH} times; is it damaged?")
+        buffer[: len(data)] = data
+        return len(data)
+
+    def readable(self) -> bool:
+        return True
+
+
+def _unpack(make: Callable[[], Any], data: bytes, most: int) -> bytes:
+    """All frames of packed data.
+
+    Args:
+        make: a decompressor of one frame. most: bytes that they can have.
+
+    Raises:
+        CaptureError: they have more, or more than is allowed.
+        ValueError: the last one is cut off.
+    """
+    check_unpacked("a part of the recording", most)
+    parts, left = [], most
+    while data:
+        one = make()
+        parts.append(one.decompress(data, max_length=left + 1))
+        left -= len(parts[-1])
+        if left < 0:
+            check_unpacked("a part of the recording", most + 1)
+            raise ValueError(f"found more than the {most} bytes that a header says")
+        if not one.eof:
+            raise ValueError("found packed data that are cut off")
+        data = one.unused_data or b""
+    return b"".join(parts)
 
 
 @lru_cache(maxsize=1)
