@@ -275,7 +275,9 @@ def test_only_bad_poses(purify3d: Program, capture: Path, tmp_path: Path) -> Non
 def test_all_depth_zero(purify3d: Program, capture: Path, tmp_path: Path) -> None:
     for file in (capture / "depth").iterdir():
         Image.fromarray(np.zeros((120, 160), np.uint16)).save(file)
-    err = refused(purify3d, tmp_path / "out", "segment", capture, "--labels", "chair")
+    arguments = ("segment", capture, "--labels", "chair")
+    assert "no frame holds any depth" in refused(purify3d, tmp_path / "out", *arguments)
+    err = refused(purify3d, tmp_path / "out", *arguments, "--no-check")
     assert "found no usable depth in any of the 8 frames" in err
 
 

@@ -76,8 +76,10 @@ CHANGES: dict[str, tuple[Any, set[str]]] = {
     "intrinsics": ([105, 105, 55.5, 41.5], {"points", "lift", "label"}),
     "every": (2, {"points", "lift", "label"}),
     "limit": (4, {"points", "lift", "label"}),
+    "leave_out": ("0,1", {"points", "lift", "label"}),
     "onto": (None, {"points", "lift", "label"}),  # a file, made in the test
     "depth_unit": (0.002, {"points", "lift", "label"}),
+    "depth_along": ("ray", {"points", "lift", "label"}),
     "max_depth": (2.5, {"points", "lift", "label"}),
     "pose_convention": ("opencv", {"points", "lift", "label"}),
     "pose_direction": ("camera-to-world", {"points", "lift", "label"}),
