@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import re
+import resource
 import stat
 import struct
 import subprocess
@@ -29,8 +30,11 @@ from purify3d.base import files
 from purify3d.base.arrays import array_headers, load_array
 from purify3d.base.errors import CaptureError, PurifyWarning, RunError
 from purify3d.base.files import append_text, locked, make_folders, path_inside, write_folder, write_whole
+from purify3d.base.limits import address_space_left
+from purify3d.base.memory import free_memory
 from purify3d.captures import open_capture
 from purify3d.captures.formats.nerfstudio import write_nerfstudio
+from purify3d.cli.errors import explained
 from purify3d.clouds import read_cloud
 from purify3d.runs import Run
 from purify3d.runs.folder import Folder
@@ -611,3 +615,68 @@ def test_settings_beyond_all_numbers(value: str, run: Path) -> None:
     (run / "config.json").write_text(changed)
     with pytest.raises(RunError, match=r"config\.json cannot be used"):
         Run.open(run)
+
+
+# --------------------------------------------------------------------------------------------- little memory
+
+
+@pytest.mark.parametrize("limit", [0.4, 0.8, 1.0, 1.2])
+def test_too_little_memory_is_said_before_anything_is_loaded(limit: float, tmp_path: Path) -> None:
+    """PyTorch would end in a signal, or never."""
+    start = (
+        "import resource, sys; "
+        f"resource.setrlimit(resource.RLIMIT_AS, ({int(limit * 1e9)},) * 2); "
+        "from purify3d.cli import main; main()"
+    )
+    arguments = ("segment", "synthetic:7?frames=2", "--labels", "chair", "-o", str(tmp_path / "run"))
+    done = subprocess.run(
+        [sys.executable, "-c", start, *arguments], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert f"found a limit of {limit} GB of address space (ulimit -v)" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_limit_counts_as_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = free_memory()
+    monkeypatch.setattr("resource.getrlimit", lambda _: (10**10, 10**10))
+    left = address_space_left()
+    assert left is not None
+    assert 0 <= left < 10**10
+    after = free_memory()
+    assert before is not None
+    assert after is not None
+    assert after <= left
+    monkeypatch.setattr("resource.getrlimit", lambda _: (resource.RLIM_INFINITY,) * 2)
+    assert address_space_left() is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 67 bytes"),
+        ImportError("libopenjp2.so: failed to map segment from shared object"),
+        RuntimeError("can't start new thread"),
+    ],
+)
+def test_want_of_memory_is_no_fault_of_ours(error: Exception) -> None:
+    assert explained(error).startswith("out of memory")
+
+
+# ------------------------------------------------------------------------------------------------ numbers
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"), [("nan", "int"), ("300", "uchar"), ("-1", "ushort"), ("1e20", "int")]
+)
+@pytest.mark.parametrize("listed", [True, False])
+def test_whole_numbers_of_a_text_that_are_none(value: str, kind: str, listed: bool, tmp_path: Path) -> None:
+    """A cast would make another label of them."""
+    what = f"property list uchar {kind} label" if listed else f"property {kind} label"
+    rows = "0 0 0 1 {0}\n1 0 0 2 {0} 1\n" if listed else "0 0 0 {0}\n1 0 0 {0}\n"
+    places = "".join(f"property float {axis}\n" for axis in "xyz")
+    header = f"ply\nformat ascii 1.0\nelement vertex 2\n{places}{what}\n"
+    (tmp_path / "a.ply").write_text(f"{header}end_header\n{rows.format(value)}")
+    with pytest.raises(CaptureError, match="for 'label', which is of type"):
+        read_cloud(tmp_path / "a.ply")

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import torch
 
+from purify3d.base.limits import address_space_left
+
 
 def free_memory(device: torch.device | str = "cpu") -> float | None:
     """Bytes that can be taken without harm, on this machine and on the device; None where nobody says.
 
-    The system's own estimate (MemAvailable), or what a container leaves, whichever is less.
+    The system's own estimate (MemAvailable), or what a container or a limit of the process
+    leaves, whichever is less.
     """
-    said = [_available(), *(_container(*files) for files in _CONTAINERS)]
+    said = [_available(), address_space_left(), *(_container(*files) for files in _CONTAINERS)]
     if torch.device(device).type == "cuda" and torch.cuda.is_available():
         said.append(float(torch.cuda.mem_get_info(device)[0]))
     return min((each for each in said if each is not None), default=None)

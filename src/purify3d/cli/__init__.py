@@ -18,6 +18,7 @@ import click
 
 from purify3d import __version__
 from purify3d.base.errors import PurifyWarning
+from purify3d.base.limits import check_address_space
 from purify3d.captures import CaptureConfig
 from purify3d.cli import flags, show
 from purify3d.cli.benchmark import benchmark, compare
@@ -56,6 +57,7 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__
 @click.version_option(__version__)
 def program() -> None:
     """Open-vocabulary 3D segmentation of posed RGB-D scans."""
+    check_address_space()
 
 
 @program.command(cls=flags.Command)

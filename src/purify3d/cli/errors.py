@@ -10,6 +10,15 @@ import click
 
 from purify3d.base.errors import LabelError, PurifyError
 
+#: What PyTorch, its allocators, the loader of libraries and thread pools say.
+_NO_MEMORY = (
+    "out of memory",
+    "enough memory",
+    "allocate memory",
+    "failed to map segment",
+    "can't start new thread",
+    "Resource temporarily unavailable",
+)
 _BUG = "this is a fault of purify3d: please report it with what PURIFY3D_DEBUG=1 prints"
 
 
@@ -37,7 +46,7 @@ def explained(error: BaseException) -> str:
         return text
     if isinstance(error, RecursionError):
         return "a file is nested too deeply to be read; expected a few levels, as exporters write them"
-    if isinstance(error, MemoryError) or "out of memory" in text or "enough memory" in text:
+    if isinstance(error, MemoryError) or any(words in text for words in _NO_MEMORY):
         return "out of memory; use larger voxels (--voxel 0.04), fewer frames (--limit), or a smaller cloud"
     if isinstance(error, UnicodeError):
         return f"found text that cannot be written or read ({text}); type it again, or save the file as UTF-8"

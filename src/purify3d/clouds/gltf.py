@@ -93,7 +93,10 @@ class _Part:
         self.painted |= used
 
     def placed(self, world: np.ndarray) -> _Placed:
-        xyz = self.xyz @ world[:3, :3].T + world[:3, 3]
+        with np.errstate(
+            invalid="ignore", over="ignore"
+        ):  # what is not finite is said when the cloud is read
+            xyz = self.xyz @ world[:3, :3].T + world[:3, 3]
         turn = _cofactors(world[:3, :3])
         if self.normal is not None:
             return _Placed(xyz, self.rgb, self.normal @ turn.T, _NO_TRIANGLES)

@@ -181,7 +181,7 @@ def _read(path: Path, element: Element, data: np.ndarray, start: int, order: str
     if lists:  # most files have lists of one length only, such as triangles: then rows are as regular as any
         one, _ = _irregular(path, element, 1, data, start, order)
         lengths = {p.name: int(column.length[0]) for p in lists if isinstance(column := one[p.name], Ragged)}
-    columns = _regular(element, lengths, data, start, order)
+    columns = _regular(path, element, lengths, data, start, order)
     if columns is not None:
         return columns
     if not lists:
@@ -206,8 +206,18 @@ def _fields(element: Element, lengths: dict[str, int], order: str) -> np.dtype:
     return np.dtype(fields)
 
 
+def _of_kind(path: Path, p: Property, values: np.ndarray) -> np.ndarray:
+    """Values as stored -> of the type that the header states, which a text need not keep to."""
+    kind = np.dtype(p.kind)
+    if values.dtype.kind == "f" and kind.kind in "iu":
+        fits = (values >= np.iinfo(kind).min) & (values <= np.iinfo(kind).max)
+        if not fits.all():
+            unreadable(path, f"found {values[~fits][0]:g} for {p.name!r}, which is of type {kind}")
+    return values.astype(kind)
+
+
 def _regular(
-    element: Element, lengths: dict[str, int], data: np.ndarray, start: int, order: str
+    path: Path, element: Element, lengths: dict[str, int], data: np.ndarray, start: int, order: str
 ) -> tuple[Table, int] | None:
     """The table where all rows are alike; None where they are not, or the data is too short for it."""
     fields = _fields(element, lengths, order)
@@ -219,8 +229,7 @@ def _regular(
     for number, p in enumerate(element.properties):
         if p.length is not None and (rows[f"length {number}"] != lengths[p.name]).any():
             return None
-        with np.errstate(invalid="ignore"):  # of a text that holds what the type cannot
-            table[p.name] = rows[f"{number}"].astype(p.kind)
+        table[p.name] = _of_kind(path, p, rows[f"{number}"])
     return table, end
 
 
@@ -258,6 +267,6 @@ def _irregular(
         first, widths = np.array(begins), np.array(lengths)
         within = np.arange(widths.sum()) - np.repeat(np.cumsum(widths) - widths, widths)
         places = np.repeat(first, widths) + within * kind.itemsize
-        values = data[places[:, None] + np.arange(kind.itemsize)].view(kind)[:, 0].astype(p.kind)
+        values = _of_kind(path, p, data[places[:, None] + np.arange(kind.itemsize)].view(kind)[:, 0])
         table[p.name] = values if length is None else Ragged(values, widths)
     return table, at
