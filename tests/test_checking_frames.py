@@ -19,6 +19,7 @@ from purify3d.captures.conventions import Stored, along_axis
 from purify3d.captures.selecting import naming, without
 from purify3d.checking import check, examine
 from purify3d.checking.sizes import likely_units
+from purify3d.grid.projection import OPENCV_FROM_OPENGL
 from purify3d.pipeline import run_job
 from purify3d.rooms import synthetic_scene
 from purify3d.runs.job import job
@@ -62,6 +63,16 @@ def to_identity(pose: np.ndarray) -> None:
     pose[:] = np.eye(4)
 
 
+def to_stored_identity(pose: np.ndarray) -> None:
+    """The identity in a file whose cameras have OpenGL axes."""
+    pose[:] = OPENCV_FROM_OPENGL
+
+
+def astray(pose: np.ndarray) -> None:
+    """So far away that it sees nothing that others see."""
+    pose[:3, 3] += 30
+
+
 def names(scene: Scene, numbers: Any) -> list[str]:
     return [scene.frames[number].name for number in np.atleast_1d(numbers)]
 
@@ -78,12 +89,29 @@ def test_wrong_poses_are_named_and_no_others(kind: str, share: float, scene: Sce
     assert examine(report.found.fix.of_scene(spoilt)).good
 
 
-@pytest.mark.parametrize("change", [away, about, to_identity])
-@pytest.mark.parametrize("number", [0, 3, 5])
+@pytest.mark.parametrize("change", [away, about, astray, to_identity, to_stored_identity])
+@pytest.mark.parametrize("number", [1, 3, 4])
 def test_one_of_six(change: Callable[[np.ndarray], None], number: int, scene: Scene) -> None:
     few = replace(scene, frames=scene.frames[:6])
     assert examine(few).good
     assert [frame.name for frame in examine(moved(change, number, few)).wrong] == names(few, number)
+
+
+@pytest.mark.parametrize("change", [away, about])
+@pytest.mark.parametrize("number", [0, 5])
+def test_the_first_and_the_last(change: Callable[[np.ndarray], None], number: int, scene: Scene) -> None:
+    few = replace(scene, frames=scene.frames[:6])
+    assert [frame.name for frame in examine(moved(change, number, few)).wrong] == names(few, number)
+
+
+def test_a_frame_that_sees_nothing_of_the_others_is_not_judged(scene: Scene) -> None:
+    """The last one may be the first of another place."""
+    report = examine(moved(astray, 11, scene))
+    assert report.wrong == ()
+    assert (
+        f"1 of 12 frames see nothing that others see, so their poses cannot be judged: {names(scene, 11)[0]}"
+        in report.remarks
+    )
 
 
 @pytest.mark.parametrize("numbers", [range(8, 12), range(7, 12), range(5)])

@@ -15,7 +15,7 @@ from purify3d.captures.conventions import Stored
 from purify3d.checking import sizes
 from purify3d.checking.agreement import Agreement, Views, agreement, look
 from purify3d.checking.fixes import left_out, resized
-from purify3d.checking.outliers import JUDGED, Wrong, misplaced, stuck
+from purify3d.checking.outliers import JUDGED, Wrong, misplaced, named, stuck
 from purify3d.checking.search import GOOD, WRONG, Found, along, search
 from purify3d.types import Frame, Scene
 
@@ -108,7 +108,7 @@ def examine(
             f"{beyond:.1%} of the measured pixels are beyond {max_depth:g} m (up to {measured.max():.4g} m), "
             'left out: a sentinel for "no depth", or another unit? --max-depth changes the range'
         )
-    return Findings(facts, views, agreed, **told, remarks=_remarks(poses), far=far)
+    return Findings(facts, views, agreed, **told, far=far)
 
 
 def _judge(
@@ -119,10 +119,12 @@ def _judge(
     stored: Stored,
     max_depth: float,
 ) -> dict[str, Any]:
-    """`found`, `wrong`, `status` and `verdict` of `Findings`."""
+    """`found`, `wrong`, `status`, `verdict` and `remarks` of `Findings`."""
+
+    remarks = _remarks(np.stack([frame.world_from_camera for frame in frames]))
 
     def told(status: Status, verdict: str, found: Found | None = None, wrong: tuple[Wrong, ...] = ()) -> Any:
-        return {"status": status, "verdict": verdict, "found": found, "wrong": wrong}
+        return {"status": status, "verdict": verdict, "found": found, "wrong": wrong, "remarks": remarks}
 
     if not len(measured):
         return told("wrong", "no frame holds any depth, so there is nothing to fuse; check the depth images")
@@ -135,7 +137,12 @@ def _judge(
         return told("wrong", f"{so}; {_STUCK}")
     poses = np.stack([frame.world_from_camera for frame in frames])
     unit = frames[0].depth_unit
-    wrong, rest = misplaced(frames, _all_of(frames, views, max_depth))
+    wrong, rest, unknown = misplaced(frames, _all_of(frames, views, max_depth))
+    if unknown and not math.isnan(agreed.share):
+        remarks.append(
+            f"{len(unknown)} of {len(frames)} frames see nothing that others see, so their poses cannot be "
+            f"judged: {named(unknown)}"
+        )
     if wrong and rest >= GOOD and 2 * len(wrong) <= len(frames):
         fix = left_out(frames, wrong)
         return told(

@@ -114,8 +114,8 @@ def _parted(agree: np.ndarray, through: np.ndarray) -> np.ndarray:
     return found
 
 
-def misplaced(frames: Sequence[Frame], views: Views) -> tuple[tuple[Wrong, ...], float]:
-    """Frames whose pose is wrong, and how much the others agree.
+def misplaced(frames: Sequence[Frame], views: Views) -> tuple[tuple[Wrong, ...], float, list[str]]:
+    """Frames whose pose is wrong, how much the others agree, and names of those that nothing is known of.
 
     Args:
         frames: of the capture, T; views: of those of them that are judged by what they see.
@@ -133,20 +133,25 @@ def misplaced(frames: Sequence[Frame], views: Views) -> tuple[tuple[Wrong, ...],
     why |= {number: "the camera leaps there and back" for number in lonely if _leaps(poses, number)}
     why |= dict(_repeats(frames, poses, known, set(why)))
     for number in why:
-        if np.abs(poses[number] - np.eye(4)).max() < _SAME:
+        if _at_identity(poses[number]):
             why[number] = f"the identity, {why[number]}"
     wrong = tuple(Wrong(number, frames[number].name, why[number]) for number in sorted(why))
     kept = ~np.isin(views.number, list(why))
     agreed, all_ = (counts[np.ix_(kept, kept)].sum() / 2 for counts in (agree, agree + through))
-    return wrong, float(agreed / all_) if all_ >= FEWEST else math.nan
+    unknown = [frames[number].name for number in lonely if number not in why]
+    return wrong, float(agreed / all_) if all_ >= FEWEST else math.nan, unknown
 
 
 def described(wrong: Sequence[Wrong], total: int) -> str:
     """For people: how many, and the first of them by name."""
-    some = ", ".join(f"{one.name} ({one.why})" for one in wrong[:_NAMED])
-    more = f" and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
-    have = "has" if len(wrong) == 1 else "have"
-    return f"{len(wrong)} of {total} frames {have} a wrong pose: {some}{more}"
+    have, each = "has" if len(wrong) == 1 else "have", [f"{one.name} ({one.why})" for one in wrong]
+    return f"{len(wrong)} of {total} frames {have} a wrong pose: {named(each)}"
+
+
+def named(names: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def stuck(frames: Sequence[Frame]) -> bool:
@@ -167,10 +172,15 @@ def _leaps(poses: np.ndarray, number: int) -> bool:
     away = min((float(np.linalg.norm(centers[number] - centers[i])) for i in around), default=0.0)
     others = np.delete(steps, [i for i in (number - 1, number) if 0 <= i < len(steps)])
     usual = float(np.median(others)) if len(others) else math.inf
-    if np.abs(poses[number] - np.eye(4)).max() < _SAME:
+    if _at_identity(poses[number]):
         return number > 0 or away > _ASIDE * usual
     past = float(np.linalg.norm(centers[around[0]] - centers[around[-1]])) if len(around) == 2 else math.inf
     return away > max(_LEAP * usual, _ASIDE * past)
+
+
+def _at_identity(pose: np.ndarray) -> bool:
+    """Whether the stored pose is the identity, whatever axes the camera has there."""
+    return bool(np.abs(np.abs(pose[:3]) - (np.abs(pose[:3]) > 0.5)).max() < _SAME and not pose[:3, 3].any())
 
 
 def _places(poses: np.ndarray) -> list[list[int]]:

@@ -32,9 +32,9 @@ def check(
     """Look whether the frames of a capture agree with each other.
 
     Wrong units, axes or poses are named before an hour is lost. Exit code 1 if something is wrong, 3 if that
-    cannot be decided: frames that see nothing together, or sizes as in no scan. With --fix the capture without
-    the mistake is written as a nerfstudio capture (transforms.json, images as JPEG of
-    quality 95, depth in millimetres).
+    cannot be decided: frames that see nothing together, or sizes as in no scan. With --fix the capture is
+    written without the mistake, as a nerfstudio capture (transforms.json, images as JPEG of quality 95, depth
+    in millimetres).
 
     Examples:
         purify3d check "synthetic:7?frames=24"
