@@ -168,16 +168,6 @@ def test_noise_is_no_usual_mistake(scene: Scene) -> None:
     assert "none of the usual mistakes explains it" in report.verdict
 
 
-def test_everything_in_another_unit_is_seen_by_its_size(scene: Scene) -> None:
-    def thousand(poses: np.ndarray) -> np.ndarray:
-        poses = poses.copy()
-        poses[:, :3, 3] *= 1000
-        return poses
-
-    report = examine(measured(1000.0, True, posed(thousand, scene)))
-    assert "--scale 0.001" in report.verdict
-
-
 # ------------------------------------------------------------------------------------------------- clouds
 
 TURN = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
