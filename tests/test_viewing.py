@@ -66,7 +66,7 @@ def test_heat_is_that_of_query(
     run = Folder(finished)
     name = artefacts.PURIFIED if purified else artefacts.FEATURES
     points = artefacts.read_scene(run).cloud()
-    features = artefacts.read_features(run, name, points).within(0)
+    features = artefacts.read_features(run, name, points).within(run.job.method.purify.fill)
     answer = answer_of(points, features, "chair|stool", load_backbone(run.job.backbone))
     look = Look("heat", purified=purified, question=words.embed("chair|stool"))
     expected = heat_colors(answer.heat.numpy())
@@ -92,7 +92,8 @@ def test_raw_is_lifted_and_purified_is_pooled(
     run = Folder(finished)
     written = read_written(finished / "labels.ply").points.label.numpy()
     text_embeddings = embed_vocabulary(words, Vocabulary.parse(LABELS))
-    features = artefacts.read_features(run, artefacts.FEATURES, artefacts.read_scene(run).cloud()).within(0)
+    features = artefacts.read_features(run, artefacts.FEATURES, artefacts.read_scene(run).cloud())
+    features = features.within(run.job.method.purify.fill)
     lifted = classify(scores(features, text_embeddings), text_embeddings).numpy()
     assert np.array_equal(state.assigned(viewed, Look(purified=True)), written)
     assert np.array_equal(state.assigned(viewed, Look(purified=False)), lifted)

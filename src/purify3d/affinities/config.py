@@ -53,11 +53,11 @@ class PurifyConfig(AffinityConfig):
         rounds: how often features are pooled with those of their neighbours (the paper's T = 18 is 19); 0
             leaves features as lifted.
         fill: metres; a point that no camera saw is labelled, and counts as a neighbour, by a copy of the
-            nearest seen point within this distance. 0: such points get no label; inf: the paper's rule.
+            nearest seen point within this distance; farther ones get no label. inf: the paper's rule.
     """
 
     rounds: int = setting(19, stage="purify", low=0, high=1000)
-    fill: float = setting(0.0, stage="purify", low=0, infinite=True, common=True)
+    fill: float = setting(0.05, stage="purify", low=0, infinite=True, common=True)
 
 
 @dataclass(frozen=True)
