@@ -156,6 +156,18 @@ def test_of_equal_poses_the_first_is_kept_unless_another_fits_better(scene: Scen
     assert [f.name for f in examine(posed(lambda _: ahead, scene)).wrong] == names(scene, 3)
 
 
+def test_of_equal_poses_that_see_nothing_of_the_others_the_first_is_kept(scene: Scene) -> None:
+    poses = np.stack([frame.world_from_camera for frame in scene.frames])
+    astray(poses[3])
+    poses[4] = poses[3]
+    frames = [
+        replace(f, depth=partial(np.zeros_like, f.depth())) if i in (3, 4) else f
+        for i, f in enumerate(scene.frames)
+    ]
+    report = examine(posed(lambda _: poses, replace(scene, frames=tuple(frames))))
+    assert names(scene, 4)[0] in [frame.name for frame in report.wrong]
+
+
 def test_poses_that_do_not_move(scene: Scene) -> None:
     one = scene.frames[0].world_from_camera
     report = examine(posed(lambda p: np.stack([one] * len(p)), scene))

@@ -197,9 +197,8 @@ def _repeats(
     photos = 0
     for place in (place for place in _places(poses) if len(place) > 1):
         # A tracker that lost its way holds the last pose: the first is right unless another one fits better.
-        best = max(
-            place, key=lambda number: (number not in bad, round(known.get(number, 0.0) / 0.03), -number)
-        )
+        agreed = {number: round(np.nan_to_num(known.get(number, 0.0)) / 0.03) for number in place}
+        best = max(place, key=lambda number: (number not in bad, agreed[number], -number))
         for number in place:
             photos += 1
             if number != best and photos <= _PHOTOS and _differ(frames[best], frames[number]):
