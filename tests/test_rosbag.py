@@ -532,6 +532,77 @@ def test_no_transforms(tmp_path: Path) -> None:
         rosbag.read(write(tmp_path / "drive", sent))
 
 
+def placed(parent: str, child: str, share: float) -> dict[str, Any]:
+    """Fields of a message that says where the robot is."""
+    place, turn = body(share)
+    x, y, z, w = (float(value) for value in turn.as_quat())
+    pose = message(
+        "geometry_msgs/msg/Pose",
+        position=message("geometry_msgs/msg/Point", **dict(zip("xyz", place.tolist(), strict=True))),
+        orientation=message("geometry_msgs/msg/Quaternion", x=x, y=y, z=z, w=w),
+    )
+    return {"header": header(at(0) + int(share * FRAME_NS), parent), "pose": pose, "child_frame_id": child}
+
+
+def odometry(child: str, share: float) -> Any:
+    fields = placed("odom", child, share)
+    still = message("geometry_msgs/msg/Vector3", x=0.0, y=0.0, z=0.0)
+    twist = message("geometry_msgs/msg/Twist", linear=still, angular=still)
+    fields["pose"] = message(
+        "geometry_msgs/msg/PoseWithCovariance", pose=fields["pose"], covariance=np.zeros(36)
+    )
+    fields["twist"] = message("geometry_msgs/msg/TwistWithCovariance", twist=twist, covariance=np.zeros(36))
+    return message("nav_msgs/msg/Odometry", **fields)
+
+
+def without_motion() -> Sent:
+    """The recording with the camera fixed to the robot, and nothing that moves the robot."""
+    return [
+        (topic, ns, one)
+        for topic, ns, one in replaced(recording(), "/tf", lambda *_: None)
+        if topic != "/tf_static" or one.transforms[0].child_frame_id == OPTICAL
+    ]
+
+
+def test_odometry_moves_the_camera_where_tf_does_not(tmp_path: Path) -> None:
+    sent = without_motion() + [
+        ("/odom", at(0) + int(k * FRAME_NS), odometry("base", k)) for k in np.arange(-0.5, 4)
+    ]
+    scene = rosbag.read(write(tmp_path / "drive", sent))
+    for i, frame in enumerate(scene.frames):
+        by_odom = expected(i)
+        by_odom[:3, 3] -= [3.0, 4.0, 0.0]  # from odom, not from map
+        np.testing.assert_allclose(frame.world_from_camera, by_odom, atol=2e-3)
+    twice = [*sent, ("/other", at(0), odometry("base", 0.0))]
+    with pytest.raises(CaptureError, match=r"odometry of 'base' in several topics: /odom, /other"):
+        rosbag.read(write(tmp_path / "twice", twice))
+
+
+def test_odometry_is_not_asked_where_tf_moves_the_camera(tmp_path: Path) -> None:
+    sent = [*recording(), ("/odom", at(0), odometry("base", 2.0)), ("/odom", at(3), odometry("base", 9.0))]
+    check(rosbag.read(write(tmp_path / "drive", sent)))
+
+
+@pytest.mark.parametrize("kind", ["tf", "odometry", "pose"])
+def test_what_moves_and_is_not_linked_to_the_camera_is_named(kind: str, tmp_path: Path) -> None:
+    free = placed("map", "", 0.0)
+    del free["child_frame_id"]
+    loose = {
+        "tf": ("/tf", tf(transform(at(0), "map", "robot", *body(0)))),
+        "odometry": ("/odom", odometry("robot", 0.0)),
+        "pose": ("/pose", message("geometry_msgs/msg/PoseStamped", **free)),
+    }
+    topic, one = loose[kind]
+    said = {
+        "tf": "map -> robot (tf)",
+        "odometry": "/odom (odometry of 'robot')",
+        "pose": "/pose (geometry_msgs/msg/PoseStamped)",
+    }
+    wanted = f"nothing links 'base', the root of '{OPTICAL}', to what moves: {said[kind]}"
+    with pytest.raises(CaptureError, match=re.escape(wanted)):
+        rosbag.read(write(tmp_path / "drive", [*without_motion(), (topic, at(0), one)]))
+
+
 def test_a_camera_that_never_moves_is_said(tmp_path: Path) -> None:
     sent = replaced(recording(), "/tf", lambda *_: None)
     with pytest.warns(PurifyWarning, match="never moves"):

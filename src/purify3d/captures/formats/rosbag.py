@@ -36,6 +36,13 @@ POSES = "opencv", "camera-to-world"
 
 _IMAGE, _COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 _INFO, _TF = "sensor_msgs/msg/CameraInfo", "tf2_msgs/msg/TFMessage"
+_ODOMETRY = "nav_msgs/msg/Odometry"
+#: Poses that do not say of which frame.
+_OF_NO_FRAME = (
+    "geometry_msgs/msg/PoseStamped",
+    "geometry_msgs/msg/PoseWithCovarianceStamped",
+    "nav_msgs/msg/Path",
+)
 _FIXED = ("map", "odom", "world")
 #: In the names of topics whose depth was registered to colour (RealSense, OpenNI and others, Azure Kinect).
 _ALIGNED = ("aligned_depth_to_color", "depth_registered", "depth_to_rgb")
@@ -79,6 +86,7 @@ class _Index:
     stamps: defaultdict[str, list[Size]] = field(default_factory=lambda: defaultdict(list))
     infos: dict[str, Any] = field(default_factory=dict)
     transforms: Transforms = field(default_factory=Transforms)
+    odometry: defaultdict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
     unreadable: list[str] = field(default_factory=list)
 
 
@@ -112,8 +120,9 @@ def read(path: Path, *, intrinsics: Intrinsics | None = None) -> Scene:
         topics = list(_topics(reader))
         color_topic, depth_topic = _choose(topics, bag)
         index = _index(reader, color_topic, depth_topic)
+        unused = sorted(f"{c.topic} ({c.msgtype})" for c in reader.connections if c.msgtype in _OF_NO_FRAME)
     camera, lens, depth_camera, depth_lens = _cameras(index, color_topic, depth_topic, bag, intrinsics)
-    fixed = _fixed_frame(index.transforms, color_topic, depth_topic, bag)
+    fixed = _fixed_frame(index, color_topic, depth_topic, bag, unused)
 
     dropped = Dropped(path)
     for name in index.unreadable:
@@ -207,7 +216,7 @@ def _only(fit: Sequence[_Topic], what: str, topics: Sequence[_Topic], bag: Path)
 def _index(reader: Any, color: _Topic, depth: _Topic) -> _Index:
     index = _Index()
     used = {color.name, depth.name, color.info, depth.info}
-    wanted = [c for c in reader.connections if c.topic in used or c.msgtype == _TF]
+    wanted = [c for c in reader.connections if c.topic in used or c.msgtype in (_TF, _ODOMETRY)]
     for connection, logged, raw in reader.messages(wanted):
         topic, kind = connection.topic, connection.msgtype
         if kind == _INFO and topic in index.infos:
@@ -227,6 +236,8 @@ def _index(reader: Any, color: _Topic, depth: _Topic) -> _Index:
                     np.array([turned.x, turned.y, turned.z, turned.w]),
                     static=topic.endswith("tf_static"),
                 )
+        elif kind == _ODOMETRY:
+            index.odometry[topic].append(message)
         elif kind == _INFO:
             index.infos[topic] = message
         elif kind in (_IMAGE, _COMPRESSED):
@@ -298,12 +309,24 @@ def _lens(info: Any, where: str) -> Lens | None:
     return Lens(**dict(zip(("k1", "k2", "p1", "p2", "k3"), bent, strict=False)))
 
 
-def _fixed_frame(transforms: Transforms, color: _Topic, depth: _Topic, bag: Path) -> str:
-    """The frame that poses are given in, once colour and depth are known to be one camera."""
+def _fixed_frame(index: _Index, color: _Topic, depth: _Topic, bag: Path, unused: Sequence[str]) -> str:
+    """The frame that poses are given in, once colour and depth are known to be one camera.
+
+    Args:
+        unused: topics of poses that do not say of which frame.
+    """
+    transforms = index.transforms
     try:
         if depth.frame != color.frame:
             _check_same_place(transforms.fixed_between(color.frame, depth.frame), color, depth, bag)
+        if not transforms.moves(transforms.chain(color.frame)[-1], color.frame):
+            _take_odometry(index, color)
         chain = transforms.chain(color.frame)
+        fixed = next((frame for frame in _FIXED if frame in chain), chain[-1])
+        if not transforms.moves(fixed, color.frame) and (loose := _moving_elsewhere(index, unused)):
+            raise ValueError(
+                f"nothing links {chain[-1]!r}, the root of {color.frame!r}, to what moves: {loose}"
+            )
         if len(chain) < 2:
             raise ValueError(f"no transform leads to {color.frame!r}, the frame of {color.name}")
     except ValueError as error:
@@ -311,7 +334,6 @@ def _fixed_frame(transforms: Transforms, color: _Topic, depth: _Topic, bag: Path
             f"{bag}: {error}; expected transforms from map, odom or world to the camera. Record /tf and "
             "/tf_static while something tracks the camera (RTAB-Map, ORB-SLAM, odometry)"
         ) from error
-    fixed = next((frame for frame in _FIXED if frame in chain), chain[-1])
     if not transforms.moves(fixed, color.frame):
         warnings.warn(
             f"{bag}: the camera never moves, all transforms from {fixed} to {color.frame} are static; if "
@@ -320,6 +342,39 @@ def _fixed_frame(transforms: Transforms, color: _Topic, depth: _Topic, bag: Path
             stacklevel=3,
         )
     return fixed
+
+
+def _take_odometry(index: _Index, color: _Topic) -> None:
+    """Where tf does not move the camera: odometry of a frame that the camera is fixed to.
+
+    Raises:
+        ValueError: several topics tell of it.
+    """
+    root = index.transforms.chain(color.frame)[-1]
+    fit = {
+        topic: messages
+        for topic, messages in index.odometry.items()
+        if root in {_plain(message.child_frame_id) for message in messages}
+    }
+    if len(fit) > 1:
+        raise ValueError(f"found odometry of {root!r} in several topics: {', '.join(sorted(fit))}")
+    for message in (message for messages in fit.values() for message in messages):
+        moved, turned = message.pose.pose.position, message.pose.pose.orientation
+        index.transforms.add(
+            _plain(message.header.frame_id),
+            _plain(message.child_frame_id),
+            ros_bags.stamp_of(message),
+            np.array([moved.x, moved.y, moved.z]),
+            np.array([turned.x, turned.y, turned.z, turned.w]),
+            static=False,
+        )
+
+
+def _moving_elsewhere(index: _Index, unused: Sequence[str]) -> str:
+    """What moves in the recording, and is not the camera."""
+    links = [f"{parent} -> {child} (tf)" for parent, child in index.transforms.moving]
+    poses = [f"{topic} (odometry of {_plain(m[0].child_frame_id)!r})" for topic, m in index.odometry.items()]
+    return ", ".join([*links, *poses, *unused])
 
 
 def _check_same_place(offset: np.ndarray | None, color: _Topic, depth: _Topic, bag: Path) -> None:

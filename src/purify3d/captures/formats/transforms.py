@@ -92,6 +92,11 @@ class Transforms:
             chain.append(parent)
         return chain
 
+    @property
+    def moving(self) -> list[tuple[str, str]]:
+        """Parent and child of each transform that was recorded over time."""
+        return sorted(self._moving)
+
     def moves(self, fixed: str, frame: str) -> bool:
         """Whether any transform between a frame and its ancestor was recorded over time."""
         chain = self.chain(frame)
