@@ -5,6 +5,7 @@
 Every room is rendered (48 frames), fused, lifted and pooled with the default settings, as `purify3d query`
 does. It is asked for each class with at least 500 truth points in it (something is here), for each class
 without a single one, and for things that are in no room (nothing like this is here); not for a class between.
+Of a class that is there it is looked, too, whether the hottest place lies on it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from purify3d.backbones import Backbone, load_backbone
 from purify3d.features.labels_from_frames import fuse_labels
 from purify3d.features.lifting import lift
 from purify3d.features.surface import with_points
-from purify3d.labels.questions import COMMON_WORDS, answer
+from purify3d.labels.questions import COMMON_WORDS, answer, hottest_points
 from purify3d.rooms import BENCHMARK_SEEDS, CLASSES, synthetic_scene
 from purify3d.types import PointCloud, PointFeatures
 
@@ -49,6 +50,7 @@ def main() -> None:
     backbone = load_backbone(args.backbone)
     # kind -> word -> for each room where it was asked for, whether the answer was right
     right: dict[str, dict[str, list[bool]]] = {kind: defaultdict(list) for kind in KINDS}
+    on: dict[str, list[bool]] = defaultdict(list)
     for seed in args.rooms:
         points, features = purified(seed, backbone)
         asked = questions(points)
@@ -56,12 +58,16 @@ def main() -> None:
             for word in words:
                 found = answer(points, features, word, backbone)
                 right[kind][word].append(found.found == (kind == PRESENT))
+                if kind == PRESENT:
+                    hot = points.label[hottest_points(found.score)]
+                    on[word].append(float((hot == CLASSES.index(word)).float().mean()) > 0.5)
         print(f"room {seed}: {', '.join(f'{len(asked[kind])} {kind}' for kind in KINDS)}", file=sys.stderr)
     report("something is here, of present classes", right[PRESENT])
+    report("the hottest place is mostly of the class", on)
     report("nothing like this here, of absent classes", right[ABSENT])
     report("nothing like this here, of things in no room", right[ELSEWHERE])
     if args.json:
-        table = {"backbone": args.backbone, "rooms": args.rooms, "right": right}
+        table = {"backbone": args.backbone, "rooms": args.rooms, "right": right, "on": on}
         args.json.write_text(json.dumps(table, indent=1))
 
 
