@@ -45,7 +45,8 @@ def segment(
 
     Args:
         capture: a path in one of the known formats, `synthetic:SEED`, or a scene of your own.
-        labels: names such as "chair, table, sofa|couch", a list of them, or a set such as "scannet20".
+        labels: names such as "chair, table, sofa|couch", a list of them, a text file with one a line
+            ("labels.txt", "@FILE"), or a set such as "scannet20".
         backbone: name of the 2D model, as family:argument, or a loaded one.
         config: settings of lifting, pooling and labelling.
         output: folder of the run, where finished stages with the same inputs are not repeated; None: the run

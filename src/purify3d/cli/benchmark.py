@@ -75,8 +75,7 @@ def benchmark(
 
     The result is mIoU and mAcc, per class and per scene. DATASET is a folder of captures, such as 'purify3d
     prepare' makes, several captures, or procedural rooms: synthetic:val, synthetic:test, synthetic:0..9.
-    --labels is a set, names, or a file with one label a line. A scene that fails is named with its reason,
-    the others go on, and the exit code is 1.
+    A scene that fails is named with its reason, the others go on, and the exit code is 1.
 
     Examples:
         purify3d benchmark "synthetic:0..1?frames=8" --labels "wall, floor, chair" -o runs/benchmark
@@ -150,23 +149,13 @@ def compare(results: tuple[str, ...], seed: int, as_json: bool) -> None:
 
 
 def _labels(text: str, other_furniture: bool) -> str | tuple[str, ...]:
-    from purify3d.base.errors import LabelError
     from purify3d.types.labelsets import load_label_set
 
-    if other_furniture:
-        if text.strip() != "scannet20":
-            raise click.UsageError(f"found --other-furniture with --labels {text!r}; expected scannet20")
-        return (*load_label_set("scannet20").vocabulary.names, _OTHER)
-    if not Path(text).is_file():
+    if not other_furniture:
         return text
-    try:
-        lines = Path(text).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise LabelError(f"{text}: cannot be read as text ({error}); expected one label a line") from error
-    labels = tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
-    if not labels:
-        raise LabelError(f"{text}: found no label; expected one a line, synonyms joined by a bar")
-    return labels
+    if text.strip() != "scannet20":
+        raise click.UsageError(f"found --other-furniture with --labels {text!r}; expected scannet20")
+    return (*load_label_set("scannet20").vocabulary.names, _OTHER)
 
 
 def _check_methods(job: Any, methods: list[str]) -> None:

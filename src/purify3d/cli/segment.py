@@ -160,7 +160,9 @@ def _job(capture: str | None, preset: str | None, config: Path | None, settings:
     elif capture is None:
         raise click.UsageError("found no CAPTURE; expected one, or --config with the settings of a run")
     elif "labels" not in given:
-        raise click.UsageError('found no --labels; expected names ("chair, table, sofa|couch") or a set')
+        raise click.UsageError(
+            'found no --labels; expected names ("chair, table, sofa|couch"), a set, or a file'
+        )
     else:
         base = flags.checked(lambda: Job(CaptureConfig(capture), given["labels"]))
     if preset is not None:

@@ -37,8 +37,9 @@ class Job:
     """A run before it runs. `config.json` of a run folder is this value.
 
     Attributes:
-        labels: what points are labelled with: "chair, table, sofa|couch" (a bar joins synonyms), or a set:
-            scannet20, scannet200, matterport21, matterport40, matterport80, matterport160.
+        labels: what points are labelled with: "chair, table, sofa|couch" (a bar joins synonyms), a text file
+            with one label a line (labels.txt, @FILE), or a set: scannet20, scannet200, matterport21,
+            matterport40, matterport80, matterport160.
         backbone: 2D model that looks at the images, as family:argument.
         seed: seed of a 2D model that draws random numbers; nothing of this package does.
         device: where all is computed: auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps.
@@ -59,6 +60,9 @@ class Job:
         for name, given in (("backbone", self.backbone), ("affinity", self.method.purify.affinity)):
             if not given.rpartition(":")[2].strip():
                 raise ValueError(f"found {name} = {given!r}; expected a name, or a path behind the colon")
+        from purify3d.types.labelfiles import spelled_out
+
+        object.__setattr__(self, "labels", spelled_out(self.labels))  # a run is repeated without the file
         self.vocabulary  # labels that cannot be used are an error here  # noqa: B018
 
     @cached_property
@@ -170,8 +174,12 @@ def changed(base: Job, settings: dict[str, Any]) -> Job:
 
 def _words(labels: Labels) -> tuple[str, ...]:
     from purify3d.types import Vocabulary
+    from purify3d.types.labelfiles import spelled_out
 
-    return tuple("|".join(words) for words in Vocabulary.parse(labels).synonyms)
+    parsed = Vocabulary.parse(labels)
+    if not isinstance(labels, Vocabulary):
+        spelled_out(tuple(labels))  # before line breaks become spaces
+    return tuple("|".join(words) for words in parsed.synonyms)
 
 
 def _absolute(path: str) -> str:

@@ -10,6 +10,7 @@ from importlib.resources import files
 
 from purify3d.base.errors import LabelError
 from purify3d.types import Labels, Vocabulary
+from purify3d.types.labelfiles import spelled_out
 
 
 @dataclass(frozen=True)
@@ -66,12 +67,14 @@ def load_label_set(name: str) -> LabelSet:
 
 
 def read_labels(labels: Labels) -> Vocabulary:
-    """The name of a label set, or names such as "sofa|couch, table".
+    """The name of a label set, names such as "sofa|couch, table", or a file of them.
 
     Raises:
-        LabelError: an empty or duplicate label, or a name like those of the sets that is none.
+        LabelError: an empty or duplicate label, a name like those of the sets that is none, or a file that
+            cannot be read.
     """
     try:
+        labels = spelled_out(labels) if isinstance(labels, str) else labels
         return _read(labels if isinstance(labels, str | Vocabulary) else tuple(labels))
     except TypeError:  # no text at all: the parser says so
         return Vocabulary.parse(labels)

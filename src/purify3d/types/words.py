@@ -12,6 +12,7 @@ from purify3d.base.devices import Movable
 from purify3d.base.errors import LabelError, SpaceMismatchError
 from purify3d.types.checks import check
 from purify3d.types.features import FeatureSpace
+from purify3d.types.labelfiles import spelled_out
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,11 @@ class Vocabulary:
 
     @classmethod
     def parse(cls, labels: Labels) -> Vocabulary:
-        """From `"sofa|couch, table"` or `["sofa|couch", "table"]`; a bar joins synonyms of one label.
+        """From `"sofa|couch, table"`, `["sofa|couch", "table"]` or `"@labels.txt"`, a file with one label a
+        line; a bar joins synonyms of one label. In a list each is taken as it is.
 
         Raises:
-            LabelError: no label, an empty one, or a wording given twice.
+            LabelError: no label, an empty one, a wording given twice, or a file that cannot be read.
         """
         if isinstance(labels, Vocabulary):
             return labels
@@ -68,6 +70,8 @@ def _texts(labels: object) -> list[str]:
     Raises:
         LabelError: something that is no text.
     """
+    if isinstance(labels, str):
+        labels = spelled_out(labels)
     if isinstance(labels, str):
         return labels.split(",")
     items = list(labels) if isinstance(labels, Iterable) and not isinstance(labels, bytes) else [labels]
