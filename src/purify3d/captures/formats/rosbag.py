@@ -2,9 +2,10 @@
 
 The camera's pose is the chain of transforms from a fixed frame (map, odom, world, else the root of the tree)
 to the frame that the colour images name, which by the comment of sensor_msgs/Image is an optical frame: x
-right, y down, z forward. Intrinsics have integer pixel centres (`K`; `P` where the topic holds rectified
-images). The bag is read with the library `rosbags` (extra `ros`), no ROS needed: once when it is opened, for
-times and transforms, then image by image.
+right, y down, z forward. Where tf holds the camera still, odometry (nav_msgs/Odometry) of a frame that it is
+fixed to moves it; poses that do not say of which frame (PoseStamped, Path) are named, not used. Intrinsics
+have integer pixel centres (`K`; `P` where the topic holds rectified images). The bag is read with the library
+`rosbags` (extra `ros`), no ROS needed: once when it is opened, for times and transforms, then image by image.
 """
 
 from __future__ import annotations
