@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from purify3d.affinities.config import COMPACT, GEOMETRY_CHANNELS, SURENESS_CHANNELS, StudentConfig
 from purify3d.base.checkpoints import download, is_hub_id, load_strictly, read_checkpoint, split_revision
 from purify3d.base.devices import multiplies_bfloat16
-from purify3d.base.errors import CheckpointError
-from purify3d.base.files import write_text, write_whole
+from purify3d.base.errors import CaptureError, CheckpointError
+from purify3d.base.files import read_text, write_text, write_whole
 from purify3d.base.settings import from_plain
 from purify3d.grid.convolution import OFFSETS, KernelMap, submanifold_conv
 from purify3d.types import PointCloud, PointFeatures, TextEmbeddings, Voxels
@@ -240,8 +240,8 @@ class Student(nn.Module):
                 )
             folder = download(str(source), [_WEIGHTS, _CONFIG])
         try:
-            config = from_plain(StudentConfig, json.loads((folder / _CONFIG).read_text(encoding="utf-8")))
-        except (OSError, ValueError, RecursionError) as error:
+            config = from_plain(StudentConfig, json.loads(read_text(folder / _CONFIG)))
+        except (CaptureError, ValueError, RecursionError) as error:
             raise CheckpointError(
                 f"{folder / _CONFIG} does not describe a student ({error}); expected a folder written by "
                 "`purify3d train` with model.safetensors and config.json"

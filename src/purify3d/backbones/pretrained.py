@@ -14,7 +14,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from purify3d.backbones.facts import Facts, disk_size
-from purify3d.base.checkpoints import reason_of, split_revision
+from purify3d.base.checkpoints import check_files, reason_of, split_revision
 from purify3d.base.errors import BackboneError, CheckpointError, require
 
 
@@ -60,9 +60,10 @@ def source_of(name: str) -> tuple[str, dict[str, Any]]:
     Code that lies beside weights is never run, and nobody is asked whether it may be.
 
     Raises:
-        CheckpointError: see `split_revision`.
+        CheckpointError: see `split_revision` and `check_files`.
     """
     source, revision = split_revision(name)
+    check_files(source)
     options: dict[str, Any] = {"trust_remote_code": False}
     return source, options if revision is None else options | {"revision": revision}
 

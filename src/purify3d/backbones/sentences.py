@@ -13,7 +13,7 @@ from torch import Tensor
 
 from purify3d.backbones.minilm import MiniLMEncoder
 from purify3d.backbones.pretrained import quiet_loading, weights_digest
-from purify3d.base.checkpoints import reason_of, split_revision
+from purify3d.base.checkpoints import check_files, reason_of, split_revision
 from purify3d.base.errors import BackboneError, CheckpointError, require
 
 #: The encoder used unless another is named: all-MiniLM-L6-v2 (Apache-2.0), as a Python package carries it.
@@ -56,9 +56,12 @@ def load_sentence_encoder(name: str = BUNDLED) -> SentenceEncoder:
 def _any_encoder(name: str) -> SentenceEncoder:
     library = require("sentence_transformers", "sentences")
     source, revision = split_revision(name)
+    check_files(source)
     try:
         with quiet_loading():
-            model = library.SentenceTransformer(source, device="cpu", revision=revision)
+            model = library.SentenceTransformer(
+                source, device="cpu", revision=revision, trust_remote_code=False
+            )
     except (SafetensorError, UnpicklingError, EOFError) as error:
         raise CheckpointError(
             f"cannot load the weights of the sentence encoder {name!r} ({type(error).__name__}: "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from purify3d.base.errors import CheckpointError, require
+from purify3d.base.errors import CaptureError, CheckpointError, require
+from purify3d.base.files import check_file
 
 _SHOWN = 8  # names that a message lists
 Network = TypeVar("Network", bound=nn.Module)
@@ -31,9 +33,14 @@ def read_checkpoint(path: Path, *, advice: str, allowed: Sequence[Any] = ()) -> 
     Raises:
         CheckpointError: not such a file, an incomplete one, or one with an object that is not allowed.
     """
+    _check(path)
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:
+                    raise ValueError("found packed tensors; torch.save packs none")
         with torch.serialization.safe_globals(list(allowed)):
             return torch.load(path, map_location="cpu", weights_only=True)
     except MemoryError:
@@ -139,12 +146,33 @@ def file_digest(*paths: Path) -> str:
     """
     digest = hashlib.sha256()
     for path in paths:
+        _check(path)
         try:
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
         except OSError as error:
             raise CheckpointError(f"cannot read {path} ({error.strerror}); check the path") from error
     return digest.hexdigest()[:12]
+
+
+def check_files(source: str | Path) -> None:
+    """Whether a folder of a model holds ordinary files, whatever a library will read of them: it would wait
+    for a pipe, and read a device for ever. What is no folder passes.
+
+    Raises:
+        CheckpointError: something else is there.
+    """
+    folder = Path(source).expanduser()
+    for path in folder.rglob("*") if folder.is_dir() else ():
+        if not path.is_dir():
+            _check(path)
+
+
+def _check(path: Path) -> None:
+    try:
+        check_file(path)
+    except CaptureError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def split_revision(name: str) -> tuple[str, str | None]:

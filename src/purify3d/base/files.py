@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from filelock import FileLock
 
@@ -38,6 +38,7 @@ _SPECIAL = (
 )
 _SURROGATE = 0x20000000  # of a reparse tag: what stands for another place on Windows, such as a junction
 _UNPACKED = "PURIFY3D_UNPACKED_GB"
+_MOST_SCANS = 200
 _LONGEST = 256  # bytes of a name, which no file system has
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _BY_DESCRIPTOR = os.rename in os.supports_dir_fd and Path("/proc/self/fd").is_dir()
@@ -121,6 +122,29 @@ def check_unpacked(called: str, size: float) -> None:
         raise CaptureError(
             f"{called}: would take {size / 1e6:.0f} MB once unpacked; expected at most {most / 1e6:.0f} MB. "
             f"Is it damaged? {_UNPACKED}={math.ceil(size / 1e9)} allows it"
+        )
+
+
+def check_scans(stream: IO[bytes] | None, called: str | Path) -> None:
+    """Refuse a JPEG of hundreds of scans, each of which goes through all pixels again: a megabyte of them
+    takes minutes. Cameras write one, progressive files about ten.
+
+    Args:
+        stream: of the file, left where it is; None passes. called: what messages call it.
+
+    Raises:
+        CaptureError: it has more than 200.
+    """
+    if stream is None:
+        return
+    at, scans = stream.tell(), 0
+    stream.seek(0)
+    while part := stream.read(1 << 20):
+        scans += part.count(b"\xff\xda")
+    stream.seek(at)
+    if scans > _MOST_SCANS:
+        raise CaptureError(
+            f"{called}: found a JPEG of {scans} scans; expected at most {_MOST_SCANS}. Save it again"
         )
 
 

@@ -27,6 +27,7 @@ _KINDS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126:
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
 _PACKED = ("KHR_draco_mesh_compression", "EXT_meshopt_compression")
 _MOST_ROWS = 200_000_000  # of all tables; a few bytes can place a mesh many times
+_MOST_PLACED = 20_000_000  # vertices, where meshes are placed more than once
 _POINTS, _TRIANGLES, _STRIP, _FAN = 0, 4, 5, 6
 _NO_TRIANGLES = np.empty((0, 3), dtype=np.int64)
 
@@ -131,7 +132,16 @@ class _File:
         packed = sorted(set(_PACKED) & set(tree.get("extensionsRequired", ())))
         if packed:
             raise ValueError(f"found {packed[0]}, which is not supported")
-        return cls(path, tree, [_bytes(path, entry, binary) for entry in tree.get("buffers", ())])
+        read: dict[str | None, np.ndarray] = {}  # thousands of buffers may be of one file
+        for entry in tree.get("buffers", ()):
+            if (address := entry.get("uri")) not in read:
+                read[address] = _bytes(path, entry, binary)
+        return cls(path, tree, [read[entry.get("uri")] for entry in tree.get("buffers", ())])
+
+    @property
+    def stored(self) -> int:
+        """Bytes of all buffers."""
+        return sum(len(buffer) for buffer in {id(buffer): buffer for buffer in self.buffers}.values())
 
     def view(self, index: int) -> tuple[np.ndarray, int | None]:
         """The bytes of a buffer view, and from row to row as far as it says."""
@@ -151,7 +161,7 @@ class _File:
         self.count(count)
         if "bufferView" in entry:
             stored = self._rows(entry, kind, width, count)
-        elif "sparse" in entry and count <= sum(map(len, self.buffers)):
+        elif "sparse" in entry and count <= self.stored:
             stored = np.zeros((count, width), kind)
         else:
             raise ValueError(f"found {count} values that are stored nowhere")
@@ -246,9 +256,14 @@ def _placed(file: _File) -> list[_Placed]:
     """The vertices of each node; a mesh is read once, however often it is placed."""
     meshes: dict[int, list[_Part]] = {}
     placed = []
+    own = total = 0
     for index, world in _nodes(file.tree):
         if index not in meshes:
             meshes[index] = _parts(file, file.tree["meshes"][index])
+            own += sum(len(part.xyz) for part in meshes[index])
+        total += sum(len(part.xyz) for part in meshes[index])
+        if total > max(_MOST_PLACED, own):
+            raise ValueError(f"found {own} vertices that are placed as more than {_MOST_PLACED}")
         for part in meshes[index]:
             file.count(len(part.xyz))
             placed.append(part.placed(world))

@@ -11,8 +11,12 @@ from PIL import Image
 
 from purify3d.base.arrays import DAMAGED
 from purify3d.base.errors import CaptureError
-from purify3d.base.files import check_file
+from purify3d.base.files import check_file, check_scans
 from purify3d.types import NO_LABEL
+
+#: Pillow's names of what textures are stored as; others of its formats start programs.
+_TEXTURES = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "TGA", "GIF", "DDS")
+_ROWS = 256  # of a texture that are converted at a time
 
 #: Colour of points that have none.
 GREY = 128
@@ -51,8 +55,14 @@ def picture(source: Path | BytesIO) -> np.ndarray | None:
     try:
         if isinstance(source, Path):
             check_file(source)
-        with Image.open(source) as opened:
-            return np.asarray(opened.convert("RGB"))
+        with Image.open(source, formats=_TEXTURES) as opened:
+            if opened.format in ("JPEG", "MPO"):
+                check_scans(opened.fp, "a texture")
+            found = np.empty((opened.height, opened.width, 3), dtype=np.uint8)
+            for row in range(0, opened.height, _ROWS):  # Pillow takes four bytes a pixel for each step
+                strip = opened.crop((0, row, opened.width, min(row + _ROWS, opened.height)))
+                found[row : row + _ROWS] = np.asarray(strip.convert("RGB"))
+            return found
     except (CaptureError, OSError, *DAMAGED, Image.DecompressionBombError):
         return None
 

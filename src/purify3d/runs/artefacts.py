@@ -117,6 +117,26 @@ def legend(result: Segmentation, *, rows_without_point: int = 0) -> list[dict[st
     return [*rows, {"index": -1, "name": "(none)", "synonyms": [], "color": None, "points": count[0]}]
 
 
+def read_legend(folder: Folder) -> list[dict[str, Any]]:
+    """labels.json of a labelled run, see `legend`.
+
+    Raises:
+        RunError: it is missing or not what `legend` gives.
+    """
+    rows = folder.read_json(LEGEND)
+    try:
+        for row in rows:
+            color = row["color"] or (0, 0, 0)
+            whole = [row["points"], *color]
+            if not isinstance(row["name"], str) or len(color) != 3 or not all(type(n) is int for n in whole):
+                raise ValueError(f"found {row!r:.200}")
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(
+            f"{folder.path / LEGEND} cannot be used ({error!r}); repeat the run with --overwrite"
+        ) from error
+    return list(rows)
+
+
 def read_metrics(folder: Folder) -> dict[str, Any]:
     """metrics.json of a labelled run.
 

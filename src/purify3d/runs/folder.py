@@ -294,7 +294,7 @@ def _write(path: Path, writer: Callable[[Path], Any]) -> Path:
     """
     try:
         return write_whole(path, writer)
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, UnicodeEncodeError) as error:
         raise RunError(
             f"cannot write {path} ({error}); nothing of it was kept. Free some space or name another "
             "--output, and repeat the command: finished stages are not repeated"
@@ -343,10 +343,11 @@ def _again(folder: Path) -> str:
     capture, labels, backbone = "CAPTURE", "...", ""
     with suppress(CaptureError, ValueError, KeyError, TypeError, RecursionError):
         plain = json.loads(read_text(folder / CONFIG))
-        capture, labels = plain["capture"]["path"], plain["labels"]
+        capture, labels = str(plain["capture"]["path"]), plain["labels"]
         labels = labels if isinstance(labels, str) else ", ".join(labels)
-        backbone = f" --backbone {plain['backbone']}"
-    return f"make it anew: purify3d segment {capture} --labels {shlex.quote(labels)}{backbone} -o NEW_FOLDER"
+        backbone = f" --backbone {shlex.quote(str(plain['backbone']))}"
+    capture, labels = shlex.quote(capture), shlex.quote(labels)
+    return f"make it anew: purify3d segment {capture} --labels {labels}{backbone} -o NEW_FOLDER"
 
 
 def _is_plain(name: str) -> bool:

@@ -26,9 +26,9 @@ def of_run(run: Run) -> str:
         return html.escape(repr(run))
     rows = "".join(
         f"<tr><td style='text-align:left'><span style='background:rgb{tuple(entry['color'] or _DARK)};"
-        f"padding:0 .6em;margin-right:.5em'></span>{html.escape(str(entry['name']))}</td>"
+        f"padding:0 .6em;margin-right:.5em'></span>{html.escape(entry['name'])}</td>"
         f"<td>{entry['points']:,}</td></tr>"
-        for entry in run.files.read_json(artefacts.LEGEND)
+        for entry in artefacts.read_legend(run.files)
     )
     image = run.show()
     image.thumbnail((_WIDTH, _WIDTH))

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from purify3d.base.arrays import array_headers
 from purify3d.base.errors import CaptureError
 from purify3d.captures.formats.colmap_model import ModelImage, read_model
 from purify3d.captures.reading import images
@@ -156,6 +157,7 @@ def _floats(path: Path) -> np.ndarray:
     """
     try:
         if path.suffix.lower() == ".npy":
+            array_headers(path)
             stored: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
         else:
             with path.open("rb") as file:
@@ -167,7 +169,7 @@ def _floats(path: Path) -> np.ndarray:
             stored = np.memmap(path, dtype="<f4", mode="r", offset=start, shape=(height, width))
         if stored.ndim != 2 or stored.dtype.kind != "f" or not stored.size:
             raise ValueError(f"{stored.dtype} of shape {stored.shape}")
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, OverflowError) as error:
         raise CaptureError(
             f"{path}: expected depth as floats in metres, rows x columns ({error}); export it again, or "
             "delete it"

@@ -7,17 +7,23 @@ from __future__ import annotations
 
 import io
 import os
+import re
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from purify3d.base.errors import CaptureError, PurifyError, require
 from purify3d.base.files import check_file, check_unpacked, most_unpacked
 
 _MOST_METADATA = 4_000_000  # bytes of metadata.yaml; 500 topics have half a megabyte
+_ALIASES = re.compile(rb"&\S.*?\*\S", re.DOTALL)  # of YAML
+_STEPS = 1_000_000  # of SQLite's machine, for each kB of a file at most, and ten times as many for any
+_TABLES = ("topics", "messages", "schema", "message_definitions")
 _GROWTH = 100  # times, that a recording which is packed as a whole can grow
 
 
@@ -70,8 +76,15 @@ def open_bag(bag: Path) -> Any:
             f"{bag}/metadata.yaml: found {size / 1e6:.0f} MB; expected at most "
             f"{_MOST_METADATA / 1e6:.0f} MB. Make it anew: ros2 bag reindex"
         )
+    if bag.is_dir() and _ALIASES.search((bag / "metadata.yaml").read_bytes()):
+        raise CaptureError(
+            f"{bag}/metadata.yaml: found &name and *name, which can unfold to any size; expected what ROS "
+            "writes. Make it anew: ros2 bag reindex"
+        )
     library: Any = require("rosbags.rosbag2", "ros")
-    _limit(require("rosbags.rosbag2.reader", "ros"), require("rosbags.rosbag2.storage_mcap", "ros"))
+    reader: Any = require("rosbags.rosbag2.reader", "ros")
+    _limit(reader, require("rosbags.rosbag2.storage_mcap", "ros"))
+    _limit_tables(reader, require("rosbags.rosbag2.storage_sqlite3", "ros"))
     return library.Reader(bag)
 
 
@@ -84,6 +97,53 @@ def _limit(reader: Any, storage: Any) -> None:
             "zstd": lambda data, size: _unpack(storage.zstd.ZstdDecompressor, data, size),
             "lz4": lambda data, size: _unpack(lz4, data, size),
         }
+
+
+def _limit_tables(reader: Any, storage: Any) -> None:
+    """A file of SQLite is a program, too: views and pages in a circle make any question endless."""
+    if reader.Reader.STORAGE_PLUGINS[".db3"] is not storage.Sqlite3Reader:
+        return
+
+    class Tables(storage.Sqlite3Reader):
+        """Looked at before it is opened."""
+
+        def open(self) -> None:
+            check_tables(self.path)
+            super().open()
+
+    for kind, name in ((reader.Reader, ".db3"), (reader.DirectoryReader, "sqlite3")):
+        kind.STORAGE_PLUGINS = {**kind.STORAGE_PLUGINS, name: Tables}
+
+
+def check_tables(path: Path) -> None:
+    """Whether a .db3 file holds tables and nothing else, which can be gone through in a time that goes with
+    its size.
+
+    Raises:
+        CaptureError: it does not, or its name is one that SQLite reads as that of another file.
+        sqlite3.Error: it is damaged, or would be gone through without end.
+    """
+    if set("?#") & set(str(path)) or unquote(str(path)) != str(path):
+        raise CaptureError(
+            f"{path}: found ?, # or a code such as %20, which SQLite reads otherwise; rename it"
+        )
+    left = 10 + check_file(path) // 1000
+
+    def spent() -> bool:
+        nonlocal left
+        left -= 1
+        return left < 0
+
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as base:
+        base.set_progress_handler(spent, _STEPS)
+        held = base.execute("SELECT type, name, sql FROM sqlite_master").fetchall()
+        for kind, name, made in held:
+            computed = base.execute("SELECT 1 FROM pragma_table_xinfo(?) WHERE hidden", (name,))
+            if kind not in ("table", "index") or computed.fetchone():
+                raise CaptureError(f"{path}: found {str(made)[:80]!r}; expected the tables that ROS writes")
+        for kind, name, _ in held:
+            if kind == "table" and name in _TABLES:
+                base.execute(f"SELECT sum(rowid & 1) FROM {name} NOT INDEXED").fetchall()
 
 
 class _Limited:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from purify3d.base.files import check_scans
 from purify3d.captures.reading.opening import MOST_PIXELS
 from purify3d.types.checks import measured
 
@@ -135,6 +136,8 @@ def _opened(data: bytes) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=("JPEG", "PNG"))
         if image.size[0] * image.size[1] <= MOST_PIXELS:
+            if image.format == "JPEG":
+                check_scans(image.fp, "a message")
             image.load()
         return image
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:

@@ -73,11 +73,16 @@ def read_color(path: Path, camera: Camera) -> np.ndarray:
         check_size(path, image.size, camera, "colour image")
         if not image.mode.startswith(("I", "F")):
             return np.array(image.convert("RGB"))
-        grey = np.array(image).astype(np.float64)
-    known = grey[np.isfinite(grey)]
-    low, high = np.percentile(known, [_CLIPPED, 100 - _CLIPPED]) if known.size else (0.0, 0.0)
-    scaled = (np.nan_to_num(grey, nan=low, posinf=high, neginf=low) - low) / max(high - low, 1e-12)
-    return np.rint(np.clip(scaled, 0, 1) * 255).astype(np.uint8)[..., None].repeat(3, axis=-1)
+        grey = np.array(image)
+    known = grey[np.isfinite(grey)].astype(np.float64)
+    ends = [_CLIPPED, 100 - _CLIPPED]
+    low, high = np.percentile(known, ends, overwrite_input=True) if known.size else (0.0, 0.0)
+    del known
+    result = np.empty((*grey.shape, 3), dtype=np.uint8)
+    for row, values in enumerate(grey):  # all at once would take gigabytes of a large image
+        known = np.nan_to_num(values.astype(np.float64), nan=low, posinf=high, neginf=low)
+        result[row] = np.rint(np.clip((known - low) / max(high - low, 1e-12), 0, 1) * 255)[:, None]
+    return result
 
 
 def read_ids(path: Path, camera: Camera, what: str = "label image") -> np.ndarray:

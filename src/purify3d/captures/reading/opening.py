@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,10 +11,14 @@ from PIL import Image, UnidentifiedImageError
 
 from purify3d.base.arrays import DAMAGED
 from purify3d.base.errors import CaptureError
-from purify3d.base.files import check_file
+from purify3d.base.files import check_file, check_scans
 
 #: A picture of 64 megapixels takes 192 MB once decoded; more is no frame of a scan.
 MOST_PIXELS = 64_000_000
+
+#: Of all that Pillow reads, what frames are stored as: others start programs (EPS) or are seldom tried.
+_FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "PPM")
+_SCANNED = ("JPEG", "MPO")
 
 #: What Pillow, numpy and zipfile raise for data that are no images, cut off, damaged, or far too large.
 BROKEN = (OSError, *DAMAGED, Image.DecompressionBombError)
@@ -43,8 +47,10 @@ def opened_image(path: Path) -> Iterator[Image.Image]:
     """
     check_file(path)
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=_FORMATS) as image:
             check_pixels(path, *image.size)
+            if image.format in _SCANNED:
+                check_scans(image.fp, path)
             yield image
     except Image.DecompressionBombError as error:
         raise CaptureError(
@@ -56,15 +62,17 @@ def opened_image(path: Path) -> Iterator[Image.Image]:
 
 
 @contextmanager
-def opened_bytes(data: bytes, called: str, formats: list[str] | None = None) -> Iterator[Image.Image]:
-    """As `opened_image`, of bytes that messages call `called`; formats: Pillow's names, None: all.
+def opened_bytes(data: bytes, called: str, formats: Sequence[str] = _FORMATS) -> Iterator[Image.Image]:
+    """As `opened_image`, of bytes that messages call `called`; formats: Pillow's names.
 
     Raises:
         CaptureError: no image, damaged (also while it is decoded), or too many pixels.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=formats) as image:
+        with Image.open(io.BytesIO(data), formats=tuple(formats)) as image:
             check_pixels(called, *image.size)
+            if image.format in _SCANNED:
+                check_scans(image.fp, called)
             yield image
     except BROKEN as error:
         # What Pillow says of bytes has their address in memory.

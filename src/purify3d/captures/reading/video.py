@@ -21,6 +21,9 @@ import numpy as np
 from purify3d.base.errors import CaptureError, require
 from purify3d.base.files import check_file
 
+#: FFmpeg's name of MP4 and MOV. Left to guess, it takes a list of other files for a video, and opens those.
+_FORMAT = "mov"
+
 
 @dataclass(frozen=True)
 class Index:
@@ -65,7 +68,7 @@ def _broken(path: Path, what: str) -> CaptureError:
 def _index(path: Path, changed: int, size: int) -> Index:
     av: Any = require("av", "video")
     try:
-        with av.open(str(path), metadata_errors="replace") as container:
+        with av.open(str(path), format=_FORMAT, metadata_errors="replace") as container:
             if not container.streams.video:
                 raise _broken(path, "found no video in it")
             stream = container.streams.video[0]
@@ -136,7 +139,7 @@ class _Decoder:
 
     def _jump(self, number: int, time: int | None) -> Any:
         self._close()
-        self._container = self._av.open(str(self._path))
+        self._container = self._av.open(str(self._path), format=_FORMAT)
         stream = self._container.streams.video[0]
         stream.thread_type = "AUTO"
         if time is not None:
