@@ -325,3 +325,12 @@ def test_what_cannot_be_decided_has_its_own_exit_code(purify3d: Any, tmp_path: P
     )
     assert code == 3
     assert "UNDECIDED: too few frames look at the same places" in out
+
+
+def test_of_too_little_nothing_is_said_of_its_unit(scene: Scene) -> None:
+    """Images of so few pixels that no point of them is looked at."""
+    made = synthetic_scene(4, frames=3, width=16, height=12)
+    report = examine(replace(made, frames=made.frames[:2]))
+    assert report.status == "undecided"
+    assert "nan" not in report.verdict
+    assert "feet" not in report.verdict

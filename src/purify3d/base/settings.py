@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeVar
 
 T = TypeVar("T")
 
+_LONGEST = 200  # characters of a value that are shown
 #: What settings are grouped by where people see them, in this order.
 Group = Literal["Input", "2D model", "Pooling", "Output", "Computing", "Student", "Training", "Objects"]
 
@@ -59,7 +60,8 @@ def check(settings: Any) -> None:
         if "stage" not in field.metadata:
             continue
         kinds, optional = _kinds(settings, field.name), _optional(settings, field.name)
-        name = f"{field.name} = {value!r}"
+        shown = repr(value)
+        name = f"{field.name} = {shown if len(shown) <= _LONGEST else shown[:_LONGEST] + '...'}"
         if value is None and optional:
             continue
         if typing.get_origin(kinds[0]) is Literal:

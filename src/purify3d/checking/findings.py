@@ -195,6 +195,8 @@ def _by_size(
     """What sizes say of frames that nothing else is known against."""
     seen = np.concatenate([np.zeros((0, 3)), *(views.points(i) for i in range(len(views)))])
     size = sizes.sizes(seen, poses[:, :3, 3], measured)
+    if math.isnan(size.room + size.depth):
+        return "undecided", f"{so}, and too little is seen to tell whether the unit is right", None
     unlike = size.unlike()
     if not unlike:
         return "right", f"{so}: poses, units and intrinsics fit each other", None
