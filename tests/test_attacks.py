@@ -334,3 +334,24 @@ def test_names_that_cannot_be_written(run: Path) -> None:
     (run / "scene.json").write_text(json.dumps(facts | {"name": "\ud800"}))
     with pytest.raises(RunError, match="cannot write"):
         Run.open(run).objects()
+
+
+@pytest.mark.parametrize("how", ["@{}", "{}"])
+def test_settings_of_strangers_read_no_labels(how: str, run: Path, tmp_path: Path) -> None:
+    """They would be shown, exported and shared."""
+    (tmp_path / "private.txt").write_text("my password")
+    config = json.loads((run / "config.json").read_text())
+    config["labels"] = how.format(tmp_path / "private.txt")
+    (run / "config.json").write_text(json.dumps(config))
+    with pytest.raises(RunError, match="expected labels themselves") as raised:
+        Run.open(run)
+    assert "password" not in str(raised.value)
+
+
+def test_what_killed_exports_left_goes(run: Path) -> None:
+    left = run / "export" / ".partial-a"
+    left.mkdir(parents=True)
+    (left / "room.ply").touch()
+    os.utime(left, (0, 0))
+    Run.open(run).export("ply")
+    assert [file.suffix for file in (run / "export").iterdir()] == [".ply"]

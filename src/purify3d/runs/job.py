@@ -122,13 +122,27 @@ class Job:
             plain = json.loads(read_text(file))
             if isinstance(plain, dict) and isinstance(plain.setdefault("capture", {}), dict):
                 plain["capture"] |= {"path": given["path"]} if "path" in given else {}
-                plain |= {"labels": given["labels"]} if "labels" in given else {}
+                plain |= {"labels": given["labels"]} if "labels" in given else _own_labels(plain)
             base = from_plain(cls, plain)
         except CaptureError as error:
             raise RunError(f"cannot read {error}; expected config.json of a run") from error
         except (ValueError, RecursionError, LabelError) as error:
             raise RunError(f"{file} cannot be used: {error}") from error
         return changed(base, given)
+
+
+def _own_labels(plain: dict[str, Any]) -> dict[str, Any]:
+    """Nothing: what a file of settings says of labels stays as it is.
+
+    Raises:
+        ValueError: it names another file, which would show what is private to whoever gets the results.
+    """
+    from purify3d.types.labelfiles import named_file
+
+    labels = plain.get("labels")
+    if isinstance(labels, str) and (file := named_file(labels)) is not None:
+        raise ValueError(f"found the file {file} as labels; expected labels themselves. Give it as --labels")
+    return {}
 
 
 def job(capture: str | Path, labels: Labels, **settings: Any) -> Job:

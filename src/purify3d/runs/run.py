@@ -12,7 +12,7 @@ from torch import Tensor
 
 from purify3d.backbones import Backbone
 from purify3d.base.errors import RunError
-from purify3d.base.files import make_folders, name_of
+from purify3d.base.files import clear_partial, make_folders, name_of
 from purify3d.base.progress import Progress, silent
 from purify3d.base.stopwatch import Stopwatch
 from purify3d.exporting import FORMATS, Content, Wishes, export
@@ -28,6 +28,7 @@ from purify3d.runs.stages import STAGES
 from purify3d.types import PointCloud, PointFeatures, Scene
 
 T = TypeVar("T")
+_KILLED = 3600.0  # seconds after which an export in the making is one that was killed
 _PATIENCE = 30.0  # seconds to wait for another process that writes
 _COMPLETE = ("points", "lift", "label")  # stages of a complete run
 
@@ -309,6 +310,7 @@ class Run(RunInputs):
         suffix = FORMATS[to].suffix if to in FORMATS else ""
         try:
             folder = make_folders(self.files.path, "export")
+            clear_partial(folder, older=_KILLED)
         except OSError as error:
             raise RunError(f"cannot write to {self.folder} ({error}); name another --output") from error
         return folder / (f"{name_of(self.scene.name)}{suffix}" if suffix else to)

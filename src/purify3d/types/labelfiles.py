@@ -12,6 +12,13 @@ from purify3d.base.files import read_text
 _FILE = re.compile(r"@|/|\.\.?/|~|.*\.(txt|csv|json)$", re.IGNORECASE | re.DOTALL)
 
 
+def named_file(labels: str) -> str | None:
+    """The file that a text names in place of labels, if it is there."""
+    text = labels.strip()
+    path = os.path.expanduser(text.removeprefix("@"))
+    return path if (_FILE.match(text) or Path(text).suffix) and os.path.isfile(path) else None
+
+
 def spelled_out(labels: str | tuple[str, ...]) -> str | tuple[str, ...]:
     """The labels themselves: those of the file that a text names (`@FILE`, or a file whose name has a suffix
     or begins as a path does; lines that begin with # are left out), else what was given.
@@ -22,10 +29,8 @@ def spelled_out(labels: str | tuple[str, ...]) -> str | tuple[str, ...]:
     if not isinstance(labels, str):
         _check_words(labels)
         return labels
-    text = labels.strip()
-    path = os.path.expanduser(text.removeprefix("@"))
-    if not ((_FILE.match(text) or Path(text).suffix) and os.path.isfile(path)):
-        _check_words((text,))
+    if (path := named_file(labels)) is None:
+        _check_words((labels.strip(),))
         return labels
     try:
         lines = [line.strip() for line in read_text(Path(path)).splitlines()]
