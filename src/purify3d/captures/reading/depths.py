@@ -42,7 +42,7 @@ def header(path: Path) -> tuple[int, int, bool]:
     """
     suffix = path.suffix.lower()
     if suffix not in ARRAY_SUFFIXES:
-        with opened_image(path) as image:
+        with opened_image(path, whole=False) as image:
             return (*image.size, image.mode.startswith("F"))
     check_file(path)
     try:

@@ -39,8 +39,11 @@ def check_pixels(path: Path | str, width: int, height: int) -> None:
 
 
 @contextmanager
-def opened_image(path: Path) -> Iterator[Image.Image]:
+def opened_image(path: Path, *, whole: bool = True) -> Iterator[Image.Image]:
     """An image whose header is read and whose pixels are not yet decoded.
+
+    Args:
+        whole: its pixels will be decoded; False: only its header matters, and no more of the file is read.
 
     Raises:
         CaptureError: no ordinary file, no image, damaged (also while it is decoded), or too many pixels.
@@ -49,7 +52,7 @@ def opened_image(path: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path, formats=_FORMATS) as image:
             check_pixels(path, *image.size)
-            if image.format in _SCANNED:
+            if whole and image.format in _SCANNED:
                 check_scans(image.fp, path)
             yield image
     except Image.DecompressionBombError as error:
