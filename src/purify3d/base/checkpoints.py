@@ -170,7 +170,8 @@ def check_files(source: str | Path) -> None:
 
 def _check(path: Path) -> None:
     try:
-        check_file(path)
+        if path.exists():  # whoever reads says what is missing
+            check_file(path)
     except CaptureError as error:
         raise CheckpointError(str(error)) from error
 
