@@ -1,12 +1,13 @@
 """Fusing frames into a cloud, against surfaces that are known."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from purify3d.base.errors import CaptureError
+from purify3d.base.errors import CaptureError, PurifyWarning
 from purify3d.features import surface
 from purify3d.features.labels_from_frames import fuse_labels
 from purify3d.features.surface import depth_jumps, estimate_normals, fuse, with_points
@@ -187,3 +188,46 @@ def test_truth_is_the_majority_of_the_views() -> None:
     behind = replace(points, xyz=points.xyz + torch.tensor([0, 0, 0.5]))
     assert fuse_labels(frames, behind).unique().tolist() == [-1]
     assert fuse_labels([replace(f, label=None) for f in frames], points).unique().tolist() == [-1]
+
+
+def test_small_voxels_keep_what_was_measured() -> None:
+    """At 2 m a pixel is 2 cm wide: most small voxels have one at most, which is no noise."""
+    frames = [wall_frame(0.003 * i) for i in range(8)]
+    usual = len(fuse(frames, voxel=0.02))
+    counts = []
+    for voxel in (0.015, 0.01, 0.005, 0.002, 0.001):
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            points = fuse(frames, voxel=voxel)
+        counts.append(len(points))
+        assert points.xyz[:, 2].sub(2).abs().max() < 1e-3
+        cells = torch.unique(torch.floor(points.xyz[:, :2] / 0.02), dim=0)
+        assert len(cells) > 0.95 * usual  # nowhere a gap
+        assert voxel > 0.002 or "found a single pixel in" in str(said[0].message)
+    assert counts == sorted(counts)
+    assert counts[0] >= usual
+    assert counts[-1] == 8 * 120 * 160
+
+
+def test_a_lonely_pixel_is_noise_at_every_size() -> None:
+    def spoilt(near: float) -> Frame:
+        depth = np.full((120, 160), 2.0, np.float32)
+        depth[60, 80] = near
+        return replace(wall_frame(0.0), depth=lambda: depth)
+
+    surface_only = [spoilt(2.0)] * 4
+    for voxel in (0.05, 0.02, 0.005, 0.001):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PurifyWarning)
+            points = fuse([*surface_only, spoilt(1.95)], voxel=voxel)  # no jump: within 5 %
+        assert (points.xyz[:, 2] < 1.96).sum() == 0
+
+
+def test_what_is_left_out_of_sparse_depth_is_said() -> None:
+    with pytest.warns(
+        PurifyWarning, match=r"left out \d+% of the 19,200 measured pixels of 1 frames: .*--voxel"
+    ):
+        fuse([wall_frame(0.0, depth=1.6)], voxel=0.02)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fuse([wall_frame(0.0)] * 2, voxel=0.02)

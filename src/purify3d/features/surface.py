@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from purify3d.base.errors import CaptureError
+from purify3d.base.errors import CaptureError, PurifyWarning
 from purify3d.base.progress import Progress, silent
 from purify3d.base.sorting import stable_order
 from purify3d.base.threads import in_threads
@@ -24,6 +25,8 @@ _MERGE_ROWS = 4_000_000  # partial sums held at least before they are merged: ab
 _FINEST_NORMALS = 0.01  # metres; across fewer than that, what depth cameras measure is mostly their noise
 _JUMP = 0.05  # of the nearer depth, beyond which two pixels do not show one surface
 _MIN_PIXELS = 2  # a voxel that a single pixel fell into is more often noise at an edge than surface
+_ALONE = 0.02  # metres; in smaller voxels a pixel is alone because others lie farther away: wider cells count
+_MUCH, _MOST = 0.25, 0.5  # shares of pixels left out, and of voxels with a single one, that are said
 
 
 def with_points(scene: Scene, *, voxel: float = 0.02, progress: Progress = silent) -> Scene:
@@ -66,14 +69,16 @@ def fuse(frames: Sequence[Frame], *, voxel: float = 0.02, progress: Progress = s
             room = max(_MERGE_ROWS, 2 * held)
     keys, sums = _merge(parts)
     del parts
-    usual = sums[0] >= _MIN_PIXELS
+    measured = float(sums[0].sum(dtype=np.float64))
+    usual = _pixels_around(keys, sums[0], voxel) >= _MIN_PIXELS
     keys, sums = keys[usual], sums[:, usual]
     if len(keys) == 0:
         raise CaptureError(
             f"found no usable depth in any of the {len(frames)} frames (all zero, or never {_MIN_PIXELS} "
-            f"pixels in one voxel of {voxel:g} m); expected metres along the viewing direction, 0 where "
-            "nothing was measured. Check the depth images and their scale, or take a larger --voxel"
+            f"pixels in one cell of {max(voxel, _ALONE):g} m); expected metres along the viewing direction, "
+            "0 where nothing was measured. Check the depth images and their scale, or take a larger --voxel"
         )
+    _say_what_is_fine(measured, sums[0], len(frames), voxel)
     mean = sums[1:] / sums[0]
     corner = (unpack_cells(keys) - _HALF_GRID).T
     xyz = torch.from_numpy(((corner + mean[:3]) * voxel).T.astype(np.float32))
@@ -84,6 +89,41 @@ def fuse(frames: Sequence[Frame], *, voxel: float = 0.02, progress: Progress = s
         normal=_fused_normals(xyz, towards, voxel),
         label=torch.full((len(xyz),), NO_LABEL, dtype=torch.int32),
     )
+
+
+def _pixels_around(keys: np.ndarray, pixels: np.ndarray, voxel: float) -> np.ndarray:
+    """(M,) pixels in each voxel, of small ones in the cell of `_ALONE` metres that its middle lies in."""
+    if voxel >= _ALONE:
+        return pixels
+    middle = (unpack_cells(keys) - _HALF_GRID + 0.5) * (voxel / _ALONE)
+    wide = pack_cells(np.floor(middle).astype(np.int64) + _HALF_GRID)
+    _, of_voxel = np.unique(wide, return_inverse=True)
+    return np.bincount(of_voxel, weights=pixels)[of_voxel]
+
+
+def _say_what_is_fine(measured: float, pixels: np.ndarray, frames: int, voxel: float) -> None:
+    """Warn where pixels lie too far apart for voxels.
+
+    Args:
+        measured: pixels of all frames; pixels: (M,) of them in each voxel that was kept.
+    """
+    lost, alone = 1 - float(pixels.sum(dtype=np.float64)) / measured, float((pixels < _MIN_PIXELS).mean())
+    advice = "Take a larger --voxel, or more frames"
+    if lost > _MUCH:
+        warnings.warn(
+            f"left out {lost:.0%} of the {measured:,.0f} measured pixels of {frames} frames: each was the "
+            f"only one in {max(voxel, _ALONE):g} m, as noise at edges is, so the cloud has gaps. {advice}",
+            PurifyWarning,
+            stacklevel=3,
+        )
+    if alone > _MOST:
+        warnings.warn(
+            f"found a single pixel in {alone:.0%} of the {len(pixels):,} voxels of {voxel:g} m, which are "
+            "smaller than pixels lie apart: no mean takes the noise of the depth away, and the neighbours "
+            f"that each is pooled with lie within fewer centimetres. {advice} (usual are {_ALONE:g} m)",
+            PurifyWarning,
+            stacklevel=3,
+        )
 
 
 def _read(frame: Frame) -> tuple[Frame, np.ndarray, np.ndarray]:

@@ -119,7 +119,7 @@ def lifted_floats(backbone: Backbone, lifting: LiftConfig) -> int:
 
 def _guessed(scene: Scene, voxel: float) -> int:
     """Voxels that the frames will be fused to; 0 where none of those looked at can be read."""
-    cells = []
+    cells, pixels = [], 0
     some = np.unique(np.linspace(0, len(scene.frames) - 1, _FRAMES).round().astype(int))
     for frame in (scene.frames[i] for i in some[: len(scene.frames)]):
         try:
@@ -129,9 +129,13 @@ def _guessed(scene: Scene, voxel: float) -> int:
         except (PurifyError, OSError):
             continue
         there = depth > 0
+        pixels += int(there.sum())
         xyz = np.asarray(backproject(depth, frame.depth_camera))[there]
         pose = frame.world_from_camera
         cell = np.floor((xyz @ pose[:3, :3].T + pose[:3, 3]) / (_COARSE * voxel))
         fits = (np.abs(cell) < _HALF_GRID).all(axis=1)  # what does not is said when frames are fused
         cells.append(np.unique(pack_cells(cell[fits].astype(np.int64) + _HALF_GRID)))
-    return _FILLED * len(np.unique(np.concatenate(cells))) if cells else 0
+    if not cells:
+        return 0
+    most = pixels * len(scene.frames) // len(cells)  # a voxel that is fused has one at least
+    return min(_FILLED * len(np.unique(np.concatenate(cells))), most)
