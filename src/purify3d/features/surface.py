@@ -26,7 +26,7 @@ _FINEST_NORMALS = 0.01  # metres; across fewer than that, what depth cameras mea
 _JUMP = 0.05  # of the nearer depth, beyond which two pixels do not show one surface
 _MIN_PIXELS = 2  # a voxel that a single pixel fell into is more often noise at an edge than surface
 _ALONE = 0.02  # metres; in smaller voxels a pixel is alone because others lie farther away: wider cells count
-_MUCH, _MOST = 0.25, 0.5  # shares of pixels left out, and of voxels with a single one, that are said
+_MOST = 0.5  # share of voxels with a single pixel, beyond which it is said
 
 
 def with_points(scene: Scene, *, voxel: float = 0.02, progress: Progress = silent) -> Scene:
@@ -78,7 +78,7 @@ def fuse(frames: Sequence[Frame], *, voxel: float = 0.02, progress: Progress = s
             f"pixels in one cell of {max(voxel, _ALONE):g} m); expected metres along the viewing direction, "
             "0 where nothing was measured. Check the depth images and their scale, or take a larger --voxel"
         )
-    _say_what_is_fine(measured, sums[0], len(frames), voxel)
+    _say_what_is_fine(measured, sums[0], voxel)
     mean = sums[1:] / sums[0]
     corner = (unpack_cells(keys) - _HALF_GRID).T
     xyz = torch.from_numpy(((corner + mean[:3]) * voxel).T.astype(np.float32))
@@ -101,26 +101,19 @@ def _pixels_around(keys: np.ndarray, pixels: np.ndarray, voxel: float) -> np.nda
     return np.bincount(of_voxel, weights=pixels)[of_voxel]
 
 
-def _say_what_is_fine(measured: float, pixels: np.ndarray, frames: int, voxel: float) -> None:
-    """Warn where pixels lie too far apart for voxels.
+def _say_what_is_fine(measured: float, pixels: np.ndarray, voxel: float) -> None:
+    """Warn where voxels are smaller than pixels lie apart.
 
     Args:
         measured: pixels of all frames; pixels: (M,) of them in each voxel that was kept.
     """
     lost, alone = 1 - float(pixels.sum(dtype=np.float64)) / measured, float((pixels < _MIN_PIXELS).mean())
-    advice = "Take a larger --voxel, or more frames"
-    if lost > _MUCH:
-        warnings.warn(
-            f"left out {lost:.0%} of the {measured:,.0f} measured pixels of {frames} frames: each was the "
-            f"only one in {max(voxel, _ALONE):g} m, as noise at edges is, so the cloud has gaps. {advice}",
-            PurifyWarning,
-            stacklevel=3,
-        )
     if alone > _MOST:
         warnings.warn(
             f"found a single pixel in {alone:.0%} of the {len(pixels):,} voxels of {voxel:g} m, which are "
             "smaller than pixels lie apart: no mean takes the noise of the depth away, and the neighbours "
-            f"that each is pooled with lie within fewer centimetres. {advice} (usual are {_ALONE:g} m)",
+            f"that each is pooled with lie within fewer centimetres. {lost:.1%} of the pixels, alone in "
+            f"{_ALONE:g} m, were left out. Take a larger --voxel (usual are {_ALONE:g} m), or more frames",
             PurifyWarning,
             stacklevel=3,
         )
