@@ -12,6 +12,7 @@ import sys
 import warnings
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from purify3d.captures.reading.opening import opened_bytes, opened_image
 from purify3d.captures.reading.video import read_index
 from purify3d.clouds import read_cloud
 from purify3d.clouds.vertices import picture
+from purify3d.pictures.palettes import label_colors
 from purify3d.runs import Run
 from purify3d.runs.folder import Folder
 from purify3d.types import Camera
@@ -355,3 +357,32 @@ def test_what_killed_exports_left_goes(run: Path) -> None:
     os.utime(left, (0, 0))
     Run.open(run).export("ply")
     assert [file.suffix for file in (run / "export").iterdir()] == [".ply"]
+
+
+def test_names_do_not_move_the_cursor(purify3d: Callable[..., tuple[int, str, str]], run: Path) -> None:
+    """Escapes of a terminal in a label, and in a path."""
+    legend = (run / "config.json").read_text()
+    (run / "config.json").write_text(legend.replace("chair", "ch\\u001b[2Jair"))
+    for arguments in (("info", run), ("info", "scan\x1b[2J")):
+        _, out, err = purify3d(*arguments)
+        assert "\x1b" not in out + err
+        assert "\N{REPLACEMENT CHARACTER}" in out + err
+
+
+def test_colors_of_many_labels_take_no_longer_each(tmp_path: Path) -> None:
+    """As many comparisons for each of them, however many there are."""
+    names = [f"label {i}" for i in range(3000)]
+    calls = 0
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += np.size(args[0])
+        return norm(*args, **kwargs)
+
+    norm = np.linalg.norm
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("numpy.linalg.norm", counted)
+        label_colors(names[:1500])
+        first, calls = calls, 0
+        label_colors(names)
+    assert calls <= 2.1 * first

@@ -23,7 +23,7 @@ from purify3d.captures import CaptureConfig
 from purify3d.cli import flags, show
 from purify3d.cli.benchmark import benchmark, compare
 from purify3d.cli.check import check
-from purify3d.cli.errors import leave
+from purify3d.cli.errors import leave, plain
 from purify3d.cli.export import export
 from purify3d.cli.objects import objects
 from purify3d.cli.prepare import prepare
@@ -50,7 +50,7 @@ def main() -> None:
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     if issubclass(category, PurifyWarning):
-        click.echo(f"warning: {message}", err=True)
+        click.echo(f"warning: {plain(str(message))}", err=True)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

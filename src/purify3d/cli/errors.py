@@ -22,6 +22,11 @@ _NO_MEMORY = (
 _BUG = "this is a fault of purify3d: please report it with what PURIFY3D_DEBUG=1 prints"
 
 
+def plain(text: str) -> str:
+    """Text without what a terminal would obey: names come from strangers' files."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def leave(error: BaseException) -> None:
     """Say what went wrong and exit: 2 for wrong usage, 1 for everything else.
 
@@ -32,7 +37,7 @@ def leave(error: BaseException) -> None:
     if isinstance(error, click.ClickException):
         error.show()
         sys.exit(error.exit_code)
-    click.echo(f"error: {explained(error)}", err=True)
+    click.echo(f"error: {plain(explained(error))}", err=True)
     sys.exit(2 if isinstance(error, LabelError) else 1)
 
 

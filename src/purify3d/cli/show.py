@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from purify3d.base.progress import progress_bars
+from purify3d.cli.errors import plain
 
 if TYPE_CHECKING:
     from purify3d.base.workers import Outcome
@@ -46,7 +47,9 @@ def pairs(facts: dict[str, Any], as_json: bool = False) -> None:
         return click.echo(json.dumps(facts))
     width = max(map(len, facts))
     for name, value in facts.items():
-        click.echo(f"{name:<{width}}  {', '.join(map(str, value)) if isinstance(value, list) else value}")
+        click.echo(
+            plain(f"{name:<{width}}  {', '.join(map(str, value)) if isinstance(value, list) else value}")
+        )
 
 
 def unwritable(run: Path) -> bool:
@@ -160,4 +163,4 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
             row[0].ljust(widths[0]),
             *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True)),
         ]
-        click.echo("  ".join(cells).rstrip())
+        click.echo(plain("  ".join(cells).rstrip()))

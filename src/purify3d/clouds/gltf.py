@@ -26,6 +26,7 @@ from purify3d.clouds.vertices import Vertices, colors_at, no_colors, picture, ve
 _KINDS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
 _PACKED = ("KHR_draco_mesh_compression", "EXT_meshopt_compression")
+_MOST_DECODED = 1_000_000_000  # pixels of textures; two large ones that take turns are decoded each time
 _MOST_ROWS = 200_000_000  # of all tables; a few bytes can place a mesh many times
 _MOST_PLACED = 20_000_000  # vertices, where meshes are placed more than once
 _POINTS, _TRIANGLES, _STRIP, _FAN = 0, 4, 5, 6
@@ -115,7 +116,7 @@ class _File:
     """The description of a scene, and the bytes that it points into.
 
     Attributes:
-        rows: how many have been read.
+        rows: how many have been read; pixels: how many of textures have been decoded.
         images: the one that was decoded last, by its index.
     """
 
@@ -123,6 +124,7 @@ class _File:
     tree: dict[str, Any]
     buffers: list[np.ndarray]
     rows: int = 0
+    pixels: int = 0
     images: dict[int, np.ndarray | None] = field(default_factory=dict)
 
     @classmethod
@@ -217,7 +219,11 @@ class _File:
         except (OSError, ValueError, LookupError, TypeError, AttributeError, CaptureError) as error:
             warnings.warn(f"{self.path}: a texture is not read: {error}", PurifyWarning, stacklevel=2)
             return None
-        return picture(io.BytesIO(data.tobytes()))
+        decoded = picture(io.BytesIO(data.tobytes()))
+        self.pixels += 0 if decoded is None else decoded.size // 3
+        if self.pixels > _MOST_DECODED:
+            raise ValueError(f"found textures of more than {_MOST_DECODED / 1e6:.0f} megapixels, one by one")
+        return decoded
 
 
 def _chunks(path: Path) -> tuple[bytes, bytes | None]:

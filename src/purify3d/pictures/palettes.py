@@ -40,24 +40,26 @@ def label_colors(names: Sequence[str]) -> np.ndarray:
     A word has the same colour in every list, upper or lower case. Only where an earlier label of the list has
     it already, or one closer than `LEAST_DISTANCE`, a label takes the next free colour of a fixed palette.
     """
-    palette = _palette()
-    taken: list[np.ndarray] = []
+    palette, place = _palette(), _places()
+    nearest = np.full(len(palette), np.inf)  # of each colour of the palette, to those that are taken
+    taken = np.empty((len(names), 3))
     result = np.empty((len(names), 3), dtype=np.uint8)
     for i, name in enumerate(names):
         word = " ".join(name.casefold().split())
-        start = (
-            int.from_bytes(hashlib.sha256(word.encode("utf-8", "surrogatepass")).digest()[:8], "big")
-            % _COMMON
-        )
-        others = np.roll(palette, -start, axis=0)
+        digest = hashlib.sha256(word.encode("utf-8", "surrogatepass")).digest()
+        start = int.from_bytes(digest[:8], "big") % _COMMON
         fixed = _WORDS.get(_SAME.get(word, word))
-        wanted = others if fixed is None else np.vstack([np.array([fixed], dtype=np.uint8), others])
-        free = np.ones(len(wanted), dtype=bool)
-        if taken:
-            distance = np.linalg.norm(lab(wanted)[:, None] - np.array(taken), axis=2).min(axis=1)
-            free = distance >= LEAST_DISTANCE
-        result[i] = wanted[free.argmax()]  # the wanted one where nothing is free any more
-        taken.append(lab(result[i]))
+        if fixed is not None:
+            away = np.linalg.norm(lab(np.array(fixed)) - taken[:i], axis=1).min(initial=np.inf)
+        if fixed is not None and away >= LEAST_DISTANCE:
+            result[i] = fixed
+        else:
+            free = np.roll(nearest >= LEAST_DISTANCE, -start)
+            # The wanted one where nothing is free any more.
+            wanted = palette[start] if fixed is None else fixed
+            result[i] = palette[(start + free.argmax()) % len(palette)] if free.any() else wanted
+        taken[i] = lab(result[i])
+        nearest = np.minimum(nearest, np.linalg.norm(place - taken[i], axis=1))
     return result
 
 
@@ -88,6 +90,12 @@ def lab(rgb: np.ndarray) -> np.ndarray:
     """(..., 3) sRGB 0..255 -> (..., 3) float64 CIELAB, see `rgb_to_lab`."""
     value = torch.from_numpy(np.asarray(rgb, dtype=np.float64) / 255)
     return rgb_to_lab(value.reshape(-1, 3)).reshape(value.shape).numpy()
+
+
+@cache
+def _places() -> np.ndarray:
+    """(256, 3) float64 CIELAB of the palette."""
+    return lab(_palette())
 
 
 @cache

@@ -28,8 +28,8 @@ class FeatureSpace:
         dim: D.
         logit_scale: the model's own factor from cosine to logit.
         length_is_confidence: an average of this model's features is long where views are sure and agree;
-            only then neighbours are weighed by their length (`confidence`). Of all models a longer view counts
-            more in mean fusion, and a longer feature in pooling, as in the paper.
+            only then neighbours are weighed by it (`confidence`). Of any model a longer view counts more in
+            mean fusion, and a longer feature in pooling, as in the paper.
     """
 
     id: str
