@@ -5,6 +5,7 @@ How views of a point become one feature is in `fusing`.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -23,7 +24,7 @@ from purify3d.backbones import (
     no_words,
 )
 from purify3d.base.devices import crossing, falling_back
-from purify3d.base.errors import BackboneError, CaptureError, LabelError
+from purify3d.base.errors import BackboneError, CaptureError, LabelError, PurifyWarning
 from purify3d.base.progress import Progress, silent
 from purify3d.features.codec import only_words, words_basis
 from purify3d.features.config import LiftConfig
@@ -227,7 +228,7 @@ def lift(
 
     Raises:
         ValueError: the scene has no points.
-        CaptureError: no frame sees any point.
+        CaptureError: no frame sees any point, or the margin leaves nothing of the images.
         LabelError: labels are needed and there are none.
         BackboneError: the 2D model failed.
     """
@@ -247,6 +248,7 @@ def lift(
     if labels is None and (backbone.reads_words or config.fusion == "consensus"):
         raise LabelError("this 2D model or fusion looks for words while lifting, found none; give the labels")
     text_embeddings = no_words(backbone) if labels is None else embed_vocabulary(backbone, labels)
+    _check_margin(scene.frames, config.margin)
     views = _Views(scene.frames, points, backbone, text_embeddings, config, progress)
     finish = _seen_by(backbone.space, keep) if keep else None
     if config.fusion == "consensus":
@@ -276,6 +278,28 @@ def lift(
     dots, length, agreement = values[:, :-2], values[:, -2], values[:, -1]
     basis = words_basis(*keep).to(device)
     return PointFeatures(dots, seen, backbone.space, basis, length, gap, agreement)
+
+
+def _check_margin(frames: Sequence[Frame], margin: int) -> None:
+    """
+    Raises:
+        CaptureError: the margin leaves nothing of any image.
+
+    Warns:
+        PurifyWarning: it leaves nothing of some.
+    """
+    gone = [f for f in frames if 2 * margin >= min(f.camera.width, f.camera.height)]
+    if not gone:
+        return
+    camera = gone[0].camera
+    said = (
+        f"found --margin {margin}, pixels not used at each border, which leaves nothing of images of "
+        f"{camera.width}x{camera.height} ({len(gone)} of {len(frames)} frames); expected less than half "
+        "of the shorter side. Give a smaller one"
+    )
+    if len(gone) == len(frames):
+        raise CaptureError(said)
+    warnings.warn(said, PurifyWarning, stacklevel=3)
 
 
 def _seen_by(space: FeatureSpace, words: Sequence[TextEmbeddings]) -> Finish:

@@ -57,6 +57,7 @@ def classify(
     label = torch.where(scores.any(1), label, NO_LABEL)
     if threshold is not None:
         label = torch.where(score >= threshold, label, NO_LABEL)
+    score = score.clamp(-1, 1)  # stored features are rounded, their cosines too
     return Segmentation(label, score, text_embeddings.vocabulary)
 
 
@@ -123,7 +124,8 @@ def answer(
     warmth = heat(score)
     grid = grid_of(points) if found else None
     regions = find_regions(points.xyz, score, limit=limit, grid=grid, warmth=warmth) if found else []
-    return Answer(text_embeddings.vocabulary.names[0], score, warmth, regions, found, peak, better)
+    name, score, peak = text_embeddings.vocabulary.names[0], score.clamp(-1, 1), max(-1.0, min(peak, 1.0))
+    return Answer(name, score, warmth, regions, found, peak, better)
 
 
 def _check_threshold(threshold: float | None) -> None:
