@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
+from itertools import cycle
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ import purify3d
 from purify3d.base.errors import CaptureError, PurifyWarning
 from purify3d.features.lifting import _check_margin
 from purify3d.labels.questions import classify
+from purify3d.runs.photos import look_at_photos
 from purify3d.types import Camera, Frame, Scene, TextEmbeddings
 
 
@@ -46,3 +49,26 @@ def test_poses_that_are_no_numbers(room: Scene, wrong: float) -> None:
     camera, images = frame.camera, ([frame.color()], [frame.depth()])
     with pytest.raises(ValueError, match="not finite"):
         Scene.from_arrays(*images, pose[None], camera, depth_intrinsics=frame.depth_camera)
+
+
+def _showing(frames: tuple[Frame, ...], *photos: np.ndarray) -> list[Frame]:
+    """The frames with these photos in turn."""
+    turns = cycle(partial(np.asarray, photo) for photo in photos)
+    return [replace(frame, color=next(turns)) for frame in frames]
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+def test_photos_of_one_colour_are_named(room: Scene, level: int) -> None:
+    photo = room.frames[0].color()
+    with pytest.warns(PurifyWarning, match=r"of one colour \("):
+        look_at_photos("room", _showing(room.frames, np.full_like(photo, level)))
+    with pytest.warns(PurifyWarning, match=r"of one colour \("):
+        look_at_photos("room", _showing(room.frames, photo, np.full_like(photo, level)))
+
+
+def test_the_same_photo_everywhere_is_named(room: Scene) -> None:
+    photo = room.frames[0].color()
+    with pytest.warns(PurifyWarning, match="are the same, though the cameras differ"):
+        look_at_photos("room", _showing(room.frames, photo))
+    look_at_photos("room", room.frames)
+    look_at_photos("one", _showing((room.frames[0],) * 3, photo))  # a camera that stands still

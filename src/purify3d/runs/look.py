@@ -9,6 +9,7 @@ from purify3d.base.errors import CaptureError, PurifyWarning
 from purify3d.captures import CaptureConfig
 from purify3d.captures.conventions import Stored
 from purify3d.checking import cloud_fit, examine, look
+from purify3d.runs.photos import look_at_photos
 from purify3d.types import Scene
 
 _FRAMES = 10  # that are looked at for mistakes that all have
@@ -24,11 +25,12 @@ def look_before(scene: Scene, capture: CaptureConfig) -> None:
         CaptureError: most pixels contradict each other, whether or not one of the usual mistakes explains it.
 
     Warns:
-        PurifyWarning: frames contradict each other, it cannot be told whether they do, or the cloud does not
-            lie where they see it.
+        PurifyWarning: frames contradict each other, it cannot be told whether they do, photos show nothing,
+            or the cloud does not lie where they see it.
     """
     if not scene.frames:
         return
+    look_at_photos(scene.name, scene.frames)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PurifyWarning)  # said when it was opened
         try:
