@@ -202,8 +202,8 @@ def main() -> None:
         for kind, share in product(KINDS, SHARES):
             spoilt, wrong = misposed(kind, share, scene)
             report = examine(spoilt, Stored())
-            told = {frame.name for frame in report.wrong}
-            hit, amiss = len(told & wrong), len(told - wrong)
+            named_wrong = {frame.name for frame in report.wrong}
+            hit, amiss = len(named_wrong & wrong), len(named_wrong - wrong)
             singles += np.array([hit, len(wrong), amiss])
             also = f", and {amiss} right ones" if amiss else ""
             fault = f"{kind} {share:.0%}"

@@ -45,7 +45,7 @@ def main() -> None:
     feature = (
         None if args.student == "compact" else torch.randn(int(group.max()) + 1, 1088, generator=generator)
     )
-    scene = Prepared("room", index, inputs, Targets(group, feature))
+    scene = Prepared(index, inputs, Targets(group, feature))
     network = Student(shape)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
     watch = Stopwatch()

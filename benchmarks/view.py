@@ -70,7 +70,7 @@ def main() -> None:
     print(
         f"choosing them before a camera: {1e3 * (time.perf_counter() - began):.0f} ms, {len(index):,} points"
     )
-    viewed.version(True).length.sum()
+    viewed.version(True)
     times = []
     for text_embeddings in questions(given.dim, given.repeat):
         began = time.perf_counter()

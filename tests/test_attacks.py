@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import sqlite3
 import struct
@@ -24,7 +25,7 @@ from PIL import Image
 from purify3d.affinities.student import Student
 from purify3d.backbones.pretrained import source_of
 from purify3d.base.checkpoints import file_digest, read_checkpoint
-from purify3d.base.errors import CaptureError, CheckpointError, PurifyWarning, RunError
+from purify3d.base.errors import CaptureError, CheckpointError, PurifyError, PurifyWarning, RunError
 from purify3d.captures.formats.colmap import _floats
 from purify3d.captures.reading.images import read_color
 from purify3d.captures.reading.opening import opened_bytes, opened_image
@@ -386,3 +387,16 @@ def test_colors_of_many_labels_take_no_longer_each(tmp_path: Path) -> None:
         first, calls = calls, 0
         label_colors(names)
     assert calls <= 2.1 * first
+
+
+@pytest.mark.parametrize("key", ["backbone", "affinity"])
+def test_names_of_models_that_no_file_system_has(key: str, run: Path) -> None:
+    """A foreign configuration may name anything."""
+    text = (run / "config.json").read_text()
+    changed = re.sub(rf'"{key}": "[^"]*"', f'"{key}": "{"x" * 5000}"', text)
+    assert changed != text
+    (run / "config.json").write_text(changed)
+    opened = Run.open(run)
+    assert opened.job.resolved()
+    with pytest.raises(PurifyError):
+        opened.backbone if key == "backbone" else opened.embedding

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,7 +151,7 @@ def load_embedding(
     shipped = name == "student"
     if shipped:
         name = str(SHIPPED)
-    if not Path(name).exists() and name.count("/") != 1:
+    if not os.path.exists(name) and name.count("/") != 1:
         raise CheckpointError(
             f"found affinity {name!r}; expected {', '.join(NAMES)}, a folder or hub id of "
             "a student, or released:FILE"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
@@ -259,7 +260,7 @@ def load_released(file: str | Path) -> Student:
     Raises:
         CheckpointError: the file cannot be read or does not hold exactly the weights of a student.
     """
-    if not Path(file).is_file():
+    if not os.path.isfile(file):
         raise CheckpointError(f"found no file {file}; expected a released geopurify.pth")
     content = read_checkpoint(Path(file), advice="Download the released geopurify.pth again")
     state = _student_state(content)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import zipfile
 from collections import OrderedDict
@@ -184,14 +185,14 @@ def split_revision(name: str) -> tuple[str, str | None]:
     Raises:
         CheckpointError: nothing stands on one side of the @, or NAME is a folder or file here.
     """
-    if "@" not in name or Path(name).expanduser().exists():
+    if "@" not in name or os.path.exists(os.path.expanduser(name)):
         return name, None
     source, _, revision = name.rpartition("@")
     if not (source and revision):
         raise CheckpointError(
             f"found {name!r}; expected NAME@REVISION, or NAME alone for the newest revision"
         )
-    if Path(source).expanduser().exists():
+    if os.path.exists(os.path.expanduser(source)):
         raise CheckpointError(
             f"found the revision {revision!r} of {source}, which is here on disk; only repositories of the "
             f"hub have revisions. Name {source} alone"

@@ -223,9 +223,11 @@ def name_with_words(kind: str, text: str) -> str:
 def _written(folder: Folder, name: str, origin: np.ndarray) -> WrittenCloud:
     try:
         written = read_written(folder.file(name), origin=origin)
-        if not bool((written.points.xyz.abs() < _FARTHEST).all()):
+        xyz, normal = written.points.xyz, written.points.normal
+        if not bool((xyz.abs() < _FARTHEST).all()) or not bool(normal.isfinite().all()):
             raise ValueError(
-                f"{folder.path / name}: found points more than {_FARTHEST:.0e} m away; it is damaged"
+                f"{folder.path / name}: found points more than {_FARTHEST:.0e} m away, or normals that are no "
+                "numbers; it is damaged"
             )
         return written
     except (CaptureError, OSError, ValueError) as error:

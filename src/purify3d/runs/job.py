@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -210,4 +211,4 @@ def model_anywhere(name: str) -> str:
     family, colon, argument = name.rpartition(":")
     if not argument or argument in _BUILT_IN:  # an empty path would be the working directory
         return name
-    return f"{family}{colon}{_absolute(argument)}" if Path(argument).expanduser().exists() else name
+    return f"{family}{colon}{_absolute(argument)}" if os.path.exists(os.path.expanduser(argument)) else name
