@@ -581,16 +581,16 @@ def test_texts_beyond_all_characters(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------ numbers that a damaged run holds
 
 
-@pytest.mark.parametrize("damage", ["label", "score", "views", "place"])
+@pytest.mark.parametrize("damage", ["label", "score", "views", "place", "normal"])
 def test_a_damaged_run_is_named(damage: str, run: Path) -> None:
     """With the size that its record says: only its numbers are wrong."""
-    name = "points.ply" if damage == "place" else "labels.ply"
+    name = "points.ply" if damage in ("place", "normal") else "labels.ply"
     header, _, data = (run / name).read_bytes().partition(b"end_header\n")
     kinds = {"float": "<f4", "uchar": "u1", "int": "<i4", "short": "<i2", "double": "<f8", "ushort": "<u2"}
     words = [line.split() for line in header.decode().splitlines() if line.startswith("property")]
     rows = np.frombuffer(data, np.dtype([(word[2], kinds[word[1]]) for word in words])).copy()
-    column = {"place": "x"}.get(damage, damage)
-    rows[column][0] = {"label": -2, "score": np.nan, "views": -5, "place": 1e24}[damage]
+    column = {"place": "x", "normal": "nx"}.get(damage, damage)
+    rows[column][0] = {"label": -2, "score": np.nan, "views": -5, "place": 1e24, "normal": 1e38}[damage]
     (run / name).write_bytes(header + b"end_header\n" + rows.tobytes())
     with pytest.raises(RunError, match=f"{name}.*damaged"):
         Run.open(run).labels
@@ -680,3 +680,12 @@ def test_whole_numbers_of_a_text_that_are_none(value: str, kind: str, listed: bo
     (tmp_path / "a.ply").write_text(f"{header}end_header\n{rows.format(value)}")
     with pytest.raises(CaptureError, match="for 'label', which is of type"):
         read_cloud(tmp_path / "a.ply")
+
+
+@pytest.mark.parametrize("up", [[1e300, 0, 0], [0, 0, 0], [1e-300, 0, 0], ["a", 0, 1]])
+def test_directions_that_are_none(up: list[Any], room: Scene, tmp_path: Path) -> None:
+    scan = write_nerfstudio(room, tmp_path / "scan")
+    tree = json.loads((scan / "transforms.json").read_text())
+    (scan / "transforms.json").write_text(json.dumps(tree | {"up": up}))
+    with pytest.raises(CaptureError, match="expected three numbers, a direction"):
+        open_capture(scan)

@@ -211,17 +211,19 @@ def read_vertices(path: Path) -> Vertices:
     def first(make: Callable[[np.ndarray], np.ndarray], *names: str) -> np.ndarray | None:
         return next((make(vertex[name]) for name in names if name in vertex), None)
 
-    xyz = np.stack([vertex[name] for name in _POSITION], axis=1).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # what is not finite is said when the cloud is read
+        xyz = np.stack([vertex[name] for name in _POSITION], axis=1).astype(np.float64)
+        normal = stacked(*_NORMAL)
+        normal = None if normal is None else normal.astype(np.float64)
     rgb = next((bytes_of_colors(c) for names in _COLORS if (c := stacked(*names)) is not None), None)
     if rgb is None:
         rgb = first(bytes_of_packed, "rgb", "rgba")
     if rgb is None:
         rgb = first(greys_of_intensity, "intensity", "scalar_intensity")
-    normal = stacked(*_NORMAL)
     if normal is None:
         normal = vertex_normals(xyz, _triangles(path, header, len(xyz)))
     label, instance = first(ids_of_labels, "label", "scalar_label"), first(ids_of_labels, "instance")
-    return Vertices(xyz, rgb, normal.astype(np.float64), label, instance)
+    return Vertices(xyz, rgb, normal, label, instance)
 
 
 def read_triangles(path: Path) -> np.ndarray:

@@ -224,10 +224,10 @@ def _written(folder: Folder, name: str, origin: np.ndarray) -> WrittenCloud:
     try:
         written = read_written(folder.file(name), origin=origin)
         xyz, normal = written.points.xyz, written.points.normal
-        if not bool((xyz.abs() < _FARTHEST).all()) or not bool(normal.isfinite().all()):
+        if not bool((xyz.abs() < _FARTHEST).all()) or not bool((normal.abs() < 1.01).all()):
             raise ValueError(
-                f"{folder.path / name}: found points more than {_FARTHEST:.0e} m away, or normals that are no "
-                "numbers; it is damaged"
+                f"{folder.path / name}: found points more than {_FARTHEST:.0e} m away, or normals longer than "
+                "1; it is damaged"
             )
         return written
     except (CaptureError, OSError, ValueError) as error:

@@ -142,7 +142,7 @@ def _up(values: Any, file: Path) -> np.ndarray:
         up = np.array([x, y, z])
     except (CaptureError, TypeError, ValueError):
         up = np.zeros(3)
-    if np.linalg.norm(up) < 1e-6:
+    if not np.abs(up).max() <= 1e6 or np.linalg.norm(up) < 1e-6:
         raise CaptureError(
             f"{file}: found up = {shown(values)}; expected three numbers, a direction in the world"
         )
