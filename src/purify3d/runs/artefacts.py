@@ -226,7 +226,7 @@ def _written(folder: Folder, name: str, origin: np.ndarray) -> WrittenCloud:
         xyz, normal = written.points.xyz, written.points.normal
         if not bool((xyz.abs() < _FARTHEST).all()) or not bool((normal.abs() < 1.01).all()):
             raise ValueError(
-                f"{folder.path / name}: found points more than {_FARTHEST:.0e} m away, or normals longer than "
+                f"{folder.path / name}: found points more than {_FARTHEST:.0e} m away or normals longer than "
                 "1; it is damaged"
             )
         return written
