@@ -228,15 +228,8 @@ def _index(reader: Any, color: _Topic, depth: _Topic) -> _Index:
                 index.unreadable.append(f"{topic} at {_name(logged)}")
         elif kind == _TF:
             for one in message.transforms:
-                moved, turned = one.transform.translation, one.transform.rotation
-                index.transforms.add(
-                    _plain(one.header.frame_id),
-                    _plain(one.child_frame_id),
-                    ros_bags.stamp_of(one),
-                    np.array([moved.x, moved.y, moved.z]),
-                    np.array([turned.x, turned.y, turned.z, turned.w]),
-                    static=topic.endswith("tf_static"),
-                )
+                moved, static = one.transform, topic.endswith("tf_static")
+                _take(index.transforms, one, moved.translation, moved.rotation, static=static)
         elif kind == _ODOMETRY:
             index.odometry[topic].append(message)
         elif kind == _INFO:
@@ -244,6 +237,18 @@ def _index(reader: Any, color: _Topic, depth: _Topic) -> _Index:
         elif kind in (_IMAGE, _COMPRESSED):
             index.stamps[topic].append((ros_bags.stamp_of(message), logged))
     return index
+
+
+def _take(transforms: Transforms, message: Any, moved: Any, turned: Any, *, static: bool) -> None:
+    """Where the child frame that a message names is in the frame of its header."""
+    transforms.add(
+        _plain(message.header.frame_id),
+        _plain(message.child_frame_id),
+        ros_bags.stamp_of(message),
+        np.array([moved.x, moved.y, moved.z]),
+        np.array([turned.x, turned.y, turned.z, turned.w]),
+        static=static,
+    )
 
 
 def _pairs(colors: Sequence[Size], depths: Sequence[Size]) -> dict[int, int]:
@@ -360,15 +365,8 @@ def _take_odometry(index: _Index, color: _Topic) -> None:
     if len(fit) > 1:
         raise ValueError(f"found odometry of {root!r} in several topics: {', '.join(sorted(fit))}")
     for message in (message for messages in fit.values() for message in messages):
-        moved, turned = message.pose.pose.position, message.pose.pose.orientation
-        index.transforms.add(
-            _plain(message.header.frame_id),
-            _plain(message.child_frame_id),
-            ros_bags.stamp_of(message),
-            np.array([moved.x, moved.y, moved.z]),
-            np.array([turned.x, turned.y, turned.z, turned.w]),
-            static=False,
-        )
+        pose = message.pose.pose
+        _take(index.transforms, message, pose.position, pose.orientation, static=False)
 
 
 def _moving_elsewhere(index: _Index, unused: Sequence[str]) -> str:
