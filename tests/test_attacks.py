@@ -32,6 +32,7 @@ from purify3d.captures.reading.opening import opened_bytes, opened_image
 from purify3d.captures.reading.video import read_index
 from purify3d.clouds import read_cloud
 from purify3d.clouds.vertices import picture
+from purify3d.exporting.file_stems import file_stem
 from purify3d.pictures.palettes import label_colors
 from purify3d.runs import Run
 from purify3d.runs.folder import Folder
@@ -400,3 +401,10 @@ def test_names_of_models_that_no_file_system_has(key: str, run: Path) -> None:
     assert opened.job.resolved()
     with pytest.raises(PurifyError):
         opened.backbone if key == "backbone" else opened.embedding
+
+
+@pytest.mark.parametrize("name", ["ü" * 300, "房" * 300, "a" * 300, "..", ""])
+def test_names_of_files_are_short_in_bytes(name: str) -> None:
+    stem = file_stem(name)
+    assert 0 < len(stem.encode()) <= 100
+    assert not stem.startswith(".")

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+_LONGEST = 100  # bytes
+
 
 def file_stem(name: str) -> str:
     """A name with letters, digits, `-`, `_` and `.` alone, none of which hides the file."""
-    return "".join(c if c.isalnum() or c in "-_." else "-" for c in name).strip(".")[:100] or "scene"
+    plain = "".join(c if c.isalnum() or c in "-_." else "-" for c in name).strip(".")
+    # File systems count bytes.
+    return plain.encode("utf-8", "replace")[:_LONGEST].decode("utf-8", "ignore") or "scene"
 
 
 def file_stems(names: Iterable[str]) -> list[str]:

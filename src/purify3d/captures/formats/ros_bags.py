@@ -88,6 +88,19 @@ def open_bag(bag: Path) -> Any:
     return library.Reader(bag)
 
 
+def check_growth(bag: Path, reader: Any) -> None:
+    """Of an open reader of .mcap: whether all its chunks together can be what the files hold.
+
+    Raises:
+        CaptureError: many entries of an index point to one chunk, for instance.
+    """
+    most = _GROWTH * sum(file.stat().st_size for file in bag_files(bag)) + most_unpacked()
+    parts = getattr(reader.storage, "storages", [reader.storage])  # of a folder; of one file
+    chunks = [chunk for part in parts for chunk in getattr(part, "chunks", ())]
+    if sum(chunk.uncompressed_size for chunk in chunks) > most:
+        raise CaptureError(f"{bag}: its chunks grow more than {_GROWTH} times; is it damaged?")
+
+
 def _limit(reader: Any, storage: Any) -> None:
     """The library unpacks whatever comes, and has no limit to set: its two ways to do so get one."""
     if not isinstance(reader.zstd, _Limited):

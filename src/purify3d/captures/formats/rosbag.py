@@ -118,6 +118,7 @@ def read(path: Path, *, intrinsics: Intrinsics | None = None) -> Scene:
     if bag is None:
         raise CaptureError(f"{path}: expected {EXPECTS}. Point to the folder of the recording")
     with ros_bags.reading(bag), ros_bags.open_bag(bag) as reader:
+        ros_bags.check_growth(bag, reader)
         topics = list(_topics(reader))
         color_topic, depth_topic = _choose(topics, bag)
         index = _index(reader, color_topic, depth_topic)
