@@ -149,7 +149,7 @@ def test_heat_is_that_of_query(finished: Path, shared_page: bytes, side: str, pu
     run = Folder(finished)
     points = artefacts.read_scene(run).cloud()
     name = artefacts.PURIFIED if purified else artefacts.FEATURES
-    features = artefacts.read_features(run, name, points).within(0)
+    features = artefacts.read_features(run, name, points).within(run.job.method.purify.fill)
     for number, text in enumerate(["chair|stool", "airplane"]):
         answer = answer_of(points, features, text, load_backbone(run.job.backbone))
         expected = heat(answer.score).numpy()

@@ -119,7 +119,8 @@ def rigid_pose(values: np.ndarray, source: Path | str) -> np.ndarray | None:
     pose = np.eye(4)
     pose[:3] = values[:3]
     rotation = pose[:3, :3]
-    determinant = float(np.linalg.det(rotation))
+    with np.errstate(all="ignore"):  # of numbers next to none
+        determinant = float(np.linalg.det(rotation))
     if np.abs(rotation @ rotation.T - np.eye(3)).max() > 0.01 or determinant < 0:
         scale = np.cbrt(abs(determinant))
         even = scale > 0 and np.abs(rotation @ rotation.T / scale**2 - np.eye(3)).max() < 0.01
