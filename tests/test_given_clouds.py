@@ -220,6 +220,15 @@ def test_a_laz_without_its_table_of_parts_is_refused(tmp_path: Path) -> None:
         read_cloud(path, origin=FAR)
 
 
+def test_a_laz_of_parts_that_memory_cannot_hold_is_refused(tmp_path: Path) -> None:
+    """The decompressor takes memory for a whole part, and ends the process where there is none."""
+    path = las_file(tmp_path / "a.laz", np.zeros((100, 3)) + FAR, np.zeros((100, 3)))
+    record = path.read_bytes().index(b"laszip encoded") - 2 + 54  # behind its head
+    spoilt(path, record + 12, "<I", 2**32 - 2)
+    with pytest.raises(CaptureError, match="found parts of 4294967294 points"):
+        read_cloud(path, origin=FAR)
+
+
 def test_a_laz_whose_layers_are_longer_than_the_file_is_refused(tmp_path: Path) -> None:
     path = las_file(tmp_path / "a.laz", np.zeros((100, 3)) + FAR, np.zeros((100, 3)))
     data, width = struct.unpack_from("<96xI5xH", path.read_bytes())

@@ -32,6 +32,8 @@ _EXTRA: dict[str, tuple[Any, str]] = {
     "label": (np.int32, "label, -1 = none"),
     "score": (np.float32, "cosine"),
 }
+_PACKED_AS, _ANY_NUMBER = 22204, 0xFFFFFFFF  # the record that says how; parts of any number of points
+_MOST_PART = 1_000_000_000  # bytes of the points of one part
 _AT_ONCE = 1_000_000  # points decompressed at once, so that a wrong count costs no memory
 
 
@@ -169,10 +171,23 @@ def _check_header(path: Path) -> int:
         if count > most:
             _unreadable(path, f"found {count} points announced in {size - data} bytes")
         if packed and count:
+            _check_part(path, file, header, records, width)
             _check_chunks(path, file, data, size, width)
         if evlrs:
             _check_evlrs(path, file, first, evlrs, size)
     return int(count)
+
+
+def _check_part(path: Path, file: BinaryIO, header: int, records: int, width: int) -> None:
+    """How many points a part of LAZ has, which the decompressor takes memory for; usual are 50,000."""
+    at = header
+    for _ in range(records):
+        user, kind, length = _unpacked(file, at, "<2x16sHH")
+        if kind == _PACKED_AS and user.startswith(b"laszip encoded"):
+            (points,) = _unpacked(file, at + _VLR + 12, "<I")
+            if points != _ANY_NUMBER and points * width > _MOST_PART:
+                _unreadable(path, f"found parts of {points} points; expected some 50,000")
+        at += _VLR + length
 
 
 def _check_chunks(path: Path, file: BinaryIO, data: int, size: int, width: int) -> None:
