@@ -408,3 +408,10 @@ def test_names_of_files_are_short_in_bytes(name: str) -> None:
     stem = file_stem(name)
     assert 0 < len(stem.encode()) <= 100
     assert not stem.startswith(".")
+
+
+def test_origins_beyond_all_numbers(run: Path) -> None:
+    facts = json.loads((run / "scene.json").read_text())
+    (run / "scene.json").write_text(json.dumps(facts | {"origin": [10**400, 0, 0]}))
+    with pytest.raises(RunError):
+        Run.open(run).points

@@ -194,7 +194,7 @@ def read_results(path: str | Path) -> dict[str, Any]:
         raise RunError(
             f"{file}: cannot be read ({error.strerror}); expected the --output of 'purify3d benchmark'"
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise RunError(
             f"{file}: is not what 'purify3d benchmark' writes ({error!r}); make it again"
         ) from error
@@ -206,6 +206,6 @@ def _read_scores(file: Path) -> dict[str, Any] | None:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
         good = all(isinstance(entry["made_from"], str) for entry in found["methods"].values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         return None
     return found if good else None

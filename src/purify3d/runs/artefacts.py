@@ -53,7 +53,7 @@ def read_scene(folder: Folder) -> Scene:
         return Scene(
             str(facts["name"]), (), up, _written(folder, POINTS, origin).points, truth, origin=origin
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise RunError(
             f"{folder.path / SCENE} cannot be used ({error!r}); repeat the run with --overwrite"
         ) from error
@@ -130,7 +130,7 @@ def read_legend(folder: Folder) -> list[dict[str, Any]]:
             whole = [row["points"], *color]
             if not isinstance(row["name"], str) or len(color) != 3 or not all(type(n) is int for n in whole):
                 raise ValueError(f"found {row!r:.200}")
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise RunError(
             f"{folder.path / LEGEND} cannot be used ({error!r}); repeat the run with --overwrite"
         ) from error
@@ -194,7 +194,7 @@ def read_features(folder: Folder, name: str, points: PointCloud) -> PointFeature
             f"found no {error} in {path}, which this version of purify3d keeps there: another version wrote "
             "it, or it is damaged. Repeat the run with --overwrite"
         ) from error
-    except (OSError, SafetensorError, ValueError, TypeError) as error:
+    except (OSError, SafetensorError, ValueError, TypeError, OverflowError) as error:
         raise RunError(f"cannot read {path} ({error!r}); repeat the run with --overwrite") from error
     if len(features) != len(points):
         raise RunError(

@@ -53,7 +53,7 @@ def boxes(run: Run, offset: np.ndarray) -> list[Box]:
             edges = corners[np.array(_EDGES)].astype(np.float32)
             found.append(Box(str(one["id"]), str(guess["class_id"]), float(guess["score"]), edges, center))
         return found
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         raise RunError(
             f"{run.files.path / FILE} cannot be used ({error!r}); repeat 'purify3d objects'"
         ) from error
